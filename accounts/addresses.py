@@ -1,0 +1,80 @@
+"""Which address a request comes from, and whether an address lies in a list of networks.
+
+The peer of the connection is believed. `X-Forwarded-For` is read only when the peer is a trusted proxy, from the right,
+past further trusted proxies: everything left of the first untrusted address can be written by the client itself.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+UNIX_PEER = "unix"  # the name in TRUSTED_PROXIES of whoever connects over a unix socket
+ANY = "*"
+
+
+def parse_network(text: str) -> Network:
+    """Parse an address or CIDR network; host bits are allowed (10.0.0.1/8 means 10.0.0.0/8).
+
+    Raises ValueError that names the text and what was expected.
+    """
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r}: expected an IPv4 or IPv6 address or a CIDR network such as 10.0.0.0/8") from None
+
+
+@lru_cache(maxsize=256)
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(parse_network(text) for text in texts if text not in (ANY, UNIX_PEER))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def is_listed(address: str, networks: Sequence[str]) -> bool:
+    """Tell whether an address is in a list of addresses, CIDR networks, `unix` or `*`."""
+    if address in networks or ANY in networks:
+        return True
+    parsed = _address(address)
+    return parsed is not None and any(parsed in network for network in _networks(tuple(networks)))
+
+
+def _without_port(text: str) -> str:
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
+
+
+def client_address(request: HttpRequest) -> str:
+    """Return the address of the client: an IP address, `unix`, or the unparsable text a trusted proxy passed on."""
+    peer = request.META.get("REMOTE_ADDR") or UNIX_PEER
+    trusted = settings.TRUSTED_PROXIES
+    if not trusted or not is_listed(peer, trusted):
+        return peer
+    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+        peer = _without_port(hop)
+        if not is_listed(peer, trusted):
+            break
+    return peer
+
+
+def check_networks(name: str, texts: Iterable[str]) -> None:
+    """Raise ImproperlyConfigured naming the setting and the entry that is no address or network."""
+    for text in texts:
+        if text not in (ANY, UNIX_PEER):
+            try:
+                parse_network(text)
+            except ValueError as error:
+                raise ImproperlyConfigured(f"{name}: {error}") from None

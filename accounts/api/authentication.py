@@ -1,0 +1,53 @@
+"""How the API finds out who calls: a token in one of two headers, or an admin session."""
+
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from rest_framework import authentication, exceptions
+from rest_framework.request import Request
+
+from accounts.addresses import client_address
+from accounts.credentials import user_of
+from accounts.exceptions import InvalidTokenError
+from accounts.models import User
+
+CHALLENGE = 'Bearer realm="api"'
+
+
+class TokenAuthentication(authentication.BaseAuthentication):
+    """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; each that is sent must be valid."""
+
+    def authenticate(self, request: Request) -> tuple[User, None] | None:
+        """Return the token's user, or None when no token was sent."""
+        meta = request.META
+        x_auth_token = meta.get("HTTP_X_AUTH_TOKEN")
+        authorization = meta.get("HTTP_AUTHORIZATION")
+        if x_auth_token is None and authorization is None:
+            return None
+        address = client_address(request._request)
+        user = None
+        if authorization is not None:
+            scheme, _, bearer = authorization.strip().partition(" ")
+            if scheme.lower() == "bearer":
+                user = user_of(bearer.strip(), address)
+            elif x_auth_token is None:
+                raise InvalidTokenError(f"unsupported credentials {scheme!r}: expected 'Bearer <token>'")
+        if x_auth_token is not None:
+            user = user_of(x_auth_token.strip(), address)
+        assert user is not None
+        return user, None
+
+    def authenticate_header(self, request: Request) -> str:
+        """Return the challenge of a 401."""
+        return CHALLENGE
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """Accept an admin-site session, with CSRF, so that the interactive API page works for who is logged in."""
+
+    def authenticate(self, request: Request) -> tuple[Any, None] | None:
+        """Return the session's user; refuse without credentials at all, naming what was expected."""
+        found: tuple[User | AnonymousUser, None] | None = super().authenticate(request)
+        if found is None:
+            raise exceptions.NotAuthenticated("no credentials: send X-Auth-Token or Authorization: Bearer <token>")
+        return found

@@ -1,0 +1,44 @@
+"""What the operations of the API require of the caller."""
+
+from typing import Any
+
+from django.conf import settings
+from rest_framework import permissions
+from rest_framework.request import Request
+
+from accounts.addresses import client_address, is_listed
+from accounts.exceptions import AddressRefusedError
+from accounts.models import Role
+
+
+class Denied(permissions.BasePermission):
+    """Refuse everybody: the default of a view that forgot to say whom it serves."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Return False."""
+        return False
+
+
+class HasApiRole(permissions.BasePermission):
+    """Require the literal role api."""
+
+    message = "missing role: api"
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Tell whether the caller has the role."""
+        return request.user.has_role(Role.API)
+
+
+class HasAdminRole(permissions.BasePermission):
+    """Require the role admin and an address in API_ALLOWED_IPS."""
+
+    message = "missing role: admin"
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Tell whether the caller has the role; raise AddressRefusedError for an address that is not allowed."""
+        if not request.user.has_role(Role.ADMIN):
+            return False
+        address = client_address(request._request)
+        if not is_listed(address, settings.API_ALLOWED_IPS):
+            raise AddressRefusedError(f"address {address} is not allowed here, see API_ALLOWED_IPS")
+        return True

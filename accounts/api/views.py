@@ -1,0 +1,117 @@
+"""The users operations: create, delete, list, change roles and projects. Role admin, allowed addresses only."""
+
+import json
+
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
+from django.utils.datastructures import MultiValueDict
+from rest_framework.request import Request
+
+from accounts import services
+from accounts.api import schema
+from accounts.api.base import ApiViewSet, json_response
+from accounts.api.permissions import HasAdminRole
+from accounts.exceptions import InvalidAccountError
+from accounts.models import Role, User
+
+
+class UsersViewSet(ApiViewSet):
+    """Users of this server, for programs that manage them."""
+
+    permission_classes = [HasAdminRole]
+    plain_errors = True
+
+    @schema.list_users
+    def list_users(self, request: Request) -> HttpResponse:
+        """List users, with not-just-user=true only those with a role beyond user."""
+        text = request.query_params.get("not-just-user", "false")
+        if text not in ("true", "false"):
+            raise InvalidAccountError(f"not-just-user={text!r}: expected true or false")
+        users = User.objects.with_access()
+        chosen = [user for user in users if text == "false" or user.roles != [Role.USER]]
+        return json_response(json.dumps([_described(user) for user in chosen]).encode())
+
+    @schema.create_user
+    def create_user(self, request: Request) -> HttpResponse:
+        """Create a user."""
+        form = _form(request._request)
+        username, role = _required(form, "username"), _required(form, "role")
+        project = form.get("project", "")
+        services.create_user(
+            username=username,
+            password=form.get("password", ""),
+            roles=[role],
+            projects=[project] if project else [],
+            name=form.get("name", ""),
+            email=form.get("email", ""),
+        )
+        return _plain(f"User {username} successfully created!\n")
+
+    @schema.delete_user
+    def delete_user(self, request: Request) -> HttpResponse:
+        """Delete a user; the answer has no body."""
+        services.delete_user(username=_required(_form(request._request), "username"), actor=request.user)
+        return _plain("")
+
+    @schema.update_user
+    def update_user(self, request: Request, username: str) -> HttpResponse:
+        """Change one role or project of a user: the first of the four fields that is given."""
+        form = _form(request._request)
+        if role := form.get("add-role"):
+            services.add_role(username=username, role=role)
+            return _plain("Add Role Success")
+        if role := form.get("remove-role"):
+            services.remove_role(username=username, role=role)
+            return _plain("Remove Role Success")
+        if project := form.get("add-project"):
+            services.add_project(username=username, project=project)
+            return _plain("Add Project Success")
+        if project := form.get("remove-project"):
+            services.remove_project(username=username, project=project)
+            return _plain("Remove Project Success")
+        raise InvalidAccountError("expected one of add-role, remove-role, add-project, remove-project, got none")
+
+
+def _described(user: User) -> dict[str, object]:
+    return {
+        "username": user.username,
+        "name": user.name,
+        "roles": user.roles,
+        "email": user.email,
+        "projects": user.projects,
+    }
+
+
+def _plain(text: str) -> HttpResponse:
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+def _required(form: dict[str, str], name: str) -> str:
+    if not form.get(name):
+        raise InvalidAccountError(f"{name} is required: expected a form field or query parameter, got none")
+    return form[name]
+
+
+def _form(request: HttpRequest) -> dict[str, str]:
+    """Return the fields of a form body, multipart or urlencoded, and of the query string; the body wins.
+
+    Django reads forms of POST only; here they come with PUT and DELETE too.
+    """
+    fields: dict[str, str] = {}
+    body = QueryDict()
+    if (request.content_type or "").startswith("multipart/"):
+        body = _multipart(request)
+    elif request.content_type in ("", "application/x-www-form-urlencoded", None):
+        body = QueryDict(request.body)
+    sources: tuple[MultiValueDict[str, str], ...] = (request.GET, body)
+    for source in sources:
+        fields |= {name: values[0].replace("\0", "") for name, values in source.lists() if values}
+    return fields
+
+
+def _multipart(request: HttpRequest) -> QueryDict:
+    try:
+        fields, _ = MultiPartParser(request.META, request, request.upload_handlers).parse()
+    except MultiPartParserError as error:
+        raise InvalidAccountError(f"parsing the multipart body failed: {error}") from None
+    return fields

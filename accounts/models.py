@@ -1,0 +1,202 @@
+"""Users with roles and projects, and the API tokens that act for them."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, UserManager
+from django.db import models
+from django.utils import timezone
+
+from accounts import tokens
+
+
+class Role(models.TextChoices):
+    """What a user may do; a user may have several roles."""
+
+    USER = "user", "user: sees own jobs"
+    MANAGER = "manager", "manager: sees the jobs of managed projects"
+    SUPPORT = "support", "support: sees and tags all jobs"
+    ADMIN = "admin", "admin: everything"
+    API = "api", "api: job operations of the REST API"
+
+
+STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
+
+
+class AccountManager(UserManager["User"]):
+    """Create users; what makes a superuser is the role admin."""
+
+    def create_superuser(  # type: ignore[override]  # fewer positional names than Django's: email is optional anyway
+        self, username: str, email: str | None = None, password: str | None = None, **fields: Any
+    ) -> "User":
+        """Create a user with the role admin."""
+        user = self.create_user(username, email, password, **fields)
+        user.add_roles([Role.ADMIN])
+        return user
+
+    def create_user(self, username: str, email: str | None = None, password: str | None = None, **fields: Any) -> "User":
+        """Create a user without roles; without a password, log-in by password is impossible."""
+        return self._create_user(username, email, password, **fields)  # type: ignore[attr-defined,no-any-return]
+
+    def with_access(self) -> models.QuerySet["User"]:
+        """Return users with roles and projects loaded, in the order they were created."""
+        return self.order_by("id").prefetch_related("role_set", "project_set")
+
+
+class User(AbstractUser):
+    """A person or program. Staff and superuser rights follow from the roles, they are stored nowhere else."""
+
+    first_name = None  # type: ignore[assignment]  # the contract has one name
+    last_name = None  # type: ignore[assignment]
+    is_staff = None  # type: ignore[assignment]  # see the properties below
+    is_superuser = None  # type: ignore[assignment]
+    name = models.CharField(max_length=255, blank=True)
+
+    objects: ClassVar[AccountManager] = AccountManager()  # type: ignore[misc,assignment]
+
+    REQUIRED_FIELDS: ClassVar[list[str]] = []  # type: ignore[misc]
+
+    @cached_property
+    def roles(self) -> list[str]:
+        """Return the names of the roles in the order they were given."""
+        return [row.role for row in sorted(self.role_set.all(), key=lambda row: row.pk)]
+
+    @cached_property
+    def projects(self) -> list[str]:
+        """Return the names of the managed projects in the order they were given."""
+        return [row.project for row in sorted(self.project_set.all(), key=lambda row: row.pk)]
+
+    def has_role(self, *roles: str) -> bool:
+        """Tell whether the user has at least one of these roles."""
+        return not set(roles).isdisjoint(self.roles)
+
+    def add_roles(self, roles: Iterable[str]) -> None:
+        """Give roles; one that the user already has is left as it is."""
+        UserRole.objects.bulk_create([UserRole(user=self, role=role) for role in roles], ignore_conflicts=True)
+        self.forget_access()
+
+    def add_projects(self, projects: Iterable[str]) -> None:
+        """Let the user manage projects; one that it already manages is left as it is."""
+        UserProject.objects.bulk_create([UserProject(user=self, project=p) for p in projects], ignore_conflicts=True)
+        self.forget_access()
+
+    def forget_access(self) -> None:
+        """Drop what was read of roles and projects, so that the next look reads them again."""
+        for name in ("roles", "projects"):
+            self.__dict__.pop(name, None)
+        self._prefetched_objects_cache: dict[str, Any] = {}
+
+    @property
+    def is_staff(self) -> bool:  # type: ignore[override]  # noqa: F811
+        """Tell whether the user may log in to the admin site: any role but api alone."""
+        return self.has_role(*STAFF_ROLES)
+
+    @property
+    def is_superuser(self) -> bool:  # type: ignore[override]  # noqa: F811
+        """Tell whether the user may do everything in the admin site."""
+        return self.has_role(Role.ADMIN)
+
+    def get_full_name(self) -> str:
+        """Return the name, or the username where there is none."""
+        return self.name or self.username
+
+    def get_short_name(self) -> str:
+        """Return the username."""
+        return self.username
+
+
+class UserRole(models.Model):
+    """One role of one user."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="role_set")
+    role = models.CharField(max_length=16, choices=Role.choices)
+
+    class Meta:
+        verbose_name = "role"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "role"], name="accounts_role_once"),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="accounts_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        """Return the role's name."""
+        return self.role
+
+
+class UserProject(models.Model):
+    """One project that a manager manages."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="project_set")
+    project = models.CharField(max_length=255)
+
+    class Meta:
+        verbose_name = "managed project"
+        constraints = [
+            models.UniqueConstraint(fields=["user", "project"], name="accounts_project_once"),
+            models.CheckConstraint(condition=~models.Q(project=""), name="accounts_project_named"),
+        ]
+
+    def __str__(self) -> str:
+        """Return the project's name."""
+        return self.project
+
+
+class ApiToken(models.Model):
+    """A credential of a user. Only the hash of the secret is stored; rows stay when expired or revoked."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=255, blank=True, help_text="What uses it, e.g. 'slurm adapter on mgmt1'.")
+    prefix = models.CharField(max_length=16, unique=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)  # unique: its index serves each look-up
+    networks = models.JSONField(default=list, blank=True, help_text='Where it may be used, e.g. ["10.0.0.0/8"].')
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        """Return the visible part of the token, never the secret."""
+        return f"{self.prefix}… ({self.name or 'unnamed'})"
+
+    @classmethod
+    def issue(
+        cls, *, user: User, name: str = "", days: int | None = None, networks: Iterable[str] = ()
+    ) -> tuple["ApiToken", str]:
+        """Create a token; return its row and the secret, which is shown this once and stored nowhere.
+
+        `days` is the life time; None never expires. `networks` are CIDR networks, already validated.
+        """
+        secret = tokens.generate()
+        row = cls.objects.create(
+            user=user,
+            name=name,
+            prefix=tokens.visible_prefix(secret),
+            digest=tokens.digest(secret),
+            networks=list(networks),
+            expires_at=None if days is None else timezone.now() + timedelta(days=days),
+        )
+        return row, secret
+
+    @property
+    def status(self) -> str:
+        """Return 'active', 'expired', 'revoked' or 'user inactive'."""
+        return self.status_at(timezone.now())
+
+    def status_at(self, now: datetime) -> str:
+        """Return the status at a moment; a revoked token stays revoked whatever its expiry says."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return "expired"
+        return "active" if self.user.is_active else "user inactive"
+
+    def revoke(self) -> bool:
+        """Take the token out of use; True when it was in use until now."""
+        self.revoked_at = timezone.now()
+        return bool(ApiToken.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=self.revoked_at))

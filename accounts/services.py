@@ -1,0 +1,164 @@
+"""What can be done to users; API, admin and commands all come through here."""
+
+from collections.abc import Callable, Sequence
+
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
+
+from accounts.exceptions import AccountError, InvalidAccountError
+from accounts.models import Role, User, UserProject, UserRole
+
+_MAX_TEXT = 255
+_MAX_USERNAME = 150
+
+
+def create_user(
+    *,
+    username: str,
+    roles: Sequence[str],
+    password: str | None,
+    projects: Sequence[str] = (),
+    name: str = "",
+    email: str = "",
+) -> User:
+    """Create a user with its roles and projects and return it.
+
+    A `password` of None is a deliberate "no log-in by password"; an empty one is taken as that for the role api alone.
+    Raises InvalidAccountError for a value that cannot be, AccountError when the username is taken.
+    """
+    _check_username(username)
+    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if not roles:
+        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
+    if password == "" and set(roles) != {Role.API}:
+        raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
+    if projects and Role.MANAGER not in roles:
+        raise InvalidAccountError("only managers require a project (can be changed later)")
+    if Role.MANAGER in roles and not projects:
+        raise InvalidAccountError("managers require a project to manage (can be changed later)")
+    try:
+        with transaction.atomic():
+            user = User.objects.create_user(username, email, password or None, name=name)
+            user.add_roles(roles)
+            user.add_projects(projects)
+    except IntegrityError:
+        raise AccountError(f"username {username!r} is already taken") from None
+    return user
+
+
+def delete_user(*, username: str, actor: User) -> None:
+    """Delete a user with its tokens; `actor` cannot delete itself, nor anybody the last active admin."""
+    with transaction.atomic():
+        user = _locked(username)
+        if user.pk == actor.pk:
+            raise AccountError(f"user {username!r} cannot delete itself")
+        _keep_an_admin(user)
+        user.delete()
+
+
+def set_active(*, user: User, active: bool) -> None:
+    """Activate or deactivate a user; the last active admin stays active."""
+    with transaction.atomic():
+        user = _locked(user.username)
+        if not active:
+            _keep_an_admin(user)
+        user.is_active = active
+        user.save(update_fields=["is_active"])
+
+
+def add_role(*, username: str, role: str) -> None:
+    """Give a user a role that it does not have."""
+    with transaction.atomic():
+        user = _locked(username)
+        _check_role(role, AccountError)
+        if user.has_role(role):
+            raise AccountError(f"User {username} already has role {role}")
+        user.add_roles([role])
+
+
+def remove_role(*, username: str, role: str) -> None:
+    """Take a role from a user; a manager must first have no projects, the last active admin keeps its role."""
+    with transaction.atomic():
+        user = _locked(username)
+        _check_role(role, AccountError)
+        if not user.has_role(role):
+            raise AccountError(f"User {username} does not have role {role}")
+        if role == Role.MANAGER and user.projects:
+            projects = ", ".join(user.projects)
+            raise AccountError(f"Cannot remove role 'manager' while user {username} still has projects: {projects}")
+        if role == Role.ADMIN:
+            _keep_an_admin(user)
+        UserRole.objects.filter(user=user, role=role).delete()
+
+
+def add_project(*, username: str, project: str) -> None:
+    """Let a manager manage one more project."""
+    with transaction.atomic():
+        user = _locked(username)
+        _check_texts(project=project)
+        if not user.has_role(Role.MANAGER):
+            raise AccountError(f"user {username!r} is not a manager")
+        if project in user.projects:
+            raise AccountError(f"user {username!r} already manages project {project!r}")
+        user.add_projects([project])
+
+
+def remove_project(*, username: str, project: str) -> None:
+    """Take a project from a manager."""
+    with transaction.atomic():
+        user = _locked(username)
+        if not user.has_role(Role.MANAGER):
+            raise AccountError(f"user {username!r} is not a manager")
+        if not UserProject.objects.filter(user=user, project=project).delete()[0]:
+            raise AccountError(f"user {username!r} does not manage project {project!r}")
+
+
+def _locked(username: str) -> User:
+    """Return a user for changing; concurrent changes of the same user wait here."""
+    user = User.objects.select_for_update().filter(username=username).first()
+    if user is None:
+        raise AccountError(f"no such user: {username!r}")
+    return user
+
+
+def _keep_an_admin(user: User) -> None:
+    """Raise AccountError when `user` is the last active admin; locks the admins until the transaction ends."""
+    admins = UserRole.objects.select_for_update().filter(role=Role.ADMIN, user__is_active=True).order_by("id")
+    if [row.user_id for row in admins] == [user.pk]:
+        raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
+
+
+def _check_username(username: str) -> None:
+    try:
+        UnicodeUsernameValidator()(username)
+    except ValidationError:
+        allowed = "letters, digits and @ . + - _"
+        raise InvalidAccountError(f"username {username!r}: expected {allowed}, at least one") from None
+    if len(username) > _MAX_USERNAME:
+        raise InvalidAccountError(f"username {username!r}: expected at most {_MAX_USERNAME} characters")
+
+
+def _check_texts(**texts: str) -> None:
+    for field, text in texts.items():
+        if len(text) > _MAX_TEXT:
+            raise InvalidAccountError(f"{field} {text[:40]!r}…: expected at most {_MAX_TEXT} characters")
+        if field.startswith("project") and not text:
+            raise InvalidAccountError("project: expected a name, got an empty text")
+    if texts.get("email"):
+        try:
+            validate_email(texts["email"])
+        except ValidationError:
+            raise InvalidAccountError(f"email {texts['email']!r}: expected an e-mail address") from None
+
+
+def _known_roles() -> str:
+    return ", ".join(Role.values)
+
+
+def _check_role(role: str, error: Callable[[str], AccountError] = InvalidAccountError) -> None:
+    if role not in Role.values:
+        raise error(f"Supplied role is no valid option: {role!r}, expected one of {_known_roles()}")

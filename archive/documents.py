@@ -1,0 +1,162 @@
+"""The documents of the archive: meta.json for reading, data.json for writing and for handing out in parts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from archive.exceptions import DocumentError
+from archive.metadocument import JobMeta, Resource, TagName, decode_meta
+from archive.statistics import Samples, series_statistics, statistics_series
+
+__all__ = [
+    "STATISTICS_SERIES_FROM",
+    "JobData",
+    "JobMeta",
+    "MetricData",
+    "Resource",
+    "Series",
+    "TagName",
+    "decode_data",
+    "decode_meta",
+    "encode_data",
+    "select_data",
+]
+
+STATISTICS_SERIES_FROM = 16
+"""From this number of series on a metric also carries statistics per time step."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Series:
+    """The samples of one host, or of one unit of it (`id`); missing samples are NaN."""
+
+    hostname: str
+    id: str | None
+    data: Samples
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MetricData:
+    """One metric in one scope: unit, seconds between samples, and a series per host or unit."""
+
+    unit: dict[str, str]
+    timestep: int
+    series: list[Series]
+
+
+JobData = dict[str, dict[str, MetricData]]
+"""All samples of a job: metric name, then scope."""
+
+
+class _Unit(msgspec.Struct):
+    base: str = ""
+    prefix: str | None = None
+
+
+class _Series(msgspec.Struct):
+    hostname: str
+    data: list[float | None]
+    id: str | int | None = None
+
+
+class _Metric(msgspec.Struct):
+    timestep: int
+    series: list[_Series]
+    unit: _Unit | None = None
+
+
+_RAW_DATA = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
+_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
+
+
+def encode_data(data: JobData) -> bytes:
+    """Return data.json for these samples, statistics included; NaN and infinite numbers become null."""
+    document = {
+        name: {scope: _metric_document(metric) for scope, metric in scopes.items()} for name, scopes in data.items()
+    }
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def decode_data(raw: bytes) -> JobData:
+    """Read a data.json; raise DocumentError with the place where it is not one. Statistics are not kept."""
+    try:
+        document = _DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}") from error
+    return {
+        name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
+    }
+
+
+def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
+    """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
+
+    Sorted by name and scope. Scope core for jobs of one node, else node; where a metric has none of it, all that
+    it has. Unknown names are left out. The metrics' JSON is passed through as it is. Raises DocumentError.
+    """
+    try:
+        if not raw.isascii():
+            raw.decode()
+        document = _RAW_DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+    names = sorted(document if metrics is None else document.keys() & set(metrics))
+    wanted = "core" if num_nodes == 1 else "node"
+    items = [
+        _item(name, scope, document[name][scope])
+        for name in names
+        for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
+    ]
+    return b"[" + b",".join(items) + b"]"
+
+
+def _item(name: str, scope: str, metric: msgspec.Raw) -> bytes:
+    """Return one element of the array that `select_data` makes."""
+    if not bytes(memoryview(metric)[:1]) == b"{":
+        raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
+    return b'{"name":%b,"scope":%b,"metric":%b}' % (orjson.dumps(name), orjson.dumps(scope), metric)
+
+
+def _metric_document(metric: MetricData) -> dict[str, Any]:
+    """Return the JSON value of one metric in one scope, its keys in the order of the format."""
+    document: dict[str, Any] = {
+        "unit": metric.unit,
+        "timestep": metric.timestep,
+        "series": [_series_document(series) for series in metric.series],
+    }
+    if len(metric.series) >= STATISTICS_SERIES_FROM:
+        document["statisticsSeries"] = statistics_series([series.data for series in metric.series])
+    return document
+
+
+def _series_document(series: Series) -> dict[str, Any]:
+    """Return the JSON value of one series."""
+    document: dict[str, Any] = {"hostname": series.hostname}
+    if series.id is not None:
+        document["id"] = series.id
+    statistics = series_statistics(series.data)
+    if statistics is not None:
+        document["statistics"] = {"min": statistics.min, "avg": statistics.avg, "max": statistics.max}
+    document["data"] = np.ascontiguousarray(series.data, dtype=np.float64)
+    return document
+
+
+def _metric_data(metric: _Metric) -> MetricData:
+    """Turn one metric as it was read into arrays."""
+    unit = metric.unit or _Unit()
+    return MetricData(
+        unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
+        timestep=metric.timestep,
+        series=[
+            Series(
+                series.hostname,
+                None if series.id is None else str(series.id),
+                np.array(series.data, dtype=np.float64),
+            )
+            for series in metric.series
+        ],
+    )

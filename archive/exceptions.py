@@ -1,0 +1,26 @@
+"""The errors that the archive raises; plain exceptions that know nothing of HTTP."""
+
+
+class ArchiveError(Exception):
+    """Base of everything that goes wrong with the archive."""
+
+
+class ArchiveVersionError(ArchiveError):
+    """The archive root is of another version, or is no archive at all."""
+
+
+class InvalidNameError(ArchiveError):
+    """A cluster name or an id cannot become part of a path."""
+
+
+class DocumentError(ArchiveError):
+    """The content of a file is wrong; the message names the file or key, and what was expected."""
+
+
+class SourceError(ArchiveError):
+    """A metric source did not deliver; `transient` says whether trying again may help."""
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        """Keep the reason and whether it may pass by itself."""
+        super().__init__(message)
+        self.transient = transient

@@ -1,0 +1,58 @@
+"""Where a job lies under the archive root: names to paths and back, without touching the disk."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from archive.exceptions import InvalidNameError
+
+VERSION_FILE = "version.txt"
+CLUSTER_FILE = "cluster.json"
+META_FILE = "meta.json"
+DATA_FILE = "data.json"
+COMPRESSED_DATA_FILE = "data.json.gz"
+
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_THREE_DIGITS = re.compile(r"[0-9]{3}")
+
+
+class JobKey(NamedTuple):
+    """What names one job folder: the cluster, the scheduler's job id, and the start in epoch seconds."""
+
+    cluster: str
+    job_id: int
+    start_time: int
+
+
+def is_valid_cluster_name(name: str) -> bool:
+    """Say whether `name` may become a folder directly under the root (ASCII letters, digits, `_`, `-`, `.`)."""
+    return _CLUSTER_NAME.fullmatch(name) is not None and name != VERSION_FILE
+
+
+def job_folder(root: Path, key: JobKey) -> Path:
+    """Return the folder of a job under `root`; raise InvalidNameError for what must not become a path."""
+    if not is_valid_cluster_name(key.cluster):
+        raise InvalidNameError(
+            f"cluster name {key.cluster!r}: expected 1 to 255 letters, digits, '_', '-' or '.', not starting with '.'"
+        )
+    if key.job_id <= 0 or key.start_time <= 0:
+        raise InvalidNameError(f"jobId {key.job_id}, startTime {key.start_time}: expected numbers above zero")
+    thousands, rest = divmod(key.job_id, 1000)
+    return root / key.cluster / str(thousands) / f"{rest:03d}" / str(key.start_time)
+
+
+def parse_job_folder(root: Path, path: Path) -> JobKey | None:
+    """Return the job that belongs into the folder `path`, or None where no job can lie there."""
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        return None
+    if len(parts) != 4:
+        return None
+    cluster, thousands, rest, start = parts
+    well_formed = _NUMBER.fullmatch(thousands) and _THREE_DIGITS.fullmatch(rest) and _NUMBER.fullmatch(start)
+    if not well_formed or not is_valid_cluster_name(cluster):
+        return None
+    key = JobKey(cluster, int(thousands) * 1000 + int(rest), int(start))
+    return key if key.job_id > 0 and key.start_time > 0 else None

@@ -1,0 +1,163 @@
+"""Node lists of cluster.json: `n[01-16,20-22],login1`, looked up without expanding the ranges."""
+
+import bisect
+import itertools
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from archive.exceptions import DocumentError
+
+MAX_EXPANSION = 100_000
+"""How many names all brackets of an item but its last may stand for; more is taken for a typing error."""
+
+_ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
+_LITERAL = re.compile(r"[A-Za-z0-9_.-]*")
+_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+
+
+class NumberRange(NamedTuple):
+    """Numbers from `start` to `end`, both included, zero padded to `width` digits."""
+
+    start: int
+    end: int
+    width: int
+
+    def texts(self) -> Iterator[str]:
+        """Yield the numbers as they are written in host names."""
+        return (str(number).zfill(self.width) for number in range(self.start, self.end + 1))
+
+
+class _Item(NamedTuple):
+    """One name or one family of names: what stands before a bracket, its ranges, what stands behind."""
+
+    prefix: str
+    ranges: tuple[NumberRange, ...]
+    suffix: str
+
+
+class NodeList:
+    """A set of host names; `in` costs a few dictionary lookups however long the ranges are."""
+
+    def __init__(self, items: list[_Item], *, matches_all: bool) -> None:
+        """Index the items; use `NodeList.parse`."""
+        self.matches_all = matches_all
+        self._items = items
+        self._names = frozenset(item.prefix for item in items if not item.ranges)
+        families: dict[tuple[str, str], dict[int, list[tuple[int, int]]]] = {}
+        for item in items:
+            for start, end, width in item.ranges:
+                families.setdefault((item.prefix, item.suffix), {}).setdefault(width, []).append((start, end))
+        self._families = {
+            affixes: [(width, *_merged(ranges)) for width, ranges in widths.items()]
+            for affixes, widths in families.items()
+        }
+        self._lengths = sorted({(len(prefix), len(suffix)) for prefix, suffix in families})
+
+    @classmethod
+    def parse(cls, text: str) -> "NodeList":
+        """Read a node list; raise DocumentError naming the item that is malformed. An empty text has no hosts."""
+        text = text.strip()
+        if not text:
+            return cls([], matches_all=False)
+        items: list[_Item] = []
+        matches_all = False
+        position = 0
+        while True:
+            match = _ITEM.match(text, position)
+            if match is None or (match.end() < len(text) and text[match.end()] != ","):
+                raise DocumentError(f"node list {text[:200]!r}: expected a name at position {position}")
+            word = match.group().strip()
+            if word == "*":
+                matches_all = True
+            else:
+                items.extend(_parse_item(word))
+            if match.end() == len(text):
+                return cls(items, matches_all=matches_all)
+            position = match.end() + 1
+
+    def __contains__(self, host: object) -> bool:
+        """Say whether the list names this host."""
+        if self.matches_all:
+            return True
+        if not isinstance(host, str):
+            return False
+        if host in self._names:
+            return True
+        return any(self._in_family(host, before, after) for before, after in self._lengths)
+
+    def hosts(self) -> Iterator[str]:
+        """Yield the hosts in the order of the list; raise ValueError for `*`, which has no end."""
+        if self.matches_all:
+            raise ValueError("a node list with * names every host: it cannot be listed")
+        return itertools.chain.from_iterable(_hosts_of(item) for item in self._items)
+
+    def _in_family(self, host: str, before: int, after: int) -> bool:
+        """Look the host up with a prefix of `before` and a suffix of `after` characters."""
+        end = len(host) - after
+        digits = host[before:end]
+        if before >= end or len(digits) > 19 or not (digits.isascii() and digits.isdigit()):
+            return False
+        number = int(digits)
+        for width, starts, ends in self._families.get((host[:before], host[end:]), ()):
+            if len(digits) < width or (len(digits) > width and digits[0] == "0"):
+                continue
+            place = bisect.bisect_right(starts, number) - 1
+            if place >= 0 and number <= ends[place]:
+                return True
+        return False
+
+
+def _parse_item(word: str) -> list[_Item]:
+    """Read one item; all brackets but the last are expanded."""
+    pieces = re.split(r"\[([^\[\]]*)\]", word)
+    literals, groups = pieces[::2], pieces[1::2]
+    if not word or not all(_LITERAL.fullmatch(literal) for literal in literals):
+        raise DocumentError(f"node list item {word[:80]!r}: expected letters, digits, dashes and [01-16] ranges")
+    ranges = [tuple(_parse_range(word, part) for part in group.split(",")) for group in groups]
+    if not ranges:
+        return [_Item(word, (), "")]
+    count = 1
+    for group in ranges[:-1]:
+        count *= sum(part.end - part.start + 1 for part in group)
+    if count > MAX_EXPANSION:
+        raise DocumentError(f"node list item {word[:80]!r}: stands for too many hosts")
+    choices = [[text for part in group for text in part.texts()] for group in ranges[:-1]]
+    prefixes = (
+        "".join(itertools.chain.from_iterable(zip(literals, chosen, strict=False))) + literals[-2]
+        for chosen in itertools.product(*choices)
+    )
+    return [_Item(prefix, ranges[-1], literals[-1]) for prefix in prefixes]
+
+
+def _parse_range(word: str, part: str) -> NumberRange:
+    """Read `07` or `01-16`."""
+    match = _RANGE.fullmatch(part.strip())
+    if match is None:
+        raise DocumentError(f"node list item {word[:80]!r}: expected a range such as 01-16, found {part[:40]!r}")
+    first, last = match.group(1), match.group(2) or match.group(1)
+    if int(last) < int(first) or len(last) < len(first):
+        raise DocumentError(f"node list item {word[:80]!r}: the range {part[:40]!r} ends before it starts")
+    return NumberRange(int(first), int(last), len(first))
+
+
+def _hosts_of(item: _Item) -> Iterator[str]:
+    """Yield the hosts of one item."""
+    if not item.ranges:
+        yield item.prefix
+    for part in item.ranges:
+        for text in part.texts():
+            yield f"{item.prefix}{text}{item.suffix}"
+
+
+def _merged(ranges: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Return the starts and ends of the ranges, sorted, those that overlap joined."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for start, end in sorted(ranges):
+        if ends and start <= ends[-1] + 1:
+            ends[-1] = max(ends[-1], end)
+        else:
+            starts.append(start)
+            ends.append(end)
+    return starts, ends

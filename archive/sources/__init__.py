@@ -1,0 +1,63 @@
+"""Metric sources: which kinds there are, and which one a cluster's entry in METRIC_SOURCES names."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from archive.exceptions import SourceError
+from archive.layout import is_valid_cluster_name
+from archive.sources.base import JobInfo, MetricSource
+from archive.sources.none import NoneSource
+from archive.sources.synthetic import SyntheticSource
+
+__all__ = ["JobInfo", "MetricSource", "NoneSource", "SyntheticSource", "get_source", "validate_config"]
+
+ANY_CLUSTER = "*"
+
+KINDS: dict[str, type[MetricSource]] = {source.kind: source for source in (NoneSource, SyntheticSource)}
+"""A new kind is a class with the methods of MetricSource, listed here."""
+
+
+def get_source(cluster: str, config: Mapping[str, Mapping[str, Any]]) -> MetricSource:
+    """Return the source of a cluster: its own entry, else that of `*`, else none; raise SourceError for a bad entry."""
+    options = config.get(cluster, config.get(ANY_CLUSTER))
+    if options is None:
+        options = {"kind": NoneSource.kind}
+    try:
+        return _source(orjson.dumps(options, option=orjson.OPT_SORT_KEYS))
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"METRIC_SOURCES, cluster {cluster!r}: {error}", transient=False) from error
+
+
+def validate_config(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what is wrong with METRIC_SOURCES, one message per fault; an empty list where all is well."""
+    if not isinstance(config, Mapping):
+        return [f"{config!r}: expected an object, cluster name or '*' -> {{\"kind\": ...}}"]
+    messages: list[str] = []
+    for name, options in config.items():
+        if name != ANY_CLUSTER and not is_valid_cluster_name(str(name)):
+            messages.append(f"{name!r}: expected a cluster name or '*'")
+        messages.extend(f"{name!r}: {message}" for message in _entry_errors(options))
+    return messages
+
+
+def _entry_errors(options: object) -> list[str]:
+    """Return what is wrong with one entry."""
+    if not isinstance(options, Mapping):
+        return [f'{options!r}: expected an object such as {{"kind": "{NoneSource.kind}"}}']
+    kind = options.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        return [f"kind {kind!r}: expected one of {', '.join(sorted(KINDS))}"]
+    return KINDS[kind].config_errors(options)
+
+
+@functools.lru_cache(maxsize=256)
+def _source(entry: bytes) -> MetricSource:
+    """Make the source of an entry, given as JSON; raise ValueError where the entry is wrong."""
+    options = orjson.loads(entry)
+    messages = _entry_errors(options)
+    if messages:
+        raise ValueError("; ".join(messages))
+    return KINDS[options["kind"]].from_config(options)

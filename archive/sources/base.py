@@ -1,0 +1,81 @@
+"""What a metric source is: the job it is asked about, and the methods that it offers."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+from archive.clusterconfig import Cluster, MetricConfig
+from archive.documents import JobData, Resource
+
+FINE_SCOPES_UP_TO_NODES = 8
+"""Jobs of at most this many nodes are also archived in the metric's native scope."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobInfo:
+    """What a source must know of a job; times in epoch seconds, `stop_time` now for one that still runs."""
+
+    cluster: str
+    sub_cluster: str
+    job_id: int
+    start_time: int
+    stop_time: int
+    resources: Sequence[Resource]
+    num_nodes: int
+
+    @property
+    def duration(self) -> int:
+        """Seconds from start to stop, never negative."""
+        return max(0, self.stop_time - self.start_time)
+
+
+class MetricSource(Protocol):
+    """Where the samples of a cluster's jobs come from; shared by threads, so it keeps no state of a job."""
+
+    kind: ClassVar[str]
+    archives_data: ClassVar[bool]
+
+    @classmethod
+    def from_config(cls, options: Mapping[str, Any]) -> Self:
+        """Make a source from its entry in METRIC_SOURCES; the entry has passed `config_errors`."""
+
+    @classmethod
+    def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with an entry in METRIC_SOURCES, naming the key."""
+
+    def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
+        """Return the samples of a job, of some metrics or (None) of all; raise SourceError."""
+
+
+def unknown_keys(options: Mapping[str, Any], known: Sequence[str] = ()) -> list[str]:
+    """Return a message for each key that a kind of source does not know."""
+    allowed = ("kind", *known)
+    return [f"unknown key {key!r}, expected {', '.join(allowed)}" for key in options if key not in allowed]
+
+
+def metrics_of_job(job: JobInfo, cluster: Cluster, metrics: Sequence[str] | None = None) -> list[MetricConfig]:
+    """Return the metrics to load: those of the cluster that the job's subcluster does not remove."""
+    configs = (metric.for_subcluster(job.sub_cluster) for metric in cluster.metrics)
+    return [config for config in configs if config is not None and (metrics is None or config.name in metrics)]
+
+
+def archived_scope(metric: MetricConfig) -> str:
+    """Return the finest scope in which a metric is archived: hwthread becomes core."""
+    return "core" if metric.scope == "hwthread" else metric.scope
+
+
+def units_on_host(resource: Resource, sub_cluster: str, cluster: Cluster, scope: str) -> list[str]:
+    """Return the ids of a job's units of a scope on one host; no hwthreads named stands for the whole host."""
+    if scope == "accelerator":
+        return list(resource.accelerators)
+    subcluster = cluster.subcluster(sub_cluster) or cluster.subcluster_of(resource.hostname)
+    if subcluster is None:
+        return []
+    topology = subcluster.topology
+    hwthreads = resource.hwthreads or topology.node
+    helpers = {
+        "core": topology.cores_of,
+        "socket": topology.sockets_of,
+        "memoryDomain": topology.memory_domains_of,
+    }
+    return [str(index) for index in helpers[scope](hwthreads)]

@@ -1,0 +1,87 @@
+"""Statistics of samples: per series, over the series of a metric, and per job; missing samples do not count."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from archive.clusterconfig import Cluster
+
+if TYPE_CHECKING:
+    from archive.documents import JobData
+
+Samples = npt.NDArray[np.float64]
+
+
+class Statistics(NamedTuple):
+    """Least, average and greatest sample."""
+
+    min: float
+    avg: float
+    max: float
+
+
+def series_statistics(samples: Samples) -> Statistics | None:
+    """Return min, average and max of one series, None where no sample is a number (NaN and infinite are missing)."""
+    present = samples[np.isfinite(samples)]
+    if present.size == 0:
+        return None
+    return _statistics(float(present.min()), float(present.mean()), float(present.max()))
+
+
+def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
+    """Return min, mean and max over all series at each time step, as long as the longest series.
+
+    Series may differ in length. A step at which no series has a sample is NaN. Memory grows with the length of
+    the series, not with their number.
+    """
+    length = max((samples.size for samples in series), default=0)
+    lowest, highest = np.full(length, np.nan), np.full(length, np.nan)
+    total, count = np.zeros(length), np.zeros(length)
+    for samples in series:
+        size = samples.size
+        present = np.isfinite(samples)
+        values = np.where(present, samples, np.nan)
+        np.fmin(lowest[:size], values, out=lowest[:size])
+        np.fmax(highest[:size], values, out=highest[:size])
+        total[:size] += np.where(present, samples, 0.0)
+        count[:size] += present
+    mean = np.divide(total, count, out=np.full(length, np.nan), where=count > 0)
+    # Rounding in the sum must not push the mean past the extremes.
+    return {"min": lowest, "mean": np.clip(mean, lowest, highest), "max": highest}
+
+
+def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[str, Any]]:
+    """Return the statistics of each metric as meta.json holds them: `{"unit", "avg", "min", "max"}`, by name.
+
+    Taken over the series of scope node: avg is the mean of the series' averages, min the least minimum, max the
+    greatest maximum. A node without samples is left out, and so is a metric without any. The unit is that of
+    cluster.json, else that of the data.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for name in sorted(data):
+        metric = data[name].get("node")
+        if metric is None:
+            continue
+        overall = combined_statistics(series_statistics(series.data) for series in metric.series)
+        if overall is None:
+            continue
+        config = cluster.metric(name) if cluster is not None else None
+        unit = config.unit if config is not None else metric.unit
+        result[name] = {"unit": dict(unit), "avg": overall.avg, "min": overall.min, "max": overall.max}
+    return result
+
+
+def combined_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
+    """Combine the statistics of several series, each of the same weight; those without samples are left out."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    average = float(np.mean([part.avg for part in present]))
+    return _statistics(min(part.min for part in present), average, max(part.max for part in present))
+
+
+def _statistics(lowest: float, average: float, highest: float) -> Statistics:
+    """Keep the average within the extremes, which rounding may push it past."""
+    return Statistics(lowest, min(max(average, lowest), highest), highest)

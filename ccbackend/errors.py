@@ -1,0 +1,122 @@
+"""The one place that makes error answers: exceptions to JSON, with a line in the log for each."""
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.views import defaults
+from rest_framework.exceptions import APIException
+
+from accounts.addresses import client_address
+from accounts.api.authentication import CHALLENGE
+
+logger = logging.getLogger("ccbackend.api")
+
+_RETRY_AFTER = 5  # seconds: when a client that got 503 should ask again
+_PLAIN = (400, 422)
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """Answer for an exception that a view of the API raised; see docs/api.md for the format."""
+    request = context["request"]._request
+    status = _status(error)
+    message = _message(error, status)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s", _line(request, status, message), exc_info=None if status == 503 else error)
+    else:
+        logger.warning("%s", _line(request, status, message))
+    plain = status in _PLAIN and getattr(context["view"], "plain_errors", False)
+    response = error_response(status, message, plain=plain)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(context["view"].allowed_methods)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would add a line that says less
+    return response
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, OperationalError | InterfaceError):
+        return HTTPStatus.SERVICE_UNAVAILABLE
+    if isinstance(error, RequestDataTooBig):
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+        return HTTPStatus.BAD_REQUEST
+    if isinstance(error, Http404):
+        return HTTPStatus.NOT_FOUND
+    if isinstance(error, PermissionDenied):
+        return HTTPStatus.FORBIDDEN
+    return int(getattr(error, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def _message(error: Exception, status: int) -> str:
+    if isinstance(error, APIException):
+        return str(error.detail)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return f"the database is locked or cannot be reached, nothing was changed, try again: {error}".strip()
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return "request body too large: expected at most 32 MB"
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and not hasattr(error, "status_code"):
+        return "internal error, see the server's log"
+    return str(error) or HTTPStatus(status).phrase
+
+
+def _line(request: HttpRequest, status: int, message: str) -> str:
+    user = getattr(request, "user", None)
+    name = getattr(user, "username", "") or "-"
+    return f"{request.method} {request.path} {status} from {client_address(request)} as {name}: {message}"
+
+
+def error_response(status: int, message: str, *, plain: bool = False) -> HttpResponse:
+    """Return the documented error body: JSON with status and error, or the message alone."""
+    if plain:
+        return HttpResponse(f"{message}\n", status=status, content_type="text/plain; charset=utf-8")
+    body = json.dumps({"status": HTTPStatus(status).phrase, "error": message})
+    response = HttpResponse(body, status=status, content_type="application/json")
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = CHALLENGE
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_AFTER)
+    return response
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def api_not_found(request: HttpRequest, path: str) -> HttpResponse:
+    """Answer for a path below /api that is none of ours."""
+    logger.warning("%s", _line(request, 404, "no such path"))
+    response = error_response(404, f"no such path: {request.path}, see /api/docs/")
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400 to what Django itself refuses, e.g. an unknown Host."""
+    if _is_api(request):
+        return error_response(_status(exception), str(exception) or "bad request")
+    return defaults.bad_request(request, exception)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403."""
+    if _is_api(request):
+        return error_response(403, str(exception) or "forbidden")
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404."""
+    if _is_api(request):
+        return error_response(404, f"no such path: {request.path}, see /api/docs/")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500; Django has logged the traceback."""
+    if _is_api(request):
+        return error_response(500, "internal error, see the server's log")
+    return defaults.server_error(request)

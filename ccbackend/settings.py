@@ -1,0 +1,208 @@
+"""Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+env.read_env(BASE_DIR / ".env")
+
+
+def _flag(name: str) -> bool:
+    """Read a yes/no setting; anything else is refused by name instead of being taken as false."""
+    text = env.str(name, default="false").strip().lower()
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    if text in {"0", "false", "no", "off", ""}:
+        return False
+    raise ImproperlyConfigured(f"{name}={text!r}: expected true or false")
+
+
+def _whole(name: str, default: int, minimum: int) -> int:
+    """Read a whole number of at least `minimum`."""
+    text = env.str(name, default=str(default)).strip()
+    if not text.isdecimal() or int(text) < minimum:
+        raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number, {minimum} or more")
+    return int(text)
+
+
+def _path(name: str, default: str) -> Path:
+    """Read a path; a relative one counts from the project's root."""
+    return BASE_DIR / Path(env.str(name, default=default)).expanduser()
+
+
+def _words(name: str, default: str = "") -> list[str]:
+    """Read a comma-separated list."""
+    return [word.strip() for word in env.str(name, default=default).split(",") if word.strip()]
+
+
+DEBUG = _flag("DEBUG")
+TESTING = "pytest" in sys.modules
+
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    if not (DEBUG or TESTING):
+        raise ImproperlyConfigured("SECRET_KEY is not set: put a long random text into the environment or .env")
+    SECRET_KEY = "only-for-tests-and-debugging"  # noqa: S105  the branch above keeps it out of production
+
+ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1")
+CSRF_TRUSTED_ORIGINS = _words("CSRF_TRUSTED_ORIGINS")
+BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY")
+if BEHIND_TLS_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+INSTALLED_APPS = [
+    "accounts",
+    "archive",
+    "jobs",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "ccbackend.urls"
+APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
+DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Database: concurrent writers wait up to this long (seconds), then the API answers 503.
+DATABASE_WAIT = 20
+
+
+def _database() -> dict[str, Any]:
+    """Complete DATABASE_URL with what the two supported engines need to let concurrent writers wait, not fail."""
+    config: dict[str, Any] = env.db_url("DATABASE_URL", default="sqlite:///var/ccbackend.sqlite3")
+    config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
+    options: dict[str, Any] = config.setdefault("OPTIONS", {})
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        if config["NAME"] != ":memory:":
+            config["NAME"] = BASE_DIR / config["NAME"]
+            config["NAME"].parent.mkdir(parents=True, exist_ok=True)
+        config["ENGINE"] = "ccbackend.sqlite"
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", DATABASE_WAIT)
+        # WAL lets readers go on while one process writes. NORMAL survives a killed process; a power cut may take the
+        # last commits, see docs/deployment.md. The archive worker moves the log into the database file (checkpoint)
+        # each second; that a request has to do it, which takes up to 0.5 s, is the exception. From here on waiting is
+        # the business of ccbackend.sqlite, hence no busy timeout.
+        options.setdefault(
+            "init_command",
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000;"
+            "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456; PRAGMA busy_timeout=0",
+        )
+    elif config["ENGINE"] == "django.db.backends.postgresql":
+        config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
+        options.setdefault("connect_timeout", DATABASE_WAIT)
+        options.setdefault("options", f"-c lock_timeout={DATABASE_WAIT}s")
+    else:
+        raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:// or postgres://, got {config['ENGINE']}")
+    return config
+
+
+DATABASES = {"default": _database()}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+
+API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
+TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
+
+ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
+METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
+DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "static/"
+WHITENOISE_USE_FINDERS = True  # gunicorn alone serves the admin's files, without a collectstatic step
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.TokenAuthentication",
+        "accounts.api.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.Denied"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "ccbackend.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Job control API",
+    "DESCRIPTION": (
+        "Start, stop, find, tag and delete batch jobs. Wire-compatible with the REST API of ClusterCockpit cc-backend."
+    ),
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PUBLIC": True,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api/",
+    "SORT_OPERATION_PARAMETERS": False,
+    "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
+}
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    "loggers": {"django": {"level": LOG_LEVEL}, "django.server": {"propagate": True, "handlers": []}},
+}

@@ -1,0 +1,2 @@
+"""stub"""
+def __getattr__(name): return lambda f: f

@@ -1,0 +1,21 @@
+"""Paths of the job operations, each with and without its trailing slash."""
+
+from django.urls import re_path
+
+from jobs.api.views import JobViewSet
+
+_ID = "(?P<row_id>[^/]+)"
+
+urlpatterns = [
+    re_path(r"^jobs/?$", JobViewSet.as_view({"get": "list_jobs"})),
+    re_path(r"^jobs/start_job/?$", JobViewSet.as_view({"post": "start_job", "put": "start_job"})),
+    re_path(r"^jobs/stop_job/?$", JobViewSet.as_view({"post": "stop_job", "put": "stop_job"})),
+    re_path(rf"^jobs/stop_job/{_ID}/?$", JobViewSet.as_view({"post": "stop_job_by_id", "put": "stop_job_by_id"})),
+    re_path(rf"^jobs/tag_job/{_ID}/?$", JobViewSet.as_view({"post": "tag_job", "patch": "tag_job"})),
+    re_path(r"^jobs/delete_job/?$", JobViewSet.as_view({"delete": "delete_job"})),
+    re_path(rf"^jobs/delete_job/{_ID}/?$", JobViewSet.as_view({"delete": "delete_job_by_id"})),
+    re_path(
+        r"^jobs/delete_job_before/(?P<timestamp>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})
+    ),
+    re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),
+]

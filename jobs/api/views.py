@@ -1,0 +1,143 @@
+"""The job operations of the API: each parses, calls one service, and hands back."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from rest_framework.request import Request
+
+from accounts.api.base import ApiViewSet, json_response
+from accounts.api.permissions import HasApiRole
+from jobs import archiving, encoding, listing, services, statements
+from jobs.api import schema
+from jobs.decoding import decode
+from jobs.exceptions import InvalidJobError, JobNotFoundError
+from jobs.messages import DeleteJob, StartJob, StopJob, TagName
+
+# Jobs that are encoded at once; a longer answer is sent in parts of this many.
+_PART = 1000
+
+
+class JobViewSet(ApiViewSet):
+    """Batch jobs, for schedulers and tools."""
+
+    permission_classes = [HasApiRole]
+
+    @schema.list_jobs
+    def list_jobs(self, request: Request) -> HttpResponseBase:
+        """List jobs, newest start first."""
+        query = listing.parse(dict(request._request.GET.lists()))
+        if query.is_empty:
+            return json_response(encoding.encode_list([], query.page))
+        parts = statements.select_rows(
+            query.conditions, with_metadata=query.with_metadata, limit=query.limit, offset=query.offset, part=_PART
+        )
+        first = next(parts, [])
+        if len(first) < _PART or query.limit == _PART:
+            parts.close()
+            return json_response(encoding.encode_list(first, query.page))
+        return StreamingHttpResponse(_in_parts(first, parts, query.page), content_type="application/json")
+
+    @schema.start_job
+    def start_job(self, request: Request) -> HttpResponse:
+        """Store a job as running."""
+        row_id = services.start_job(job=decode(request._request.body, StartJob))
+        return json_response(b'{"id":%d}' % row_id, status=201)
+
+    @schema.stop_job
+    def stop_job(self, request: Request) -> HttpResponse:
+        """Stop the job that the body names."""
+        body = decode(request._request.body, StopJob)
+        row = services.stop_job(
+            job_id=_required(body.job_id, "jobId"),
+            cluster=body.cluster,
+            start_time=body.start_time,
+            stop_time=_required(body.stop_time, "stopTime"),
+            job_state=body.job_state or "",
+        )
+        return json_response(encoding.encode(encoding.job_meta(row)))
+
+    @schema.stop_job_by_id
+    def stop_job_by_id(self, request: Request, row_id: str) -> HttpResponse:
+        """Stop the job with this database id."""
+        body = decode(request._request.body, StopJob)
+        row = services.stop_job(
+            row_id=_whole(row_id, "id"),
+            stop_time=_required(body.stop_time, "stopTime"),
+            job_state=body.job_state or "",
+        )
+        return json_response(encoding.encode(encoding.job_meta(row)))
+
+    @schema.get_job
+    def get_job(self, request: Request, row_id: str) -> HttpResponse:
+        """Return a job with the samples of all metrics."""
+        return _with_samples(_whole(row_id, "id"), None)
+
+    @schema.query_job
+    def query_job(self, request: Request, row_id: str) -> HttpResponse:
+        """Return a job with the samples of the metrics that the body names; null or no body is all."""
+        number = _whole(row_id, "id")
+        body = request._request.body
+        return _with_samples(number, decode(body, list[str] | None) if body.strip() else None)
+
+    @schema.tag_job
+    def tag_job(self, request: Request, row_id: str) -> HttpResponse:
+        """Put tags on a job."""
+        number = _whole(row_id, "id")
+        row = services.tag_job(row_id=number, tags=decode(request._request.body, list[TagName]))
+        return json_response(encoding.encode(encoding.job(row)))
+
+    @schema.delete_job
+    def delete_job(self, request: Request) -> HttpResponse:
+        """Delete the job that the body names from the database."""
+        body = decode(request._request.body, DeleteJob)
+        job_id = _required(body.job_id, "jobId")
+        return _deleted(services.delete_job(job_id=job_id, cluster=body.cluster, start_time=body.start_time))
+
+    @schema.delete_job_by_id
+    def delete_job_by_id(self, request: Request, row_id: str) -> HttpResponse:
+        """Delete the job with this database id from the database."""
+        return _deleted(services.delete_job(row_id=_whole(row_id, "id")))
+
+    @schema.delete_job_before
+    def delete_job_before(self, request: Request, timestamp: str) -> HttpResponse:
+        """Delete all jobs that started before a time from the database."""
+        count = services.delete_jobs_before(
+            start_time=_whole(timestamp, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
+        )
+        return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
+
+
+def _with_samples(row_id: int, metrics: list[str] | None) -> HttpResponse:
+    row = statements.fetch_row(row_id)
+    if row is None:
+        raise JobNotFoundError(f"finding job failed: no job with database id {row_id}")
+    meta = encoding.encode(encoding.job(row))
+    return json_response(b'{"meta":%b,"data":%b}' % (meta, archiving.samples(row, metrics)))
+
+
+def _deleted(row_id: int) -> HttpResponse:
+    return json_response(encoding.encode({"msg": f"Successfully deleted job {row_id}"}))
+
+
+def _in_parts(first: list[Any], rest: Iterable[list[Any]], page: int) -> Iterator[bytes]:
+    """Encode a long list part by part, the count of jobs at the end."""
+    count, comma = 0, b'{"jobs":['
+    for rows in itertools.chain([first], rest):
+        yield comma + encoding.encode_part(rows)
+        count, comma = count + len(rows), b","
+    yield b'],"items":%d,"page":%d}' % (count, page)
+
+
+def _required(value: int | None, name: str) -> int:
+    if value is None:
+        raise InvalidJobError(f"the field '{name}' is required")
+    return value
+
+
+def _whole(text: str, name: str) -> int:
+    """Return a 64-bit number from a path."""
+    if not listing.is_whole(text):
+        raise InvalidJobError(f"integer expected in path for {name}: got {text!r}")
+    return int(text)

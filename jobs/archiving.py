@@ -1,0 +1,143 @@
+"""The bridge from a job's row to its files in the archive."""
+
+import logging
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+import orjson
+from django.conf import settings
+from django.db import DatabaseError
+
+from archive.clusters import registry_for
+from archive.documents import Resource, encode_data, select_data
+from archive.exceptions import ArchiveError, SourceError
+from archive.layout import JobKey
+from archive.sources import JobInfo, MetricSource, get_source
+from archive.statistics import job_statistics
+from archive.store import ArchiveStore, store_for
+from jobs import encoding, statements, tasks
+from jobs.encoding import Row
+from jobs.exceptions import ArchiveUnavailableError
+from jobs.states import JobState, MonitoringStatus
+
+logger = logging.getLogger(__name__)
+
+_INDEX = {name: position for position, name in enumerate(encoding.COLUMNS)}
+_resources = msgspec.json.Decoder(list[Resource])
+
+
+def store() -> ArchiveStore:
+    """Return the archive of ARCHIVE_ROOT."""
+    return store_for(Path(settings.ARCHIVE_ROOT))
+
+
+def _source(cluster: str) -> MetricSource:
+    return get_source(cluster, settings.METRIC_SOURCES)
+
+
+def job_info(row: Row) -> JobInfo:
+    """Return what a metric source must know of a job; one that runs is asked about until now."""
+    start_time = row[_INDEX["start_time"]]
+    running = row[_INDEX["job_state"]] == JobState.RUNNING
+    return JobInfo(
+        cluster=row[_INDEX["cluster"]],
+        sub_cluster=row[_INDEX["sub_cluster"]],
+        job_id=row[_INDEX["job_id"]],
+        start_time=start_time,
+        stop_time=max(start_time, int(time.time())) if running else start_time + row[_INDEX["duration"]],
+        resources=_resources.decode(row[_INDEX["resources"]]),
+        num_nodes=row[_INDEX["num_nodes"]],
+    )
+
+
+def meta_document(row: Row, statistics: str | None) -> bytes:
+    """Return meta.json of an archived job; `statistics` is the JSON text of the map."""
+    document = encoding.job_meta(row)
+    document["monitoringStatus"] = MonitoringStatus.ARCHIVED.value
+    document["statistics"] = orjson.Fragment(statistics or "{}")
+    return encoding.encode(document)
+
+
+def write(row: Row) -> str:
+    """Write a finished job to the archive, durable on return; return its statistics as JSON text.
+
+    A job that is archived already gets its meta.json anew. Reads no database, so that threads can write side by side.
+    Raises SourceError, ArchiveError or OSError.
+    """
+    job = job_info(row)
+    key = _key(row)
+    if row[_INDEX["monitoring_status"]] == MonitoringStatus.ARCHIVED:
+        statistics: str = row[_INDEX["statistics"]] or "{}"
+        store().write_meta(key, meta_document(row, statistics))
+        return statistics
+    source = _source(job.cluster)
+    if not source.archives_data:
+        store().write_job(key, meta_document(row, "{}"), None)
+        return "{}"
+    cluster = registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster)
+    data = source.load(job, cluster)
+    statistics = orjson.dumps(job_statistics(data, cluster)).decode()
+    store().write_job(key, meta_document(row, statistics), encode_data(data))
+    return statistics
+
+
+def _key(row: Row) -> JobKey:
+    return JobKey(row[_INDEX["cluster"]], row[_INDEX["job_id"]], row[_INDEX["start_time"]])
+
+
+def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
+    """Return jobs by row id, with tags and metadata."""
+    places = ", ".join(["%s"] * len(row_ids))
+    condition = (f'"id" IN ({places})', list(row_ids))
+    parts = statements.select_rows([condition], with_metadata=True, limit=len(row_ids))
+    return {row[0]: row for part in parts for row in part}
+
+
+def write_edit(row_id: int) -> None:
+    """Bring meta.json of a job up to date after an edit, if it is archived and nobody else is at it.
+
+    The edit is recorded (tasks.record_edit), so whatever goes wrong here is tried again by the worker, with its reason
+    kept; whoever writes the job at this moment will see the edit too.
+    """
+    worker = tasks.worker_name()
+    try:
+        for claim in tasks.claim_edit(worker, row_id):
+            try:
+                row = fetch_rows([row_id])[row_id]
+                tasks.finish(worker, [(claim, write(row))])
+            except (ArchiveError, OSError) as error:
+                logger.warning("meta.json of job %s could not be written, will be tried again: %s", row_id, error)
+                tasks.fail(worker, claim, describe(error), permanent=False)
+    except DatabaseError as error:
+        logger.warning("meta.json of job %s is left to the worker: %s", row_id, error)
+
+
+def describe(error: Exception) -> str:
+    """Return the reason of a failure as it is kept and shown."""
+    return f"{type(error).__name__}: {error}"
+
+
+def samples(row: Row, metrics: list[str] | None) -> bytes:
+    """Return the samples of a job as the JSON array of `jobs/{id}`: from the archive, or from the metric source.
+
+    `metrics` None is all. A job without monitoring, or of a cluster without a source, has none. Raises
+    ArchiveUnavailableError with the reason.
+    """
+    status, num_nodes = row[_INDEX["monitoring_status"]], row[_INDEX["num_nodes"]]
+    if status == MonitoringStatus.DISABLED or metrics == []:
+        return b"[]"
+    try:
+        if status == MonitoringStatus.ARCHIVED:
+            return select_data(store().read_data(_key(row)), metrics, num_nodes)
+        job = job_info(row)
+        source = _source(job.cluster)
+        if not source.archives_data:
+            return b"[]"
+        data = source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics)
+        return select_data(encode_data(data), metrics, num_nodes)
+    except FileNotFoundError:
+        return b"[]"  # archived from a source without samples: meta.json alone
+    except (SourceError, ArchiveError, OSError) as error:
+        raise ArchiveUnavailableError(f"loading the samples of job {row[0]} failed: {error}") from error

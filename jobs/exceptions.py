@@ -1,0 +1,37 @@
+"""What the jobs app refuses, each with the HTTP status that the API answers."""
+
+
+class JobError(Exception):
+    """A request about jobs that cannot be carried out; the message says why."""
+
+    status_code = 422
+
+
+class InvalidJobError(JobError):
+    """A value that cannot be; the message names the field, the value and what was expected."""
+
+    status_code = 400
+
+
+class DuplicateJobError(JobError):
+    """A start of a run that is known already."""
+
+
+class JobNotFoundError(JobError):
+    """No job has the given keys."""
+
+
+class UnknownJobError(JobError):
+    """No job has the given row id, where the contract answers 404."""
+
+    status_code = 404
+
+
+class JobNotRunningError(JobError):
+    """A stop of a job that has ended already."""
+
+
+class ArchiveUnavailableError(JobError):
+    """The samples of a job cannot be had; the message says why."""
+
+    status_code = 500

@@ -1,0 +1,105 @@
+"""What schedulers and their hooks send: the bodies of start_job, stop_job, tag_job and delete_job.
+
+Each is a msgspec Struct: decoding and validating are one step in C. Absent keys are None; every key may be null, which
+means the same. Keys that newer clients send and that have no place here are listed, so that a mistyped key is refused.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Text = Annotated[str, Meta(max_length=255)]
+Ignored = Raw
+
+_NOTHING = Raw(b"")
+
+
+class Message(Struct, forbid_unknown_fields=True, rename="camel"):
+    """Base of all bodies: camel-case keys, unknown keys refused."""
+
+
+class Resource(Message, omit_defaults=True):
+    """One node of a job and what of it the job uses."""
+
+    hostname: Text | None = None
+    hwthreads: list[Int32] | None = None
+    accelerators: list[Text] | None = None
+    configuration: str | None = None
+
+
+class TagName(Message):
+    """A tag: its type and name; `id` and `scope` are taken and ignored."""
+
+    type: Text | None = None
+    name: Text | None = None
+    id: Ignored = _NOTHING
+    scope: Ignored = _NOTHING
+
+
+class StartJob(Message):
+    """The body of start_job; see behaviour in docs/api.md. Times are epoch seconds, walltime seconds."""
+
+    job_id: Int64 | None = None
+    user: Text | None = None
+    project: Text | None = None
+    cluster: Text | None = None
+    sub_cluster: Text | None = None
+    partition: Text | None = None
+    array_job_id: Int64 | None = None
+    num_nodes: Int32 | None = None
+    num_hwthreads: Int32 | None = None
+    num_acc: Int32 | None = None
+    exclusive: Int32 | None = None
+    shared: str | None = None
+    monitoring_status: Int32 | None = None
+    smt: Int32 | None = None
+    job_state: str | None = None
+    start_time: Int64 | None = None
+    walltime: Int64 | None = None
+    resources: list[Resource] | None = None
+    tags: list[TagName] | None = None
+    meta_data: dict[str, str | None] | None = None
+    id: Ignored = _NOTHING
+    duration: Ignored = _NOTHING
+    submit_time: Ignored = _NOTHING
+    requested_memory: Ignored = _NOTHING
+    energy: Ignored = _NOTHING
+    energy_footprint: Ignored = _NOTHING
+    footprint: Ignored = _NOTHING
+    statistics: Ignored = _NOTHING
+    concurrent_jobs: Ignored = _NOTHING
+
+
+class StopJob(Message):
+    """The body of stop_job; jobId, cluster and startTime are ignored where the path names the job."""
+
+    stop_time: Int64 | None = None
+    job_state: str | None = None
+    job_id: Int64 | None = None
+    cluster: str | None = None
+    start_time: Int64 | None = None
+
+
+class DeleteJob(Message):
+    """The body of delete_job."""
+
+    job_id: Int64 | None = None
+    cluster: str | None = None
+    start_time: Int64 | None = None
+
+
+def encode_resources(resources: list[Resource]) -> str:
+    """Return resources as the JSON text that is stored: hostname first, empty lists and nulls left out."""
+    for resource in resources:
+        resource.hwthreads = resource.hwthreads or None
+        resource.accelerators = resource.accelerators or None
+        resource.configuration = resource.configuration or None
+    return msgspec.json.encode(resources).decode()
+
+
+def encode_metadata(metadata: dict[str, Any] | None) -> str | None:
+    """Return metadata as the JSON text that is stored; None where there is none."""
+    return msgspec.json.encode(metadata).decode() if metadata else None

@@ -1,0 +1,177 @@
+"""Jobs, tags, and what the archive has yet to do for them.
+
+A job's JSON columns hold the text exactly as it goes out again, so that lists pass it through without parsing it.
+"""
+
+import time
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, ClassVar
+
+import msgspec
+from django.db import models
+from django.db.models import Q
+
+from archive.layout import JobKey
+from jobs.querysets import JobManager, JobQuerySet
+from jobs.states import JobState, MonitoringStatus
+
+
+class Tag(models.Model):
+    """A label that staff or programs put on jobs: a type and a name."""
+
+    type = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+
+    class Meta:
+        ordering = ["type", "name"]
+        constraints = [
+            models.UniqueConstraint(fields=["type", "name"], name="jobs_tag_once"),
+            models.CheckConstraint(condition=~Q(type="") & ~Q(name=""), name="jobs_tag_named"),
+        ]
+
+    def __str__(self) -> str:
+        """Return `type:name`, the form of the list's filter."""
+        return f"{self.type}:{self.name}"
+
+
+class Job(models.Model):
+    """A batch job as the scheduler reported it. Times are epoch seconds, durations seconds.
+
+    Zero and the empty text mean "not reported". Columns that may be large come last: a database that stores rows in
+    pages then reads past them only where they are asked for.
+    """
+
+    job_id = models.BigIntegerField("job id", help_text="The scheduler's id; it may come again for a later run.")
+    cluster = models.CharField(max_length=255)
+    sub_cluster = models.CharField(max_length=255, blank=True)
+    partition = models.CharField(max_length=255, blank=True)
+    user = models.CharField(max_length=255)
+    project = models.CharField(max_length=255, blank=True)
+    array_job_id = models.BigIntegerField("array job id", default=0)
+    num_nodes = models.IntegerField("nodes")
+    num_hwthreads = models.IntegerField("hardware threads", default=0)
+    num_acc = models.IntegerField("accelerators", default=0)
+    exclusive = models.SmallIntegerField(
+        default=1, choices=[(0, "shared by users"), (1, "exclusive"), (2, "shared by one user")]
+    )
+    monitoring_status = models.SmallIntegerField(choices=MonitoringStatus.choices, default=MonitoringStatus.ARCHIVING)
+    smt = models.IntegerField("SMT", default=0)
+    job_state = models.CharField("state", max_length=16, choices=JobState.choices, default=JobState.RUNNING)
+    start_time = models.BigIntegerField()
+    duration = models.BigIntegerField(default=0, help_text="Seconds; 0 while running.")
+    walltime = models.BigIntegerField(default=0, help_text="Requested seconds.")
+    resources = models.TextField(help_text="JSON: the nodes with their hardware threads and accelerators.")
+    statistics = models.TextField(null=True, blank=True, help_text="JSON: metric to statistics; null until archived.")
+    meta_data = models.TextField("metadata", null=True, blank=True, help_text="JSON: job name, script, scheduler info.")
+
+    tags: "models.ManyToManyField[Tag, JobTag]" = models.ManyToManyField(Tag, through="JobTag", related_name="jobs")
+
+    objects: ClassVar[JobManager] = JobManager.from_queryset(JobQuerySet)()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-start_time", "-id"]
+        permissions = [("tag_job", "Can tag jobs")]
+        constraints = [
+            # Serves start_job's duplicate rule and stop_job's and delete_job's look-up by jobId.
+            models.UniqueConstraint(fields=["job_id", "cluster", "start_time"], name="jobs_run_once"),
+            models.CheckConstraint(condition=Q(job_id__gt=0, start_time__gt=0, num_nodes__gte=1), name="jobs_positive"),
+            models.CheckConstraint(condition=Q(job_state__in=JobState.values), name="jobs_state_known"),
+            models.CheckConstraint(condition=Q(exclusive__range=(0, 2)), name="jobs_exclusive_known"),
+            models.CheckConstraint(condition=Q(monitoring_status__range=(0, 3)), name="jobs_monitoring_known"),
+            models.CheckConstraint(condition=Q(duration__gte=0), name="jobs_duration_not_negative"),
+        ]
+        indexes = [
+            # GET jobs/ without a filter, the admin's list, delete_job_before.
+            models.Index(fields=["start_time", "id"], name="jobs_by_start"),
+            # GET jobs/?cluster=..&state=..&start-time=..: walks one cluster in order and filters the state.
+            models.Index(fields=["cluster", "start_time", "id"], name="jobs_by_cluster"),
+            # GET jobs/?user=.. and what a user sees in the admin.
+            models.Index(fields=["user", "start_time"], name="jobs_by_user"),
+            # GET jobs/?state=running, which adapters ask for without a limit: a small index of its own.
+            models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
+            # The archive worker's look for finished jobs that wait.
+            models.Index(
+                fields=["id"], name="jobs_to_archive", condition=Q(monitoring_status=1) & ~Q(job_state="running")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return cluster and job id, the pair that staff speak of."""
+        return f"{self.cluster} {self.job_id}"
+
+    @property
+    def key(self) -> JobKey:
+        """Return the job's place in the archive."""
+        return JobKey(self.cluster, self.job_id, self.start_time)
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether the job has not been stopped."""
+        return self.job_state == JobState.RUNNING
+
+    @property
+    def is_archived(self) -> bool:
+        """Tell whether the archive holds the job."""
+        return self.monitoring_status == MonitoringStatus.ARCHIVED
+
+    @property
+    def stop_time(self) -> int | None:
+        """Return when the job ended (epoch seconds); None while it runs."""
+        return None if self.is_running else self.start_time + self.duration
+
+    @property
+    def elapsed(self) -> int:
+        """Return how long the job ran, or has been running until now (seconds)."""
+        return max(0, int(time.time()) - self.start_time) if self.is_running else self.duration
+
+    @property
+    def started_at(self) -> datetime:
+        """Return the start as a time in UTC."""
+        return datetime.fromtimestamp(self.start_time, UTC)
+
+    @cached_property
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the resources decoded: one mapping per node, with at least `hostname`."""
+        return msgspec.json.decode(self.resources, type=list[dict[str, Any]])
+
+    @cached_property
+    def metadata(self) -> dict[str, str | None]:
+        """Return the metadata decoded; empty where there is none."""
+        return msgspec.json.decode(self.meta_data, type=dict[str, str | None]) if self.meta_data else {}
+
+
+class JobTag(models.Model):
+    """A tag on a job."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="tag_links")
+    tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="job_links")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "tag"], name="jobs_tag_on_job_once")]
+
+    def __str__(self) -> str:
+        """Return the tag."""
+        return str(self.tag)
+
+
+class ArchiveTask(models.Model):
+    """What a worker holds of the archive's work on one job, and what became of earlier attempts.
+
+    Which jobs wait is written in the jobs themselves (finished, monitoringStatus 1), by the stop's own UPDATE: nothing
+    can be lost with these rows. A row exists while a worker holds the job, after an attempt failed, and, for a job that
+    is archived already, while its meta.json has yet to follow an edit.
+    """
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="archive_task")
+    worker = models.CharField(max_length=255, blank=True, help_text="Who holds the job, as host:process:number.")
+    not_before = models.DateTimeField(
+        help_text="Nobody else takes the job until then: the end of a lease that its worker renews, or of a pause."
+    )
+    edits = models.IntegerField(default=0, help_text="Counts edits of the job, so that none is missed while it is written.")
+    attempts = models.IntegerField(default=0, help_text="Failed attempts so far.")
+    error = models.TextField(blank=True, help_text="Why the last attempt failed.")
+
+    def __str__(self) -> str:
+        """Return the job's row id and how often archiving failed."""
+        return f"job {self.pk}: {self.attempts} failed attempts"

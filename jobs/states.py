@@ -1,0 +1,56 @@
+"""The words for a job's state: ours, and those of newer clients that stand for one of ours."""
+
+from django.db import models
+
+
+class JobState(models.TextChoices):
+    """The states of a job; all but running are final."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    TIMEOUT = "timeout"
+    PREEMPTED = "preempted"
+    OUT_OF_MEMORY = "out_of_memory"
+
+
+class MonitoringStatus(models.IntegerChoices):
+    """What monitoring holds of a job; ARCHIVING of a finished job means that it waits for the archive."""
+
+    DISABLED = 0, "disabled"
+    ARCHIVING = 1, "running or archiving"
+    FAILED = 2, "archiving failed"
+    ARCHIVED = 3, "archived"
+
+
+_STATES = frozenset(JobState.values)
+_FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
+
+# Words of newer clients. `pending` arrives when a run that was requeued is stopped.
+_TAKEN_AS_FAILED = frozenset(
+    {"node_fail", "boot_fail", "deadline", "suspended", "requeued", "revoked", "completing", "pending"}
+)
+
+
+def is_start_state(word: str) -> bool:
+    """Tell whether a start may carry this word; the job is stored as running whatever it says."""
+    word = word.lower()
+    return not word or word in _STATES or word in _TAKEN_AS_FAILED
+
+
+def final_state(word: str) -> tuple[str, str | None] | None:
+    """Translate a stop's word into (state, the scheduler's own word where it differs); None for a word that cannot be.
+
+    Case is ignored; no word means completed.
+    """
+    lower = word.lower() or JobState.COMPLETED.value
+    if lower in _TAKEN_AS_FAILED:
+        return JobState.FAILED.value, lower
+    return (lower, None) if lower in _FINAL else None
+
+
+def expected_final() -> str:
+    """Return the accepted final states, for error messages."""
+    return ", ".join(_FINAL)

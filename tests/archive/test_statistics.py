@@ -1,0 +1,85 @@
+"""Numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from archive.clusters import Cluster, MetricConfig
+from archive.documents import JobData, MetricData, Series
+from archive.statistics import combined_statistics, job_statistics, series_statistics, statistics_series
+
+NAN = float("nan")
+
+
+def node_data(*samples: list[float], scope: str = "node") -> JobData:
+    """Return one metric, one host per list of samples."""
+    series = [Series(f"n{number}", None, np.array(values)) for number, values in enumerate(samples)]
+    return {"mem_bw": {scope: MetricData({"base": "B/s"}, 60, series)}}
+
+
+def test_a_series_has_its_minimum_average_and_maximum() -> None:
+    assert series_statistics(np.array([1.0, 2.0, 6.0])) == (1.0, 3.0, 6.0)
+
+
+def test_missing_samples_do_not_count() -> None:
+    assert series_statistics(np.array([NAN, 2.0, np.inf, 4.0, -np.inf])) == (2.0, 3.0, 4.0)
+
+
+@pytest.mark.parametrize("samples", [[], [NAN], [np.inf, NAN]])
+def test_a_series_without_samples_has_no_statistics(samples: list[float]) -> None:
+    assert series_statistics(np.array(samples)) is None
+
+
+def test_an_average_never_lies_outside_the_extremes() -> None:
+    for size in range(1, 200):
+        statistics = series_statistics(np.full(size, 0.1))
+        assert statistics == (0.1, 0.1, 0.1)
+        steps = statistics_series([np.array([0.1])] * size)
+        assert steps["mean"].tolist() == [0.1]
+        assert combined_statistics([statistics] * size) == (0.1, 0.1, 0.1)
+
+
+def test_statistics_per_step_are_as_long_as_the_longest_series() -> None:
+    steps = statistics_series([np.array([1.0, 2.0, NAN, NAN]), np.array([3.0]), np.array([]), np.array([NAN, 4.0])])
+    np.testing.assert_array_equal(steps["min"], [1.0, 2.0, NAN, NAN])
+    np.testing.assert_array_equal(steps["mean"], [2.0, 3.0, NAN, NAN])
+    np.testing.assert_array_equal(steps["max"], [3.0, 4.0, NAN, NAN])
+
+
+def test_statistics_per_step_of_no_series_are_empty() -> None:
+    assert {key: values.tolist() for key, values in statistics_series([]).items()} == {"min": [], "mean": [], "max": []}
+
+
+def test_a_job_has_the_mean_of_the_averages_and_the_extremes_of_its_nodes() -> None:
+    statistics = job_statistics(node_data([1.0, 3.0], [4.0, 4.0, 10.0, 10.0, 7.0, 7.0]), None)
+    assert statistics == {"mem_bw": {"unit": {"base": "B/s"}, "avg": 4.5, "min": 1.0, "max": 10.0}}
+    assert list(statistics["mem_bw"]) == ["unit", "avg", "min", "max"]
+
+
+def test_a_node_without_samples_is_left_out() -> None:
+    statistics = job_statistics(node_data([2.0, 4.0], [NAN, NAN], []), None)
+    assert statistics["mem_bw"]["avg"] == 3.0
+    assert statistics["mem_bw"]["min"] == 2.0
+
+
+def test_a_metric_without_any_sample_has_no_statistics() -> None:
+    assert job_statistics(node_data([NAN], []), None) == {}
+    assert job_statistics({}, None) == {}
+
+
+def test_only_series_of_scope_node_count() -> None:
+    document = node_data([1.0])
+    document["mem_bw"]["socket"] = node_data([100.0], scope="socket")["mem_bw"]["socket"]
+    assert job_statistics(document, None)["mem_bw"]["max"] == 1.0
+    assert job_statistics(node_data([1.0], scope="socket"), None) == {}
+
+
+def test_the_unit_is_that_of_the_cluster_file_else_that_of_the_data() -> None:
+    unit = {"base": "B/s", "prefix": "G"}
+    config = MetricConfig("mem_bw", unit, "socket", "sum", 60, 1, 1, 1, 1)
+    assert job_statistics(node_data([1.0]), Cluster("c", (config,), ()))["mem_bw"]["unit"] == unit
+    assert job_statistics(node_data([1.0]), Cluster("c", (), ()))["mem_bw"]["unit"] == {"base": "B/s"}
+
+
+def test_metrics_come_by_name() -> None:
+    document = {name: node_data([1.0])["mem_bw"] for name in ("z", "a", "m")}
+    assert list(job_statistics(document, None)) == ["a", "m", "z"]
