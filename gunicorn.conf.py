@@ -1,17 +1,16 @@
-"""gunicorn's settings, read by `gunicorn ccbackend.wsgi` from the project's root; see docs/deployment.md."""
+"""gunicorn's settings, read by `gunicorn ccbackend.wsgi` from the project's root; docs/deployment.md explains them.
+
+What is given on gunicorn's command line wins over this file.
+"""
 
 import os
 
-bind = os.environ.get("BIND", "127.0.0.1:8080")
-workers = int(os.environ.get("WEB_CONCURRENCY", str(min(8, 2 * (os.cpu_count() or 1)))))
-worker_class = "gthread"
-threads = 4
-keepalive = 75  # seconds
-timeout = 600  # seconds: a long list or deletion must not reach it
-graceful_timeout = 30
+bind = "127.0.0.1:8080"
+workers = int(os.environ.get("WEB_CONCURRENCY", str(os.cpu_count() or 1)))
+worker_class = "ccbackend.serving.Worker"
+threads = 8  # for what may take long, beside the short calls that the main loop answers
+keepalive = 75  # seconds; adapters keep their connection between the events of a burst
+timeout = 600  # seconds; a long list or a large deletion must not reach it
+graceful_timeout = 30  # seconds
+limit_request_line = 8190  # bytes; a list with many filters
 control_socket_disable = True
-
-
-def post_worker_init(worker):
-    import gc
-    gc.collect(); gc.freeze(); gc.set_threshold(20000, 50, 100)

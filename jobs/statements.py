@@ -6,6 +6,7 @@ choice of the run to stop are decided by the statement itself, so that two ident
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection
@@ -55,11 +56,13 @@ _TAGS_AS_JSON = {
 }
 
 
-def _row(with_metadata: bool) -> str:  # noqa: FBT001
+@lru_cache
+def _row(vendor: str, with_metadata: bool) -> str:  # noqa: FBT001
+    """Return what is selected of a job: the columns, the tags as JSON text, the metadata or NULL."""
     metadata = '"meta_data"' if with_metadata else "NULL"
     columns = ", ".join(f'{_JOBS}."{column}"' for column in COLUMNS)
     has_tags = f'EXISTS (SELECT 1 FROM {_LINKS} l WHERE l."job_id" = {_JOBS}."id")'  # noqa: S608  names only
-    return f"{columns}, CASE WHEN {has_tags} THEN {_TAGS_AS_JSON[connection.vendor]} END, {metadata}"
+    return f"{columns}, CASE WHEN {has_tags} THEN {_TAGS_AS_JSON[vendor]} END, {metadata}"
 
 
 _INSERT_RUN = f"""
@@ -96,6 +99,17 @@ def insert_run(values: Sequence[Any], *, job_id: int, cluster: str, start_time: 
     return rows[0][0] if rows else None
 
 
+@lru_cache
+def _stop_run(vendor: str, keys: tuple[str, ...]) -> str:
+    conditions = " AND ".join(f'"{column}" = %s' for column in keys)
+    return f"""
+        UPDATE {_JOBS} SET "job_state" = %s, "duration" = %s - "start_time"
+        WHERE "id" = (SELECT "id" FROM {_JOBS} WHERE {conditions} AND "start_time" <= %s AND "job_state" = 'running'
+                      ORDER BY "start_time" DESC LIMIT 1)
+        AND "job_state" = 'running' RETURNING {_row(vendor, with_metadata=False)}
+    """  # noqa: S608  names of columns and tables only
+
+
 def stop_run(
     *,
     state: str,
@@ -108,15 +122,8 @@ def stop_run(
     """Stop the running job with the given keys that started last, not after `stop_time`; return its row, or None."""
     keys = {"id": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     given = {column: value for column, value in keys.items() if value is not None}
-    conditions = " AND ".join(f'"{column}" = %s' for column in given)
-    sql = f"""
-        UPDATE {_JOBS} SET "job_state" = %s, "duration" = %s - "start_time"
-        WHERE "id" = (SELECT "id" FROM {_JOBS} WHERE {conditions} AND "start_time" <= %s AND "job_state" = 'running'
-                      ORDER BY "start_time" DESC LIMIT 1)
-        AND "job_state" = 'running' RETURNING {_row(with_metadata=False)}
-    """  # noqa: S608  names of columns and tables only
     with connection.cursor() as cursor:
-        cursor.execute(sql, [state, stop_time, *given.values(), stop_time])
+        cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
         rows = cursor.fetchall()
     return rows[0] if rows else None
 
@@ -124,7 +131,7 @@ def stop_run(
 def fetch_row(row_id: int) -> Row | None:
     """Return one job with its tags and metadata, as a row for jobs.encoding."""
     with connection.cursor() as cursor:
-        cursor.execute(f'SELECT {_row(with_metadata=True)} FROM {_JOBS} WHERE "id" = %s', [row_id])  # noqa: S608
+        cursor.execute(f'SELECT {_row(connection.vendor, with_metadata=True)} FROM {_JOBS} WHERE "id" = %s', [row_id])  # noqa: S608
         return cursor.fetchone()
 
 
@@ -142,7 +149,7 @@ def select_rows(
     """
     where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
     parameters = [value for _, values in conditions for value in values]
-    sql = f"""SELECT {_row(with_metadata)} FROM {_JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC"""  # noqa: S608
+    sql = f"""SELECT {_row(connection.vendor, with_metadata)} FROM {_JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC"""  # noqa: S608
     if limit is not None:
         sql += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
