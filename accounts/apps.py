@@ -10,4 +10,4 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from accounts import checks  # noqa: F401, PLC0415  Django's way to register checks
+        from accounts import checks  # noqa: F401  Django's way to register checks

@@ -28,7 +28,7 @@ STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
 class AccountManager(UserManager["User"]):
     """Create users; what makes a superuser is the role admin."""
 
-    def create_superuser(  # type: ignore[override]  # fewer positional names than Django's: email is optional anyway
+    def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
     ) -> "User":
         """Create a user with the role admin."""
@@ -36,7 +36,9 @@ class AccountManager(UserManager["User"]):
         user.add_roles([Role.ADMIN])
         return user
 
-    def create_user(self, username: str, email: str | None = None, password: str | None = None, **fields: Any) -> "User":
+    def create_user(
+        self, username: str, email: str | None = None, password: str | None = None, **fields: Any
+    ) -> "User":
         """Create a user without roles; without a password, log-in by password is impossible."""
         return self._create_user(username, email, password, **fields)  # type: ignore[attr-defined,no-any-return]
 
@@ -50,13 +52,11 @@ class User(AbstractUser):
 
     first_name = None  # type: ignore[assignment]  # the contract has one name
     last_name = None  # type: ignore[assignment]
-    is_staff = None  # type: ignore[assignment]  # see the properties below
-    is_superuser = None  # type: ignore[assignment]
     name = models.CharField(max_length=255, blank=True)
 
-    objects: ClassVar[AccountManager] = AccountManager()  # type: ignore[misc,assignment]
+    objects: ClassVar[AccountManager] = AccountManager()
 
-    REQUIRED_FIELDS: ClassVar[list[str]] = []  # type: ignore[misc]
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     @cached_property
     def roles(self) -> list[str]:
@@ -89,12 +89,12 @@ class User(AbstractUser):
         self._prefetched_objects_cache: dict[str, Any] = {}
 
     @property
-    def is_staff(self) -> bool:  # type: ignore[override]  # noqa: F811
+    def is_staff(self) -> bool:  # type: ignore[override]
         """Tell whether the user may log in to the admin site: any role but api alone."""
         return self.has_role(*STAFF_ROLES)
 
     @property
-    def is_superuser(self) -> bool:  # type: ignore[override]  # noqa: F811
+    def is_superuser(self) -> bool:  # type: ignore[override]
         """Tell whether the user may do everything in the admin site."""
         return self.has_role(Role.ADMIN)
 

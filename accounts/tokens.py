@@ -1,6 +1,6 @@
 """The text of API tokens: how a secret is made, recognised and hashed.
 
-A token is `ccb_`, 40 random letters and digits (238 bits), and a six-digit CRC-32 in base 62 over what stands before it.
+A token is `ccb_`, 40 random letters and digits (238 bits), and a CRC-32 over these, six digits of base 62.
 The fixed prefix lets secret scanners find a leaked token; the checksum refuses a typo without asking the database. The
 stored hash is plain SHA-256: a secret of 238 random bits needs neither salt nor stretching, and a hash that does not
 depend on SECRET_KEY survives a change of that key.

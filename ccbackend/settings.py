@@ -173,7 +173,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.Denied"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "ccbackend.schema.OperationSchema",
     "EXCEPTION_HANDLER": "ccbackend.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -193,6 +193,7 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/api/",
     "SORT_OPERATION_PARAMETERS": False,
+    "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
 }

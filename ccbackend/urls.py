@@ -2,10 +2,14 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
-from django.views.generic import TemplateView
+from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from ccbackend import errors
+
+admin.site.site_header = admin.site.site_title = "Job control"
+admin.site.index_title = "Overview"
+admin.site.enable_nav_sidebar = False  # the header has the sections; the lists need the width
 
 urlpatterns = [
     path("api/", include("jobs.api.urls")),
@@ -13,6 +17,7 @@ urlpatterns = [
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api/(?P<path>.*)$", errors.api_not_found),
+    path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("", TemplateView.as_view(template_name="index.html"), name="index"),
 ]

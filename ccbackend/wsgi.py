@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import django
 from django.conf import settings
@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import ResolverMatch
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
@@ -31,10 +32,12 @@ class Application(WSGIHandler):
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
         """Build both ways."""
         super().load_middleware(is_async)
-        self._token_chain = convert_exception_to_response(self._get_response)
+        self._token_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
         self._matches: dict[str, ResolverMatch] = {}
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(  # type: ignore[override]  # an iterable of bytes is what WSGI asks for
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
         """Serve a request; a body sent in chunks is given the length without which Django takes it for empty."""
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
             body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
@@ -43,19 +46,19 @@ class Application(WSGIHandler):
             "PATH_INFO", ""
         ).startswith("/api/"):
             return self._answer_token_call(environ, start_response)
-        return super().__call__(environ, start_response)  # type: ignore[no-any-return]
+        return super().__call__(environ, start_response)
 
     def _answer_token_call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = WSGIRequest(environ)
-        response = self._token_chain(request)
+        response = cast("HttpResponse | StreamingHttpResponse", self._token_chain(request))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
-        if response.streaming:
-            return response  # type: ignore[no-any-return]  # closing it tidies up
+        if isinstance(response, StreamingHttpResponse):
+            return response  # closing it tidies up
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
 
-    def resolve_request(self, request: WSGIRequest) -> ResolverMatch:
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view of a path; remember those without an id, of which there are few."""
         match = self._matches.get(request.path_info)
         if match is None:

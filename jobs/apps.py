@@ -10,4 +10,4 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from jobs import checks  # noqa: F401, PLC0415  Django's way to register checks
+        from jobs import checks  # noqa: F401  Django's way to register checks

@@ -11,9 +11,10 @@ from functools import cache
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from jobs.exceptions import InvalidJobError
+from jobs.messages import Ignored
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ _SHOWN = 60  # characters of a wrong value in an error message
 
 
 @cache
-def _decoder(message: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(message: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(message)
 
 
@@ -36,7 +37,8 @@ def decode(body: bytes, message: type[T]) -> T:
     """
     if _NUL_ESCAPE not in body:
         try:
-            return _decoder(message).decode(body)
+            decoded: T = _decoder(message).decode(body)  # type: ignore[arg-type]  # a type is hashable
+            return decoded
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             pass
     return _decode_patiently(body, message)
@@ -94,7 +96,7 @@ def _read_struct(pairs: _Pairs, kind: type[Struct], path: str) -> dict[str, Any]
             raise ValueError(f"unknown field {_clean(key)!r}{place}")
         name, field_kind = found
         known.pop(name, None)
-        if part is not None and field_kind is not Raw:
+        if part is not None and field_kind != Ignored:
             known[name] = _read(part, field_kind, f"{path}.{name}")
     return known
 

@@ -120,7 +120,7 @@ def _tag(text: str) -> Condition:
     if not (type_ and colon and name):
         raise _refused("tag", text, "type:name")
     return (
-        f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'  # noqa: S608
+        f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
         ' WHERE l."job_id" = "jobs_job"."id" AND t."type" = %s AND t."name" = %s)',
         [type_, name],
     )

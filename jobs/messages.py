@@ -7,14 +7,13 @@ means the same. Keys that newer clients send and that have no place here are lis
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
-Ignored = Raw
-
-_NOTHING = Raw(b"")
+Ignored = Raw | UnsetType
+Metrics = list[str]  # the body of jobs/{id}: names of metrics
 
 
 class Message(Struct, forbid_unknown_fields=True, rename="camel"):
@@ -35,8 +34,8 @@ class TagName(Message):
 
     type: Text | None = None
     name: Text | None = None
-    id: Ignored = _NOTHING
-    scope: Ignored = _NOTHING
+    id: Ignored = UNSET
+    scope: Ignored = UNSET
 
 
 class StartJob(Message):
@@ -62,15 +61,15 @@ class StartJob(Message):
     resources: list[Resource] | None = None
     tags: list[TagName] | None = None
     meta_data: dict[str, str | None] | None = None
-    id: Ignored = _NOTHING
-    duration: Ignored = _NOTHING
-    submit_time: Ignored = _NOTHING
-    requested_memory: Ignored = _NOTHING
-    energy: Ignored = _NOTHING
-    energy_footprint: Ignored = _NOTHING
-    footprint: Ignored = _NOTHING
-    statistics: Ignored = _NOTHING
-    concurrent_jobs: Ignored = _NOTHING
+    id: Ignored = UNSET
+    duration: Ignored = UNSET
+    submit_time: Ignored = UNSET
+    requested_memory: Ignored = UNSET
+    energy: Ignored = UNSET
+    energy_footprint: Ignored = UNSET
+    footprint: Ignored = UNSET
+    statistics: Ignored = UNSET
+    concurrent_jobs: Ignored = UNSET
 
 
 class StopJob(Message):

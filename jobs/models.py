@@ -6,14 +6,14 @@ A job's JSON columns hold the text exactly as it goes out again, so that lists p
 import time
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from django.db import models
 from django.db.models import Q
 
 from archive.layout import JobKey
-from jobs.querysets import JobManager, JobQuerySet
+from jobs.querysets import JobQuerySet
 from jobs.states import JobState, MonitoringStatus
 
 
@@ -67,7 +67,7 @@ class Job(models.Model):
 
     tags: "models.ManyToManyField[Tag, JobTag]" = models.ManyToManyField(Tag, through="JobTag", related_name="jobs")
 
-    objects: ClassVar[JobManager] = JobManager.from_queryset(JobQuerySet)()  # type: ignore[assignment]
+    objects = JobQuerySet.as_manager()
 
     class Meta:
         ordering = ["-start_time", "-id"]
@@ -168,7 +168,9 @@ class ArchiveTask(models.Model):
     not_before = models.DateTimeField(
         help_text="Nobody else takes the job until then: the end of a lease that its worker renews, or of a pause."
     )
-    edits = models.IntegerField(default=0, help_text="Counts edits of the job, so that none is missed while it is written.")
+    edits = models.IntegerField(
+        default=0, help_text="Counts edits of the job, so that none is missed while it is written."
+    )
     attempts = models.IntegerField(default=0, help_text="Failed attempts so far.")
     error = models.TextField(blank=True, help_text="Why the last attempt failed.")
 

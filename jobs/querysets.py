@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from accounts.models import Role, User
 from django.db import models
 from django.db.models import Q
 
+from accounts.models import Role, User
 from jobs.states import JobState, MonitoringStatus
 
 if TYPE_CHECKING:
-    from jobs.models import Job
+    from jobs.models import Job  # noqa: F401  the name in the quotes below
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -42,7 +42,3 @@ class JobQuerySet(models.QuerySet["Job"]):
     def archived(self) -> "JobQuerySet":
         """Return jobs that the archive holds."""
         return self.filter(monitoring_status=MonitoringStatus.ARCHIVED)
-
-
-class JobManager(models.Manager["Job"]):
-    """Manager of jobs, with the methods of JobQuerySet."""

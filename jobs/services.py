@@ -100,7 +100,9 @@ def _sub_cluster(job: StartJob) -> str:
         raise InvalidJobError("'resources' and 'user' should not be empty: expected a hostname for each resource")
     found = config.subcluster_of(host)
     if found is None:
-        raise InvalidJobError(f"no subcluster found for cluster {cluster} and host {host!r}: expected a configured host")
+        raise InvalidJobError(
+            f"no subcluster found for cluster {cluster} and host {host!r}: expected a configured host"
+        )
     return found.name
 
 
@@ -335,4 +337,5 @@ def _delete_rows(row_ids: Sequence[int]) -> int:
     locked = list(Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
     JobTag.objects.filter(job_id__in=locked)._raw_delete(using="default")
     ArchiveTask.objects.filter(job_id__in=locked)._raw_delete(using="default")
-    return Job.objects.filter(pk__in=locked)._raw_delete(using="default")
+    deleted: int = Job.objects.filter(pk__in=locked)._raw_delete(using="default")
+    return deleted

@@ -1,10 +1,10 @@
 """Who works on which job's archive files: claims, leases, retries and edits, all kept in the database.
 
-A job that waits says so itself (finished, monitoringStatus 1). A worker claims it by a row of ArchiveTask, a lease that
-it renews while it works; when it dies the lease runs out and another takes the job. An edit of a job that is archived or
-being archived counts up `edits` in the edit's own transaction: a claim that ends with another count than it began with
-leaves the row, and meta.json is written once more. Whoever changes these rows has locked the job's row before, so that
-an edit and a claim cannot pass each other unseen.
+A job that waits says so itself (finished, monitoringStatus 1). A worker claims it by a row of ArchiveTask, a lease
+that it renews while it works; when it dies the lease runs out and another takes the job. An edit of a job that is
+archived or being archived counts up `edits` in the edit's own transaction: a claim that ends with another count than
+it began with leaves the row, and meta.json is written once more. Whoever changes these rows has locked the job's row
+before, so that an edit and a claim cannot pass each other unseen.
 """
 
 import os
@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from jobs.models import ArchiveTask, Job
@@ -45,7 +46,7 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
-def _after(pause: timedelta) -> ExpressionWrapper:
+def _after(pause: timedelta) -> Combinable:
     """Return 'now plus pause' by the database's clock, which all hosts share."""
     return ExpressionWrapper(Now() + pause, output_field=DateTimeField())
 

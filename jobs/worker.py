@@ -19,6 +19,7 @@ _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 
 _COLLECT = 0.05  # seconds of finished work that one transaction records
 _THREADS = 4  # jobs written at once: mostly they wait for the disk or a metric store
 _HELD = 32  # jobs claimed at once
+_CHECKPOINT_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
 
 
@@ -42,6 +43,7 @@ class ArchiveWorker:
     name: str = field(default_factory=tasks.worker_name)
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
+    _next_checkpoint: float = 0.0
     _held: dict[Future[str], tasks.Claim] = field(default_factory=dict)
 
     def drain(self) -> Counts:
@@ -60,6 +62,7 @@ class ArchiveWorker:
         with self._working() as pool:
             while not self.stopping.is_set():
                 try:
+                    self._tidy_database()
                     self._take(pool)
                     if self._held:
                         self._collect()
@@ -70,6 +73,13 @@ class ArchiveWorker:
                     connection.close()
                     self.stopping.wait(_AFTER_TROUBLE)
         return self.counts
+
+    def _tidy_database(self) -> None:
+        """Move SQLite's write-ahead log into the database file each second, so that no request has to do it."""
+        if connection.vendor == "sqlite" and time.monotonic() >= self._next_checkpoint:
+            self._next_checkpoint = time.monotonic() + _CHECKPOINT_EVERY
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[ThreadPoolExecutor]:

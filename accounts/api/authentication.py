@@ -14,6 +14,12 @@ from accounts.models import User
 CHALLENGE = 'Bearer realm="api"'
 
 
+def caller(request: Request) -> User:
+    """Return who calls; a view runs only for an authenticated user."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
 class TokenAuthentication(authentication.BaseAuthentication):
     """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; each that is sent must be valid."""
 

@@ -7,6 +7,7 @@ from rest_framework import permissions
 from rest_framework.request import Request
 
 from accounts.addresses import client_address, is_listed
+from accounts.api.authentication import caller
 from accounts.exceptions import AddressRefusedError
 from accounts.models import Role
 
@@ -26,7 +27,7 @@ class HasApiRole(permissions.BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Tell whether the caller has the role."""
-        return request.user.has_role(Role.API)
+        return caller(request).has_role(Role.API)
 
 
 class HasAdminRole(permissions.BasePermission):
@@ -36,7 +37,7 @@ class HasAdminRole(permissions.BasePermission):
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Tell whether the caller has the role; raise AddressRefusedError for an address that is not allowed."""
-        if not request.user.has_role(Role.ADMIN):
+        if not caller(request).has_role(Role.ADMIN):
             return False
         address = client_address(request._request)
         if not is_listed(address, settings.API_ALLOWED_IPS):

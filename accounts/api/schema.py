@@ -1,2 +1,132 @@
-"""stub"""
-def __getattr__(name): return lambda f: f
+"""The description of the users operations, and what all descriptions of the API share."""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from msgspec import Struct
+
+from accounts.models import Role
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_WHY = {
+    400: "A field, parameter or body is wrong; the message names it, its value and what was expected.",
+    401: "No credentials, or the token is malformed, unknown, expired, revoked, or its user inactive.",
+    403: "The role is missing, or the address is not allowed.",
+    404: "There is nothing with this id or path.",
+    413: "The body is larger than 32 MB.",
+    422: "Understood, and refused: the message says why. Asking again does not help.",
+    500: "The server failed; its log has the reason.",
+    503: "The database is locked or away; nothing was changed, ask again after Retry-After.",
+}
+
+
+class ErrorResponse(Struct):
+    """The body of every refusal."""
+
+    status: str
+    error: str
+
+
+class ApiReturnedUser(Struct):
+    """A user."""
+
+    username: str
+    name: str
+    roles: list[str]
+    email: str
+    projects: list[str]
+
+
+def operation(
+    summary: str,
+    answers: dict[int | tuple[int, str], Any],
+    *,
+    tag: str,
+    refusals: Iterable[int],
+    plain_refusals: Iterable[int] = (),
+    parameters: Iterable[OpenApiParameter] = (),
+    request: Any = None,
+) -> Callable[[View], View]:
+    """Describe an operation: what it answers, and each status with which it refuses."""
+    responses: dict[Any, Any] = dict(answers)
+    plain = set(plain_refusals)
+    for status in sorted({*refusals, 401, 403, 500, 503}):
+        description = f"{HTTPStatus(status).phrase}. {_WHY[status]}"
+        if status in plain:
+            responses[status, "text/plain"] = OpenApiResponse(OpenApiTypes.STR, description=description)
+        else:
+            responses[status] = OpenApiResponse(ErrorResponse, description=description)
+    described: Callable[[View], View] = extend_schema(
+        summary=summary, parameters=list(parameters), request=request, responses=responses, tags=[tag]
+    )
+    return described
+
+
+def _form(**properties: dict[str, Any]) -> dict[str, Any]:
+    required = [name for name, schema in properties.items() if schema.pop("required", False)]
+    names = {name.replace("_", "-"): {"type": "string"} | schema for name, schema in properties.items()}
+    schema: dict[str, Any] = {"type": "object", "properties": names}
+    if required:
+        schema["required"] = required
+    return {"multipart/form-data": schema, "application/x-www-form-urlencoded": schema}
+
+
+_ROLES = list(Role.values)
+_USER = msgspec.json.schema_components([ApiReturnedUser])[1]["ApiReturnedUser"]
+_PLAIN = OpenApiResponse(OpenApiTypes.STR, description="What was done, in words.")
+
+list_users = operation(
+    "Returns a list of users",
+    {200: {"type": "array", "items": _USER}},
+    tag="users",
+    refusals=[400],
+    plain_refusals=[400],
+    parameters=[
+        OpenApiParameter(
+            "not-just-user", bool, description="true: only users with a role beyond user. Default: false, all."
+        )
+    ],
+)
+create_user = operation(
+    "Adds a new user",
+    {(200, "text/plain"): _PLAIN},
+    tag="users",
+    refusals=[400, 422],
+    plain_refusals=[400, 422],
+    request=_form(
+        username={"required": True, "description": "Unique name."},
+        password={"required": True, "description": "May be left out for the role api alone: no log-in then."},
+        role={"required": True, "enum": _ROLES},
+        project={"description": "The managed project, for the role manager and no other."},
+        name={},
+        email={},
+    ),
+)
+delete_user = operation(
+    "Deletes a user",
+    {200: OpenApiResponse(description="Deleted; no body.")},
+    tag="users",
+    refusals=[400, 422],
+    plain_refusals=[400, 422],
+    parameters=[OpenApiParameter("username", str, description="Whom; may come as a form field in the body too.")],
+    request=_form(username={"description": "Whom; may come as a query parameter too."}),
+)
+update_user = operation(
+    "Updates an existing user",
+    {(200, "text/plain"): _PLAIN},
+    tag="users",
+    refusals=[400, 422],
+    plain_refusals=[400, 422],
+    parameters=[OpenApiParameter("id", str, OpenApiParameter.PATH, description="The user's name.")],
+    request=_form(
+        add_role={"enum": _ROLES, "description": "Priority 1."},
+        remove_role={"enum": _ROLES, "description": "Priority 2."},
+        add_project={"description": "Priority 3."},
+        remove_project={"description": "Priority 4."},
+    ),
+)

@@ -11,5 +11,5 @@ urlpatterns = [
             {"get": "list_users", "post": "create_user", "put": "create_user", "delete": "delete_user"}
         ),
     ),
-    re_path(r"^user/(?P<username>[^/]+)/?$", UsersViewSet.as_view({"post": "update_user"})),
+    re_path(r"^user/(?P<id>[^/]+)/?$", UsersViewSet.as_view({"post": "update_user"})),
 ]

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 
 from accounts import services
 from accounts.api import schema
+from accounts.api.authentication import caller
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasAdminRole
 from accounts.exceptions import InvalidAccountError
@@ -50,24 +51,24 @@ class UsersViewSet(ApiViewSet):
     @schema.delete_user
     def delete_user(self, request: Request) -> HttpResponse:
         """Delete a user; the answer has no body."""
-        services.delete_user(username=_required(_form(request._request), "username"), actor=request.user)
+        services.delete_user(username=_required(_form(request._request), "username"), actor=caller(request))
         return _plain("")
 
     @schema.update_user
-    def update_user(self, request: Request, username: str) -> HttpResponse:
+    def update_user(self, request: Request, id: str) -> HttpResponse:
         """Change one role or project of a user: the first of the four fields that is given."""
         form = _form(request._request)
         if role := form.get("add-role"):
-            services.add_role(username=username, role=role)
+            services.add_role(username=id, role=role)
             return _plain("Add Role Success")
         if role := form.get("remove-role"):
-            services.remove_role(username=username, role=role)
+            services.remove_role(username=id, role=role)
             return _plain("Remove Role Success")
         if project := form.get("add-project"):
-            services.add_project(username=username, project=project)
+            services.add_project(username=id, project=project)
             return _plain("Add Project Success")
         if project := form.get("remove-project"):
-            services.remove_project(username=username, project=project)
+            services.remove_project(username=id, project=project)
             return _plain("Remove Project Success")
         raise InvalidAccountError("expected one of add-role, remove-role, add-project, remove-project, got none")
 
@@ -98,7 +99,7 @@ def _form(request: HttpRequest) -> dict[str, str]:
     Django reads forms of POST only; here they come with PUT and DELETE too.
     """
     fields: dict[str, str] = {}
-    body = QueryDict()
+    body: QueryDict = QueryDict(mutable=True)
     if (request.content_type or "").startswith("multipart/"):
         body = _multipart(request)
     elif request.content_type in ("", "application/x-www-form-urlencoded", None):

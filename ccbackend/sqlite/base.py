@@ -17,7 +17,7 @@ _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
 @lru_cache(maxsize=512)
 def _with_question_marks(query: str) -> str:
     """Return a query with SQLite's own placeholders; for a query of the API that takes 20 µs, here once."""
-    return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")  # type: ignore[attr-defined,no-any-return]
+    return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
 class CursorWrapper(base.SQLiteCursorWrapper):
@@ -43,7 +43,7 @@ class CursorWrapper(base.SQLiteCursorWrapper):
         """Translate the placeholders of a query."""
         if param_names is None:
             return _with_question_marks(query)
-        return super().convert_query(query, param_names=param_names)  # type: ignore[misc,no-any-return]
+        return super().convert_query(query, param_names=param_names)
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

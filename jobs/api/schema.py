@@ -1,2 +1,258 @@
-"""stub"""
-def __getattr__(name): return lambda f: f
+"""The description of the job operations: answers as Structs, parameters, refusals."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from msgspec import Struct
+
+from accounts.api.schema import operation
+from jobs.messages import DeleteJob, Resource, StartJob, StopJob
+from jobs.states import JobState
+
+
+class Tag(Struct):
+    """A tag on a job."""
+
+    id: int
+    type: str
+    name: str
+
+
+class JobLink(Struct, rename="camel"):
+    """Another job."""
+
+    id: int
+    job_id: int
+
+
+class JobLinkResultList(Struct):
+    """Jobs on the same nodes; never filled here."""
+
+    items: list[JobLink] | None
+    count: int
+
+
+class Unit(Struct, omit_defaults=True):
+    """The unit of a metric: SI prefix and base."""
+
+    base: str
+    prefix: str = ""
+
+
+class JobStatistics(Struct):
+    """Average, minimum and maximum of a metric over a job."""
+
+    unit: Unit
+    avg: float
+    min: float
+    max: float
+
+
+class _BaseJob(Struct, rename="camel", kw_only=True):
+    id: int
+    job_id: int
+    user: str
+    project: str
+    cluster: str
+    sub_cluster: str
+    partition: str = ""
+    array_job_id: int = 0
+    num_nodes: int
+    num_hwthreads: int = 0
+    num_acc: int = 0
+    exclusive: int
+    monitoring_status: int
+    smt: int = 0
+    job_state: str
+    duration: int
+    walltime: int = 0
+    tags: list[Tag] = []
+    resources: list[Resource]
+    meta_data: dict[str, str | None] | None
+    concurrent_jobs: JobLinkResultList
+
+
+class JobMeta(_BaseJob, kw_only=True):
+    """A job in lists, answers of stop_job and meta.json; startTime in epoch seconds, durations in seconds."""
+
+    start_time: int
+    statistics: dict[str, JobStatistics] | None
+
+
+class Job(_BaseJob, kw_only=True):
+    """A job in answers of tag_job and jobs/{id}; startTime as RFC 3339 in UTC."""
+
+    start_time: str
+
+
+class GetJobsApiResponse(Struct):
+    """A page of jobs; `items` is how many it holds."""
+
+    jobs: list[JobMeta]
+    items: int
+    page: int
+
+
+class MetricStatistics(Struct):
+    """Statistics of one series."""
+
+    min: float
+    avg: float
+    max: float
+
+
+class Series(Struct, omit_defaults=True):
+    """The samples of one host, or of one unit of it; a missing sample is null."""
+
+    hostname: str
+    data: list[float | None]
+    id: str = ""
+    statistics: MetricStatistics | None = None
+
+
+class StatsSeries(Struct, omit_defaults=True):
+    """Statistics per time step over all series."""
+
+    min: list[float | None]
+    mean: list[float | None]
+    max: list[float | None]
+    percentiles: dict[str, list[float | None]] = {}
+
+
+class JobMetric(Struct, rename="camel", omit_defaults=True):
+    """A metric in one scope; timestep in seconds."""
+
+    unit: Unit
+    timestep: int
+    series: list[Series]
+    statistics_series: StatsSeries | None = None
+
+
+class JobMetricWithName(Struct):
+    """A metric with its name and scope."""
+
+    name: str
+    scope: str
+    metric: JobMetric
+
+
+class GetJobApiResponse(Struct):
+    """A job with samples, sorted by name and scope."""
+
+    meta: Job
+    data: list[JobMetricWithName]
+
+
+class StartJobApiResponse(Struct):
+    """The database id of a started job."""
+
+    id: int
+
+
+class DeleteJobApiResponse(Struct):
+    """What was deleted, in words."""
+
+    msg: str
+
+
+def _query(name: str, kind: type, description: str, **more: Any) -> OpenApiParameter:
+    return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **more)
+
+
+def _path(name: str, description: str) -> OpenApiParameter:
+    return OpenApiParameter(name, int, OpenApiParameter.PATH, description=description)
+
+
+_ID = _path("id", "Database id of the job.")
+_REFUSALS = [400, 404, 422]
+_DELETED: dict[int | tuple[int, str], Any] = {200: DeleteJobApiResponse}
+
+list_jobs = operation(
+    "Lists all jobs",
+    {200: GetJobsApiResponse},
+    tag="jobs",
+    refusals=[400],
+    parameters=[
+        _query("state", str, "One of these states; may come several times.", enum=JobState.values, many=True),
+        _query("cluster", str, "Name of the cluster."),
+        _query("start-time", str, "FROM-TO in epoch seconds, both inclusive.", pattern=r"^\d+-\d+$"),
+        _query("items-per-page", int, "Jobs on a page; -1 or very large: all. 0: none.", default=25),
+        _query("page", int, "Number of the page, from 1.", default=1),
+        _query("with-metadata", bool, "With metaData (e.g. the job script).", default=False),
+        _query("project", str, "Name of the project."),
+        _query("user", str, "Name of the job's owner."),
+        _query("job-id", int, "The scheduler's job id."),
+        _query("sub-cluster", str, "Name of the subcluster."),
+        _query("partition", str, "Name of the partition."),
+        _query("tag", str, "TYPE:NAME of a tag."),
+    ],
+)
+start_job = operation(
+    "Adds a new job as running",
+    {201: StartJobApiResponse},
+    tag="jobs",
+    refusals=[400, 413, 422],
+    request={"application/json": StartJob},
+)
+stop_job = operation(
+    "Marks a running job as ended; the archive follows",
+    {200: JobMeta},
+    tag="jobs",
+    refusals=_REFUSALS,
+    request={"application/json": StopJob},
+)
+stop_job_by_id = operation(
+    "Marks a running job as ended, by its database id",
+    {200: JobMeta},
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[_ID],
+    request={"application/json": StopJob},
+)
+get_job = operation(
+    "Get a job with the samples of all metrics",
+    {200: GetJobApiResponse},
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[_ID],
+)
+query_job = operation(
+    "Get a job with the samples of some metrics",
+    {200: GetJobApiResponse},
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[_ID],
+    request={"application/json": {"type": ["array", "null"], "items": {"type": "string"}}},
+)
+tag_job = operation(
+    "Adds one or more tags to a job",
+    {200: Job},
+    tag="jobs",
+    refusals=[400, 404],
+    parameters=[_ID],
+    request={"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}},
+)
+delete_job = operation(
+    "Remove a job from the database",
+    _DELETED,
+    tag="jobs",
+    refusals=_REFUSALS,
+    request={"application/json": DeleteJob},
+)
+delete_job_by_id = operation(
+    "Remove a job from the database, by its database id",
+    _DELETED,
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[_ID],
+)
+delete_job_before = operation(
+    "Remove all jobs that started before a time",
+    _DELETED,
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[
+        _path("ts", "Epoch seconds; jobs that started earlier go."),
+        _query("omit-tagged", bool, "Keep jobs that have a tag.", default=False),
+    ],
+)

@@ -4,7 +4,7 @@ from django.urls import re_path
 
 from jobs.api.views import JobViewSet
 
-_ID = "(?P<row_id>[^/]+)"
+_ID = "(?P<id>[^/]+)"
 
 urlpatterns = [
     re_path(r"^jobs/?$", JobViewSet.as_view({"get": "list_jobs"})),
@@ -14,8 +14,6 @@ urlpatterns = [
     re_path(rf"^jobs/tag_job/{_ID}/?$", JobViewSet.as_view({"post": "tag_job", "patch": "tag_job"})),
     re_path(r"^jobs/delete_job/?$", JobViewSet.as_view({"delete": "delete_job"})),
     re_path(rf"^jobs/delete_job/{_ID}/?$", JobViewSet.as_view({"delete": "delete_job_by_id"})),
-    re_path(
-        r"^jobs/delete_job_before/(?P<timestamp>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})
-    ),
+    re_path(r"^jobs/delete_job_before/(?P<ts>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})),
     re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),
 ]

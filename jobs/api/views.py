@@ -13,7 +13,7 @@ from jobs import archiving, encoding, listing, services, statements
 from jobs.api import schema
 from jobs.decoding import decode
 from jobs.exceptions import InvalidJobError, JobNotFoundError
-from jobs.messages import DeleteJob, StartJob, StopJob, TagName
+from jobs.messages import DeleteJob, Metrics, StartJob, StopJob, TagName
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -35,7 +35,6 @@ class JobViewSet(ApiViewSet):
         )
         first = next(parts, [])
         if len(first) < _PART or query.limit == _PART:
-            parts.close()
             return json_response(encoding.encode_list(first, query.page))
         return StreamingHttpResponse(_in_parts(first, parts, query.page), content_type="application/json")
 
@@ -59,32 +58,31 @@ class JobViewSet(ApiViewSet):
         return json_response(encoding.encode(encoding.job_meta(row)))
 
     @schema.stop_job_by_id
-    def stop_job_by_id(self, request: Request, row_id: str) -> HttpResponse:
+    def stop_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Stop the job with this database id."""
         body = decode(request._request.body, StopJob)
         row = services.stop_job(
-            row_id=_whole(row_id, "id"),
+            row_id=_whole(id, "id"),
             stop_time=_required(body.stop_time, "stopTime"),
             job_state=body.job_state or "",
         )
         return json_response(encoding.encode(encoding.job_meta(row)))
 
     @schema.get_job
-    def get_job(self, request: Request, row_id: str) -> HttpResponse:
+    def get_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of all metrics."""
-        return _with_samples(_whole(row_id, "id"), None)
+        return _with_samples(_whole(id, "id"), None)
 
     @schema.query_job
-    def query_job(self, request: Request, row_id: str) -> HttpResponse:
+    def query_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of the metrics that the body names; null or no body is all."""
-        number = _whole(row_id, "id")
-        body = request._request.body
-        return _with_samples(number, decode(body, list[str] | None) if body.strip() else None)
+        number = _whole(id, "id")
+        return _with_samples(number, _metrics(request._request.body))
 
     @schema.tag_job
-    def tag_job(self, request: Request, row_id: str) -> HttpResponse:
+    def tag_job(self, request: Request, id: str) -> HttpResponse:
         """Put tags on a job."""
-        number = _whole(row_id, "id")
+        number = _whole(id, "id")
         row = services.tag_job(row_id=number, tags=decode(request._request.body, list[TagName]))
         return json_response(encoding.encode(encoding.job(row)))
 
@@ -96,17 +94,22 @@ class JobViewSet(ApiViewSet):
         return _deleted(services.delete_job(job_id=job_id, cluster=body.cluster, start_time=body.start_time))
 
     @schema.delete_job_by_id
-    def delete_job_by_id(self, request: Request, row_id: str) -> HttpResponse:
+    def delete_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Delete the job with this database id from the database."""
-        return _deleted(services.delete_job(row_id=_whole(row_id, "id")))
+        return _deleted(services.delete_job(row_id=_whole(id, "id")))
 
     @schema.delete_job_before
-    def delete_job_before(self, request: Request, timestamp: str) -> HttpResponse:
+    def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
         count = services.delete_jobs_before(
-            start_time=_whole(timestamp, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
+            start_time=_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
         )
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
+
+
+def _metrics(body: bytes) -> list[str] | None:
+    """Return the names of metrics in a body; no body and null are all."""
+    return None if body.strip() in (b"", b"null") else decode(body, Metrics)
 
 
 def _with_samples(row_id: int, metrics: list[str] | None) -> HttpResponse:
