@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isal import igzip, isal_zlib
 
-from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError
+from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
 from archive.files import Folder, make_folders, open_folder, sync_folder
 from archive.layout import (
     CLUSTER_FILE,
@@ -148,6 +148,17 @@ class ArchiveStore:
         """Write version.txt, durable."""
         with open_folder(self.root) as folder:
             folder.write_bytes(VERSION_FILE, f"{ARCHIVE_VERSION}\n".encode())
+            folder.sync()
+
+    def write_cluster(self, name: str, content: bytes) -> None:
+        """Write a cluster's cluster.json (JSON), durable on return; raise InvalidNameError for a name that cannot be."""
+        if not is_valid_cluster_name(name):
+            raise InvalidNameError(f"cluster name {name[:80]!r}: expected a name that can be a folder")
+        path = self.root / name
+        make_folders(self.root, path)
+        with open_folder(path) as folder:
+            folder.remove_dead_temps()
+            folder.write_bytes(CLUSTER_FILE, content)
             folder.sync()
 
     def _jobs_in(self, folder: Path) -> Iterator[JobKey]:

@@ -1,0 +1,47 @@
+# make run: set up and run the server with demo data. make test: set up and pass all tests.
+# Both need nothing but make and Python 3.11 or newer.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
+
+.PHONY: run test check browser clean
+
+run: $(VENV)/.server
+	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
+	@SECRET_KEY="$${SECRET_KEY:-$$(cat var/secret-key)}" METRIC_SOURCES='$(DEMO_SOURCES)' $(BIN)/python manage.py run_demo
+
+test: $(VENV)/.development browser
+	$(BIN)/pytest $(PYTEST)
+	$(BIN)/python -m tests.with_postgres $(BIN)/pytest $(PYTEST)
+
+# Static checks, without the tests.
+check: $(VENV)/.development
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=check $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3, python3.11 .. python3.14 is" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.server: requirements.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+# The browser tests drive Debian's Chromium; where it cannot be had they say so and are skipped.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| echo "no Chromium: the browser tests will be skipped"
+
+clean:
+	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache
