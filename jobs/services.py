@@ -229,9 +229,11 @@ def tag_job(*, row_id: int, tags: Sequence[TagName]) -> Row:
     with transaction.atomic():
         if Job.objects.select_for_update().filter(pk=row_id).values_list("pk").first() is None:
             raise UnknownJobError(f"no job with database id {row_id}")
-        _link_tags([row_id], tags)
-        tasks.record_edit([row_id])
-    archiving.write_edit(row_id)
+        if tags:
+            _link_tags([row_id], tags)
+            tasks.record_edit([row_id])
+    if tags:
+        archiving.write_edit(row_id)
     row = statements.fetch_row(row_id)
     if row is None:
         raise UnknownJobError(f"no job with database id {row_id}")
@@ -335,6 +337,8 @@ def delete_jobs_before(
 def _delete_rows(row_ids: Sequence[int]) -> int:
     """Delete jobs with what hangs on them, inside the caller's transaction; tags themselves stay."""
     locked = list(Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
+    if not locked:  # somebody else was faster
+        return 0
     JobTag.objects.filter(job_id__in=locked)._raw_delete(using="default")
     ArchiveTask.objects.filter(job_id__in=locked)._raw_delete(using="default")
     deleted: int = Job.objects.filter(pk__in=locked)._raw_delete(using="default")

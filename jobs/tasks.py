@@ -51,14 +51,6 @@ def _after(pause: timedelta) -> Combinable:
     return ExpressionWrapper(Now() + pause, output_field=DateTimeField())
 
 
-def due(*, only: Collection[int] | None = None, at_once: bool = False) -> list[int]:
-    """Return some row ids of jobs that may be taken now, none where there is nothing to do; a look without a lock.
-
-    `only` limits it to these row ids. `at_once` does not wait for pauses after failures, only for leases.
-    """
-    return [job.pk for jobs in (_edited(only, at_once), _waiting(only, at_once)) for job in jobs[:1]]
-
-
 def _free(at_once: bool, prefix: str = "") -> Q:  # noqa: FBT001
     free = Q(**{f"{prefix}not_before__lte": Now()})
     return free | Q(**{f"{prefix}worker": ""}) if at_once else free
@@ -75,11 +67,21 @@ def _edited(only: Collection[int] | None, at_once: bool) -> JobQuerySet:  # noqa
     return (jobs if only is None else jobs.filter(pk__in=only)).order_by("pk").only("pk")
 
 
-def claim(worker: str, limit: int, *, only: Collection[int] | None = None, at_once: bool = False) -> list[Claim]:
-    """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile."""
-    if not due(only=only, at_once=at_once):
-        return []
-    return _claim(worker, limit, [_edited(only, at_once), _waiting(only, at_once)])
+def claim(
+    worker: str,
+    limit: int,
+    *,
+    only: Collection[int] | None = None,
+    but: Collection[int] = (),
+    at_once: bool = False,
+) -> list[Claim]:
+    """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile.
+
+    `only` limits it to these row ids, `but` leaves some out. `at_once` does not wait for the pauses after failures.
+    """
+    sets = [jobs.exclude(pk__in=but) if but else jobs for jobs in (_edited(only, at_once), _waiting(only, at_once))]
+    # First a look without a transaction: an idle worker asks five times a second, and must hold up nobody.
+    return _claim(worker, limit, sets) if any(jobs.exists() for jobs in sets) else []
 
 
 def claim_edit(worker: str, row_id: int) -> list[Claim]:
@@ -140,8 +142,9 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
 def fail(worker: str, claim: Claim, reason: str, *, permanent: bool) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or marked as failed for good."""
     with transaction.atomic():
-        task = ArchiveTask.objects.select_for_update().filter(pk=claim.row_id, worker=worker).first()
-        if task is None:
+        job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
+        task = ArchiveTask.objects.filter(pk=claim.row_id, worker=worker).first()
+        if job is None or task is None:
             return
         pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:

@@ -44,14 +44,14 @@ class ArchiveWorker:
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_checkpoint: float = 0.0
+    _gave_up: set[int] = field(default_factory=set)
     _held: dict[Future[str], tasks.Claim] = field(default_factory=dict)
 
     def drain(self) -> Counts:
         """Archive all that is due now and return the counts; a job is tried once."""
         with self._working() as pool:
-            tried: set[int] = set()
             while not self.stopping.is_set():
-                self._take(pool, tried)
+                self._take(pool, but=self._gave_up)
                 if not self._held:
                     break
                 self._collect()
@@ -95,17 +95,11 @@ class ArchiveWorker:
             finished.set()
             renewal.join()
 
-    def _take(self, pool: ThreadPoolExecutor, tried: set[int] | None = None) -> None:
+    def _take(self, pool: ThreadPoolExecutor, but: Collection[int] = ()) -> None:
         """Claim jobs while fewer than half of what may be held are in work, and hand them to the threads."""
         if len(self._held) > _HELD // 2:
             return
-        claims = tasks.claim(self.name, _HELD - len(self._held), only=self.only, at_once=self.at_once)
-        if tried is not None:
-            again = [claim for claim in claims if claim.row_id in tried]
-            claims = [claim for claim in claims if claim.row_id not in tried]
-            tried.update(claim.row_id for claim in claims)
-            if again and not claims:
-                tasks.release(self.name)
+        claims = tasks.claim(self.name, _HELD - len(self._held), only=self.only, but=but, at_once=self.at_once)
         rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
         for claim in claims:
             if claim.row_id in rows:  # else it was deleted this moment
@@ -136,6 +130,7 @@ class ArchiveWorker:
         logger.error("archiving job %s failed: %s", claim.row_id, reason)
         tasks.fail(self.name, claim, reason, permanent=permanent)
         self.counts.failed += 1
+        self._gave_up.add(claim.row_id)
 
     def _finish_or_give_back(self) -> None:
         """Record what is done within some seconds, and give the rest back for others."""

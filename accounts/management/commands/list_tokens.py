@@ -1,0 +1,66 @@
+"""List the API tokens that there are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from accounts.console import ServerCommand, printable
+from accounts.models import ApiToken, User
+
+_HEADS = ("PREFIX", "USER", "NAME", "STATUS", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
+
+
+class Command(ServerCommand):
+    """Print a table of tokens."""
+
+    help = (
+        "List the tokens of one user or of all, expired and revoked ones too. Shown is the beginning of a token, "
+        "never the secret; revoke_token takes that beginning. Times are in TIME_ZONE."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("username", metavar="USER", nargs="?", help="Only this user's tokens.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Print the table to stdout and the counts to stderr."""
+        username = options["username"]
+        tokens = ApiToken.objects.select_related("user").order_by("user__username", "pk")
+        if username is not None:
+            if not User.objects.filter(username=username).exists():
+                raise CommandError(f"no such user: {username!r}")
+            tokens = tokens.filter(user__username=username)
+        now = timezone.now()
+        found = list(tokens)
+        if found:
+            for line in _table([_HEADS, *(_row(token, now) for token in found)]):
+                self.stdout.write(line)
+        by_status = Counter(token.status_at(now) for token in found)
+        counts = ", ".join(f"{number} {status}" for status, number in sorted(by_status.items()))
+        self.note(f"{len(found)} token{'' if len(found) == 1 else 's'}" + (f": {counts}" if counts else ""))
+
+
+def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:
+    return (
+        token.prefix,
+        token.user.username,
+        printable(token.name) or "-",
+        token.status_at(now),
+        _time(token.created_at),
+        _time(token.expires_at),
+        _time(token.last_used_at),
+        ",".join(token.networks) or "any",
+    )
+
+
+def _time(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,160 @@
+"""What the commands about jobs share: times as operators write them, questions, progress, signals."""
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from types import FrameType
+from typing import Any, TypeAlias
+
+from django.core.management.base import CommandError
+from django.utils import timezone
+from tqdm import tqdm
+
+from accounts.console import (
+    BAD_USAGE,
+    INTERRUPTED,
+    ServerCommand,
+    on_terminal,
+    printable,
+    whole_number,
+)
+
+__all__ = [
+    "BAD_USAGE",
+    "INTERRUPTED",
+    "Bar",
+    "ServerCommand",
+    "confirm",
+    "count",
+    "following",
+    "leave_hanging_threads",
+    "on_terminal",
+    "parse_when",
+    "printable",
+    "progress",
+    "require_answer",
+    "shown_time",
+    "stop_on_signals",
+    "whole_number",
+]
+
+Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
+
+_LARGEST_TIME = 2**63 - 1
+_LOOK_EVERY = 0.2  # seconds between two looks of a bar at what another thread counts
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def parse_when(text: str) -> int:
+    """Parse epoch seconds or an ISO date or time to epoch seconds; without a zone it counts in TIME_ZONE.
+
+    A fraction of a second is rounded up, so that "before" keeps its meaning for whole seconds.
+    """
+    expected = (
+        "expected epoch seconds, or a date or time such as 2024-07-01, 2024-07-01T06:00 or 2024-07-01T06:00+02:00"
+    )
+    if text.isascii() and text.isdecimal():
+        if len(text) > 19 or int(text) > _LARGEST_TIME:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r}: {expected}")
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        return math.ceil((moment if timezone.is_aware(moment) else timezone.make_aware(moment)).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: {expected}") from None
+
+
+def shown_time(seconds: int) -> str:
+    """Return epoch seconds as a time in TIME_ZONE, for people."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S %Z}"
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"
+
+
+def require_answer(*, yes: bool) -> None:
+    """Raise CommandError where a confirmation is needed and there is nobody to give it."""
+    if not yes and not on_terminal():
+        raise CommandError(
+            "There is no terminal to ask on: give --yes to do it without a question.", returncode=BAD_USAGE
+        )
+
+
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask on the terminal; True at once with `yes`. Anything but y or yes is a no."""
+    require_answer(yes=yes)
+    if yes:
+        return True
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def progress(*, total: int | None, unit: str, verbosity: int) -> Bar:
+    """Return a bar on stderr with rate and time left; it stays silent without a terminal or with `-v 0`."""
+    silent = verbosity < 1 or not sys.stderr.isatty()
+    return tqdm(total=total, unit=f" {unit}s", disable=silent, file=sys.stderr, dynamic_ncols=True)
+
+
+@contextlib.contextmanager
+def following(bar: Bar, done: Callable[[], int]) -> Iterator[None]:
+    """Move a bar along with a number that other threads count up."""
+    if bar.disable:
+        yield
+        return
+    finished = threading.Event()
+
+    def look() -> None:
+        while not finished.wait(_LOOK_EVERY):
+            bar.update(done() - bar.n)
+
+    thread = threading.Thread(target=look, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        bar.update(done() - bar.n)
+
+
+@contextlib.contextmanager
+def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
+    """Let SIGTERM and SIGINT set an event; the same signal a second time ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # Not here: a handler that finds the main thread inside Event.wait would wait for the lock that it holds itself.
+        threading.Thread(target=stopping.set, name="stop").start()
+
+    before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_hanging_threads(prefix: str, *, status: int, patience: float = 1.0) -> None:
+    """End the process with `status` now if threads named like this go on after `patience` seconds; else return.
+
+    Python waits for all threads at its end, and one may hang in a metric store for as long as its time-out. What such a
+    thread held has been given back, and its files appear whole or not at all.
+    """
+    for thread in threading.enumerate():
+        if thread.name.startswith(prefix):
+            thread.join(patience)
+            if thread.is_alive():
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)

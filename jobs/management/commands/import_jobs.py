@@ -1,0 +1,91 @@
+"""Import jobs from another archive."""
+
+import sys
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
+from tqdm import tqdm
+
+from jobs.checks import archive_problem
+from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, count, printable, progress
+from jobs.importing import Counts, JobImport, Source
+
+
+class Command(ServerCommand):
+    """Parse the paths, run the import, print what came of it."""
+
+    help = (
+        "Import archived jobs of another ClusterCockpit archive into the database and into the archive of this "
+        "server. Data files are copied byte for byte. Jobs that exist here are skipped, so that an interrupted import "
+        "goes on when it is run again. A job that cannot be taken is named with its reason, and the exit status is 1."
+    )
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "paths",
+            metavar="PATH",
+            nargs="+",
+            help="The root of an archive, a cluster's folder, a job's folder, or a pair meta.json:data.json (or "
+            "meta.json:data.json.gz); a meta.json alone is a job without samples. A cluster.json in a root or a "
+            "cluster's folder is copied when that cluster is not configured here.",
+        )
+        parser.add_argument("--dry-run", action="store_true", help="Check every job, and change nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Import, and print the counts."""
+        dry_run = options["dry_run"]
+        sources = [_source(text) for text in options["paths"]]
+        if not dry_run and (problem := archive_problem()):
+            raise CommandError(problem)
+        for source in sources:
+            if remark := source.remark():
+                self.note(remark)
+        with progress(total=None, unit="job", verbosity=self.verbosity) as bar:
+            if not bar.disable:
+                bar.total = sum(1 for source in sources for _ in source.jobs(lambda text: None))
+            work = JobImport(sources=sources, trouble=self._trouble, progress=bar.update, dry_run=dry_run)
+            counts = self._run(work, bar)
+        for name in counts.clusters:
+            self.say(f"cluster {name}: cluster.json {'would be copied' if dry_run else 'copied'}")
+        if counts.in_place:
+            self.note(
+                f"{count(counts.in_place, 'job')} lie in the archive of this server already: rows only, no file "
+                "touched."
+            )
+        self.say(_closing(counts, dry_run=dry_run))
+        if counts.refused:
+            raise CommandError(f"{counts.refused} refused: see the reasons above.")
+
+    def _run(self, work: JobImport, bar: Bar) -> Counts:
+        try:
+            return work.run()
+        except KeyboardInterrupt:
+            bar.close()
+            closing = _closing(work.counts, dry_run=work.dry_run)
+            raise CommandError(f"Interrupted. {closing} Run it again to go on.", returncode=INTERRUPTED) from None
+        except DatabaseError as error:
+            bar.close()
+            closing = _closing(work.counts, dry_run=work.dry_run)
+            raise CommandError(f"The database did not do it: {error}\n{closing} Run it again to go on.") from error
+
+    def _trouble(self, text: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            self.stderr.write(f"refused: {printable(text)}")
+
+
+def _source(text: str) -> Source:
+    try:
+        source = Source.parse(text)
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error), returncode=BAD_USAGE) from None
+    if source.is_empty():
+        raise CommandError(f"{text!r}: holds no job and no cluster.json", returncode=BAD_USAGE)
+    return source
+
+
+def _closing(counts: Counts, *, dry_run: bool) -> str:
+    done = "would be imported" if dry_run else "imported"
+    return f"{count(counts.imported, 'job')} {done}, {counts.skipped} skipped (here already), {counts.refused} refused."
