@@ -1,0 +1,208 @@
+"""The admin site's forms of users and API tokens; the rules themselves are in services and addresses."""
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from accounts import services
+from accounts.addresses import parse_network
+from accounts.exceptions import AccountError
+from accounts.models import ApiToken, Role, User
+
+if TYPE_CHECKING:
+    CreationForm = AdminUserCreationForm[User]
+    ChangeForm = UserChangeForm[User]
+    TokenModelForm = forms.ModelForm[ApiToken]
+else:
+    CreationForm = AdminUserCreationForm
+    ChangeForm = UserChangeForm
+    TokenModelForm = forms.ModelForm
+
+_LONGEST_LIFE = 36_500  # days
+
+
+class LinesField(forms.CharField):
+    """Several texts, one per line; empty lines and repetitions are dropped."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Show a small text area."""
+        super().__init__(required=False, widget=forms.Textarea(attrs={"rows": 4, "cols": 40}), **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Write a list one per line."""
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        """Return the lines as a list."""
+        lines = [line.strip() for line in (value or "").splitlines()]
+        return list(dict.fromkeys(line for line in lines if line))
+
+    def run_validators(self, value: Any) -> None:
+        """Check each line as a text."""
+        for line in value:
+            super().run_validators(line)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as lists, whatever the order."""
+        return sorted(initial or []) != sorted(self.to_python(data))
+
+
+def _roles_field() -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=Role.choices,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A person without any role but api cannot log in to this site.",
+    )
+
+
+def _projects_field() -> LinesField:
+    return LinesField(label="Managed projects", help_text="One per line; for managers only.")
+
+
+class UserAddForm(CreationForm):
+    """Create a user."""
+
+    roles = _roles_field()
+    projects = _projects_field()
+
+    class Meta:
+        """What is stored in the user itself."""
+
+        model = User
+        fields = ("username", "name", "email")
+
+    def clean(self) -> dict[str, Any]:
+        """Try the rules of `create_user` and show what they refuse; nothing is stored yet."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            _rehearse(self, lambda: self.create(with_password=False))
+        return cleaned
+
+    def create(self, *, with_password: bool = True) -> User:
+        """Create the user with its roles and projects."""
+        data = self.cleaned_data
+        usable = with_password and data.get("set_usable_password", True)
+        return services.create_user(
+            username=data["username"],
+            roles=data["roles"],
+            password=data["password1"] if usable else None,
+            projects=data["projects"],
+            name=data["name"],
+            email=data["email"],
+        )
+
+    def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002  Django's signature
+        """Return the user as it will be; UserAdmin.save_model stores it by `create`."""
+        return User(username=self.cleaned_data["username"])
+
+
+class UserEditForm(ChangeForm):
+    """Change a user: texts, roles, projects, active."""
+
+    roles = _roles_field()
+    projects = _projects_field()
+
+    class Meta:
+        """What is stored in the user itself."""
+
+        model = User
+        fields = ("name", "email", "is_active")
+        help_texts = {"username": "It stays as it is: jobs name their user by it."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Show the roles and projects that the user has."""
+        super().__init__(*args, **kwargs)
+        self.initial.update(roles=list(self.instance.roles), projects=list(self.instance.projects))
+        self.fields[
+            "is_active"
+        ].help_text = (
+            "Untick instead of deleting: nothing of the user is lost, its log-in and tokens stop working within 30 s."
+        )
+
+    def clean(self) -> dict[str, Any]:
+        """Try the rules for roles, projects and the last admin, and show what they refuse; nothing is stored yet."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            _rehearse(self, self.apply)
+        return cleaned
+
+    def apply(self) -> None:
+        """Carry the changes out, all or none; raises AccountError."""
+        data, username = self.cleaned_data, self.instance.username
+        with transaction.atomic():
+            user = User.objects.get(username=username)
+            roles, projects = set(user.roles), set(user.projects)
+            for role in data["roles"]:
+                if role not in roles:
+                    services.add_role(username=username, role=role)
+            for project in sorted(projects - set(data["projects"])):
+                services.remove_project(username=username, project=project)
+            for project in data["projects"]:
+                if project not in projects:
+                    services.add_project(username=username, project=project)
+            for role in sorted(roles - set(data["roles"])):
+                services.remove_role(username=username, role=role)
+            if user.is_active != data["is_active"]:
+                services.set_active(user=user, active=data["is_active"])
+            User.objects.filter(pk=user.pk).update(name=data["name"], email=data["email"])
+
+
+def _rehearse(form: forms.BaseForm, change: Any) -> None:
+    """Carry a change out and take it back, so that what the rules refuse becomes an error of the form."""
+    try:
+        with transaction.atomic():
+            change()
+            transaction.set_rollback(True)
+    except AccountError as error:
+        form.add_error(None, str(error))
+
+
+class TokenForm(TokenModelForm):
+    """Create an API token."""
+
+    days = forms.IntegerField(
+        label="Days until it expires",
+        required=False,
+        min_value=1,
+        max_value=_LONGEST_LIFE,
+        help_text="Empty: it never expires.",
+    )
+    networks = LinesField(
+        help_text="Where it may be used: addresses or networks such as 10.0.0.0/8, one per line. Empty: anywhere that"
+        " reaches the server."
+    )
+
+    class Meta:
+        """What is stored as it is entered."""
+
+        model = ApiToken
+        fields = ("user", "name", "networks")
+
+    def clean_user(self) -> User:
+        """Refuse an inactive user: the token would not work."""
+        user: User = self.cleaned_data["user"]
+        if not user.is_active:
+            raise ValidationError(f"User {user.username} is inactive: activate it first.")
+        return user
+
+    def clean_networks(self) -> list[str]:
+        """Return the networks in their usual form; name each that is none."""
+        networks, errors = [], []
+        for text in self.cleaned_data["networks"]:
+            try:
+                networks.append(str(parse_network(text)))
+            except ValueError as error:
+                errors.append(str(error))
+        if errors:
+            raise ValidationError(errors)
+        return networks
+
+    def issue(self) -> tuple[ApiToken, str]:
+        """Create the token; return its row and the secret."""
+        data = self.cleaned_data
+        return ApiToken.issue(user=data["user"], name=data["name"], days=data["days"], networks=data["networks"])

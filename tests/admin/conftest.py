@@ -1,0 +1,27 @@
+"""What the tests of the admin site share: a page as a logged-in person sees it."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+
+Login = Callable[[User], Client]
+
+
+@pytest.fixture(autouse=True)
+def _archive(archive_root: object) -> None:
+    """Keep each test's archive to itself."""
+
+
+@pytest.fixture
+def login() -> Login:
+    """Return a function that gives a browser in which a person is logged in."""
+
+    def as_(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return as_
