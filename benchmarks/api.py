@@ -136,7 +136,7 @@ class Server:
         """Return the seconds of CPU that gunicorn's processes have used."""
         main = psutil.Process(self.processes[0].pid)
         times = [process.cpu_times() for process in (main, *main.children())]
-        return sum(time_.user + time_.system for time_ in times)
+        return float(sum(time_.user + time_.system for time_ in times))
 
     def stop(self) -> None:
         """Stop both processes."""
@@ -247,7 +247,7 @@ def main() -> None:
         try:
             first = 10_000_000
             for _ in range(options.rounds):
-                started = None
+                started: int | None = None
                 for operation in options.operations:
                     count = started if operation == "stop" else None
                     run = measure(driver, server, operation, first, count, options.seconds)

@@ -19,10 +19,11 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 _LARGEST = 64 * 1024  # bytes of a request that may be answered at once
 
-# Calls that cannot take long: a start, a stop, and one of the first pages of newest or running jobs without metadata.
+# Calls that take some milliseconds at most: a start, a stop, one of the first pages of newest or running jobs without
+# metadata.
 _SHORT = re.compile(
     rb"(?:POST|PUT) /api/jobs/(?:start_job|stop_job)[/ ]"
-    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=\d{1,3}|page=\d{1,2}|state=running|with-metadata=false))*)? "
+    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,3}|1000)|page=\d|state=running|with-metadata=false))*)? "
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,8})\r\n", re.IGNORECASE)
 
