@@ -151,7 +151,7 @@ class ArchiveStore:
             folder.sync()
 
     def write_cluster(self, name: str, content: bytes) -> None:
-        """Write a cluster's cluster.json (JSON), durable on return; raise InvalidNameError for a name that cannot be."""
+        """Write a cluster's cluster.json (JSON), durable on return; raise InvalidNameError for a bad name."""
         if not is_valid_cluster_name(name):
             raise InvalidNameError(f"cluster name {name[:80]!r}: expected a name that can be a folder")
         path = self.root / name

@@ -9,6 +9,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 
 from accounts.addresses import client_address
@@ -64,8 +65,10 @@ def _message(error: Exception, status: int) -> str:
 
 
 def _line(request: HttpRequest, status: int, message: str) -> str:
-    user = getattr(request, "user", None)
-    name = getattr(user, "username", "") or "-"
+    try:
+        name = getattr(getattr(request, "user", None), "username", "") or "-"
+    except (OperationalError, InterfaceError):  # who it is stands in the database that is away
+        name = "-"
     return f"{request.method} {request.path} {status} from {client_address(request)} as {name}: {message}"
 
 
@@ -83,10 +86,11 @@ def error_response(status: int, message: str, *, plain: bool = False) -> HttpRes
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    return request.path_info == "/api" or request.path_info.startswith("/api/")
 
 
-def api_not_found(request: HttpRequest, path: str) -> HttpResponse:
+@csrf_exempt
+def api_not_found(request: HttpRequest) -> HttpResponse:
     """Answer for a path below /api that is none of ours."""
     logger.warning("%s", _line(request, 404, "no such path"))
     response = error_response(404, f"no such path: {request.path}, see /api/docs/")

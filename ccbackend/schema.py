@@ -26,6 +26,15 @@ class OperationSchema(AutoSchema):
         first = next(key for key, value in (view.action_map or {}).items() if value == action)
         return action if method == first else f"{action}_{method}"
 
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        """Describe the body of a DELETE too: drf-spectacular leaves it out, the contract has it."""
+        method = self.method
+        self.method = "POST" if method == "DELETE" else method
+        try:
+            return super()._get_request_body(direction)
+        finally:
+            self.method = method
+
 
 class StructExtension(OpenApiSerializerExtension):
     """Describe a msgspec Struct by the JSON schema that msgspec itself makes of it."""

@@ -16,7 +16,7 @@ urlpatterns = [
     path("api/", include("accounts.api.urls")),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    re_path(r"^api/(?P<path>.*)$", errors.api_not_found),
+    re_path(r"^api(?:/.*)?$", errors.api_not_found),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("", TemplateView.as_view(template_name="index.html"), name="index"),

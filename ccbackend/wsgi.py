@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, cast
 
 import django
@@ -18,6 +19,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
 django.setup(set_prefix=False)
 
 from jobs.checks import archive_problem  # noqa: E402  the apps are loaded only now
+
+_PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
 
 
 class Application(WSGIHandler):
@@ -42,6 +45,8 @@ class Application(WSGIHandler):
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
             body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
             environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return self._answer_head(environ, start_response)
         if ("HTTP_X_AUTH_TOKEN" in environ or "HTTP_AUTHORIZATION" in environ) and environ.get(
             "PATH_INFO", ""
         ).startswith("/api/"):
@@ -54,9 +59,17 @@ class Application(WSGIHandler):
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         if isinstance(response, StreamingHttpResponse):
             return response  # closing it tidies up
+        if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            _take_rest_of_body(environ)
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
+
+    def _answer_head(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer like a GET without the body: gunicorn would send it, and the next answer would start in it."""
+        response = super().__call__(environ, start_response)
+        response.close()
+        return []
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view of a path; remember those without an id, of which there are few."""
@@ -67,6 +80,13 @@ class Application(WSGIHandler):
                 self._matches[request.path_info] = match
         request.resolver_match = match
         return match
+
+
+def _take_rest_of_body(environ: dict[str, Any]) -> None:
+    """Read what a client is still sending of a body that was refused, so that it comes to read the answer."""
+    for _ in range(_MOST_READ // _PART):
+        if not environ["wsgi.input"].read(_PART):
+            return
 
 
 application = Application()

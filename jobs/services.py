@@ -29,6 +29,8 @@ _SHARED = {"none": 1, "single_user": 2, "multi_user": 0}
 # Jobs per transaction of a large deletion: small enough that a start waits only some milliseconds for one.
 _DELETE_BATCH = 500
 
+_NEVER = 2**63  # later than any time
+
 SCHEDULER_STATE = "schedulerState"
 
 
@@ -150,12 +152,13 @@ def _monitoring_status(job: StartJob) -> int:
 
 
 def _duplicate_of(job_id: int, cluster: str, start_time: int) -> int | None:
-    """Return the row id of the run that a start collided with: the nearest start."""
-    runs = Job.objects.filter(job_id=job_id, cluster=cluster).values_list("id", "start_time")
-    nearest = runs.filter(
-        start_time__range=(start_time - settings.DUPLICATE_START_WINDOW, start_time + settings.DUPLICATE_START_WINDOW)
+    """Return the row id of the run that a start collided with, the nearest; None if it was deleted this moment."""
+    window = settings.DUPLICATE_START_WINDOW
+    near = Job.objects.filter(
+        job_id=job_id, cluster=cluster, start_time__range=(start_time - window, start_time + window)
     )
-    return min(nearest, key=lambda run: abs(run[1] - start_time), default=(None, 0))[0]
+    in_the_way = [job for job in near if job.start_time == start_time or (job.stop_time or _NEVER) > start_time]
+    return min(in_the_way, key=lambda job: abs(job.start_time - start_time)).pk if in_the_way else None
 
 
 def stop_job(
@@ -203,7 +206,7 @@ def _why_not_stopped(
     if not named:
         jobs = jobs.filter(start_time__lte=stop_time)
     job = jobs.order_by("-start_time").only("job_id", "cluster", "job_state", "start_time", "duration").first()
-    if job is None:
+    if job is None or (job.is_running and job.start_time <= stop_time):  # the latter has started this moment
         raise JobNotFoundError(f"finding job failed: {_described(given, stop_time)}")
     if job.is_running:
         raise InvalidJobError(
@@ -264,6 +267,7 @@ def _link_tags(row_ids: Sequence[int], tags: Sequence[TagName]) -> None:
     known = {(tag.type, tag.name): tag.pk for tag in Tag.objects.filter(type__in={type_ for type_, _ in wanted})}
     missing = [pair for pair in wanted if pair not in known]
     if missing:
+        statements.lock_new_tags()
         Tag.objects.bulk_create([Tag(type=type_, name=name) for type_, name in missing], ignore_conflicts=True)
         created = Tag.objects.filter(type__in={type_ for type_, _ in missing})
         known |= {(tag.type, tag.name): tag.pk for tag in created}

@@ -81,9 +81,18 @@ def lock_run(job_id: int, cluster: str) -> None:
     PostgreSQL alone needs it, in a statement of its own: a statement does not see what was committed after it began, so
     two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
     """
+    _lock(cluster, job_id)
+
+
+def lock_new_tags() -> None:
+    """Let one transaction at a time create tags: two with the same new tags in different order would deadlock."""
+    _lock(_TAGS, 0)
+
+
+def _lock(name: str, number: int) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [cluster, job_id])
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [name, number])
 
 
 def insert_run(values: Sequence[Any], *, job_id: int, cluster: str, start_time: int, window: int) -> int | None:

@@ -26,13 +26,7 @@ class ApiViewSet(ViewSet):
     def finalize_response(  # type: ignore[override]  # ours are Django's responses, DRF's are of no use here
         self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
-        """Drop the body of an answer to HEAD: gunicorn would send it, and the next answer would start in it."""
-        if request.method == "HEAD":
-            if not isinstance(response, HttpResponse):  # a long list, sent in parts
-                return HttpResponse(content_type=response.headers["Content-Type"])
-            length = str(len(response.content))
-            response.content = b""
-            response.headers["Content-Length"] = length
+        """Return the response as it is."""
         return response
 
 

@@ -1,0 +1,187 @@
+"""The cast of people, the archive, the clients and the database that tests share."""
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+
+from accounts import credentials
+from accounts.models import User
+from tests.factories import JobFactory, UserFactory, token_for
+from tests.server import SHARED, AppClient, Server, running_server
+
+SAMPLES = {
+    "emmy": SHARED / "samples/archive/emmy/cluster.json",
+    "alex": SHARED / "samples/golden/cluster-alex.json",
+    "fritz": SHARED / "samples/import/cluster-fritz.json",
+}
+
+TEST_CLUSTER: dict[str, Any] = {
+    "name": "testcluster",
+    "metricConfig": [
+        {
+            "name": "cpu_load",
+            "unit": {"base": ""},
+            "scope": "node",
+            "aggregation": "avg",
+            "timestep": 60,
+            "peak": 4,
+            "normal": 4,
+            "caution": 2,
+            "alert": 1,
+        },
+        {
+            "name": "flops_any",
+            "unit": {"base": "F/s", "prefix": "G"},
+            "scope": "hwthread",
+            "aggregation": "sum",
+            "timestep": 60,
+            "peak": 100,
+            "normal": 50,
+            "caution": 10,
+            "alert": 5,
+            "subClusters": [{"name": "gpu", "peak": 0, "normal": 0, "caution": 0, "alert": 0, "remove": True}],
+        },
+    ],
+    "subClusters": [
+        {
+            "name": name,
+            "nodes": nodes,
+            "processorType": "X",
+            "socketsPerNode": 1,
+            "coresPerSocket": 4,
+            "threadsPerCore": 1,
+            "flopRateScalar": {"unit": {"base": "F/s", "prefix": "G"}, "value": 14},
+            "flopRateSimd": {"unit": {"base": "F/s", "prefix": "G"}, "value": 112},
+            "memoryBandwidth": {"unit": {"base": "B/s", "prefix": "G"}, "value": 24},
+            "topology": {
+                "node": [0, 1, 2, 3],
+                "socket": [[0, 1, 2, 3]],
+                "memoryDomain": [[0, 1, 2, 3]],
+                "core": [[0], [1], [2], [3]],
+            },
+        }
+        for name, nodes in (("main", "n[01-40]"), ("gpu", "g[01-04]"))
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Give SQLite a file: threads and processes share it, as in production; PostgreSQL a name per xdist worker."""
+    config = django_settings.DATABASES["default"]
+    if "sqlite" in config["ENGINE"]:
+        config.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_start() -> Iterator[None]:
+    """Empty the cache of tokens, which outlives the rows of a test, and count jobs from 0 in each test."""
+    credentials.forget_all()
+    JobFactory.reset_sequence(0, force=True)  # type: ignore[no-untyped-call]
+    yield
+    credentials.forget_all()
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Return a user with jobs of her own."""
+    return UserFactory.create(username="alice", roles=["user"])
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Return the manager of project bio."""
+    return UserFactory.create(username="bob", roles=["manager"], projects=["bio"])
+
+
+@pytest.fixture
+def carol(db: None) -> User:
+    """Return a member of the support staff."""
+    return UserFactory.create(username="carol", roles=["support"])
+
+
+@pytest.fixture
+def admin(db: None) -> User:
+    """Return an administrator who may call the API too."""
+    return UserFactory.create(username="admin", roles=["admin", "api"])
+
+
+@pytest.fixture
+def bench(db: None) -> User:
+    """Return the account of a scheduler's hooks."""
+    return UserFactory.create(username="bench", roles=["api"])
+
+
+@pytest.fixture
+def archive_root(tmp_path: Path, settings: Any) -> Path:
+    """Return an empty archive, which no cluster is configured in, that ARCHIVE_ROOT names."""
+    root = tmp_path / "job-archive"
+    root.mkdir()
+    (root / "version.txt").write_text("1\n")
+    settings.ARCHIVE_ROOT = root
+    settings.METRIC_SOURCES = {"*": {"kind": "none"}}
+    return root
+
+
+@pytest.fixture
+def add_cluster(archive_root: Path) -> Callable[[str], Path]:
+    """Return a function that puts a cluster into the archive: testcluster, or one of the shared samples."""
+
+    def add(name: str) -> Path:
+        path = archive_root / name / "cluster.json"
+        path.parent.mkdir(exist_ok=True)
+        if name == "testcluster":
+            path.write_text(json.dumps(TEST_CLUSTER))
+        elif SAMPLES[name].exists():
+            shutil.copyfile(SAMPLES[name], path)
+        else:
+            pytest.skip(f"the sample {SAMPLES[name]} is not there")
+        return path
+
+    return add
+
+
+@pytest.fixture
+def cluster(add_cluster: Callable[[str], Path]) -> Path:
+    """Put testcluster into the archive, with subclusters main (n01 to n40) and gpu (g01 to g04)."""
+    return add_cluster("testcluster")
+
+
+@pytest.fixture
+def synthetic(settings: Any, archive_root: Path) -> None:
+    """Draw samples for every cluster."""
+    settings.METRIC_SOURCES = {"*": {"kind": "synthetic"}}
+
+
+@pytest.fixture
+def anonymous(db: None, archive_root: Path) -> AppClient:
+    """Return a client without a token that calls the application of production."""
+    # Imported here: the module looks at archive and database when it is loaded, as a starting server does.
+    return AppClient(importlib.import_module("ccbackend.wsgi").application)
+
+
+@pytest.fixture
+def api(anonymous: AppClient, bench: User) -> AppClient:
+    """Return a client with a token of role api."""
+    return anonymous.as_(token_for(bench))
+
+
+@pytest.fixture
+def admin_api(anonymous: AppClient, admin: User) -> AppClient:
+    """Return a client with a token of roles admin and api."""
+    return anonymous.as_(token_for(admin))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """Return a server as in production with two workers."""
+    with running_server(tmp_path / "server") as running:
+        yield running

@@ -1,0 +1,102 @@
+"""kill -9 of the archive worker and of the whole server in the middle of 500 stops: nothing is lost or doubled."""
+
+import http.client
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server import Server, at_once, running_server
+
+pytestmark = pytest.mark.server
+
+JOBS = 500
+FEWER = 150
+CLIENTS = 4
+START = 1_700_000_000
+
+
+def test_a_kill_in_the_middle_of_500_stops_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:
+        _start_all(server)
+        server.start_worker()
+        settled: dict[int, int] = {}
+        killer = threading.Thread(target=_kill_twice, args=(server, settled))
+        killer.start()
+        at_once([lambda part=number: _stop(server, range(part, JOBS, CLIENTS), settled) for number in range(CLIENTS)])  # type: ignore[misc]
+        killer.join()
+
+        assert len(settled) == JOBS
+        assert set(settled.values()) <= {200, 422}
+        assert sum(status == 422 for status in settled.values()) <= CLIENTS, "only a stop whose answer was lost"
+        client = server.client()
+        server.wait_until(lambda: _archived(client) == JOBS, seconds=40)
+        rows = client.get("/api/jobs/?items-per-page=-1").json["jobs"]
+        assert {job["jobId"] for job in rows} == set(range(1, JOBS + 1))
+        assert {job["jobState"] for job in rows} == {"completed"}
+        metas = [json.loads(path.read_bytes()) for path in server.archive_root.rglob("meta.json")]
+        assert sorted(meta["id"] for meta in metas) == sorted(job["id"] for job in rows), "each once"
+        assert {meta["monitoringStatus"] for meta in metas} == {3}
+        assert len(list(server.archive_root.rglob("data.json.gz"))) == JOBS
+        assert [path for path in server.archive_root.rglob("*") if path.name.startswith(".")] == []
+        # The last batch is recorded a moment after its files are written.
+        server.wait_until(lambda: server.query("SELECT COUNT(*) FROM jobs_archivetask") == [(0,)], seconds=15)
+
+
+def _start_all(server: Server, jobs: int = JOBS) -> None:
+    def start(part: int) -> None:
+        client = server.client()
+        for number in range(part, jobs, CLIENTS):
+            client.started(jobId=number + 1, startTime=START + number)
+        client.close()
+
+    at_once([lambda part=number: start(part) for number in range(CLIENTS)])  # type: ignore[misc]
+
+
+def _stop(server: Server, numbers: range, settled: dict[int, int]) -> None:
+    """Stop jobs as the production adapter does: again and again until an answer comes."""
+    client = server.client()
+    for number in numbers:
+        while number not in settled:
+            try:
+                settled[number] = client.stop(jobId=number + 1, stopTime=START + number + 120).status
+            except (OSError, http.client.HTTPException):
+                client.close()
+                time.sleep(0.05)
+    client.close()
+
+
+def _kill_twice(server: Server, settled: dict[int, Any]) -> None:
+    """Kill worker and server after a third and after two thirds of the stops, and start them again."""
+    for share in (1, 2):
+        while len(settled) < JOBS * share // 3:
+            time.sleep(0.001)
+        server.kill_workers()
+        server.kill_web()
+        server.start_web()
+        server.start_worker()
+
+
+def _archived(client: Any) -> int:
+    jobs = client.get("/api/jobs/?items-per-page=-1").json["jobs"]
+    return sum(job["monitoringStatus"] == 3 for job in jobs)
+
+
+def test_a_killed_worker_s_jobs_are_taken_up_within_10_seconds(tmp_path: Path) -> None:
+    with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:
+        _start_all(server, FEWER)
+        settled: dict[int, int] = {}
+        _stop(server, range(FEWER), settled)
+        client = server.client()
+        server.start_worker()
+        server.wait_until(lambda: _archived(client) > 0)
+        server.kill_workers()
+        assert _archived(client) < FEWER, "killed in the middle"
+        server.start_worker()
+        begin = time.monotonic()
+        server.wait_until(lambda: _archived(client) == FEWER, seconds=30)
+        assert time.monotonic() - begin < 10 + 5, "10 s until it takes up the last, the rest is its work"
+        assert [path for path in server.archive_root.rglob("*") if path.name.startswith(".")] == []

@@ -1,0 +1,89 @@
+"""Rows for tests: users, tokens, jobs, tags."""
+
+import json
+from typing import Any
+
+import factory
+from factory.django import DjangoModelFactory
+
+from accounts.models import ApiToken, User
+from jobs.models import Job, JobTag, Tag
+from jobs.states import JobState, MonitoringStatus
+
+START = 1_700_000_000  # 2023-11-14T22:13:20Z
+
+STATISTICS = {"cpu_load": {"unit": {"base": ""}, "avg": 3.5, "min": 1.0, "max": 4.0}}
+
+
+class UserFactory(DjangoModelFactory[User]):
+    """A user; `roles` and `projects` are lists of names."""
+
+    class Meta:
+        model = User
+        skip_postgeneration_save = True
+
+    username = factory.Sequence(lambda number: f"user{number}")
+    name = factory.LazyAttribute(lambda user: user.username.title())
+    email = factory.LazyAttribute(lambda user: f"{user.username}@example.org")
+
+    @factory.post_generation
+    def roles(self: User, create: bool, extracted: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        """Give roles; user where none are named."""
+        if create:
+            self.add_roles(["user"] if extracted is None else extracted)
+
+    @factory.post_generation
+    def projects(self: User, create: bool, extracted: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        """Give projects to manage."""
+        if create and extracted:
+            self.add_projects(extracted)
+
+
+def token_for(user: User, **options: Any) -> str:
+    """Issue a token and return its secret; options are those of ApiToken.issue."""
+    return ApiToken.issue(user=user, **options)[1]
+
+
+class TagFactory(DjangoModelFactory[Tag]):
+    """A tag."""
+
+    class Meta:
+        model = Tag
+
+    type = "class"
+    name = factory.Sequence(lambda number: f"tag{number}")
+
+
+class JobFactory(DjangoModelFactory[Job]):
+    """A running job; traits `finished` (waits for the archive), `archived` (in the database, no files)."""
+
+    class Meta:
+        model = Job
+        skip_postgeneration_save = True
+
+    class Params:
+        finished = factory.Trait(job_state=JobState.COMPLETED, duration=600)
+        archived = factory.Trait(
+            job_state=JobState.COMPLETED,
+            duration=600,
+            monitoring_status=MonitoringStatus.ARCHIVED,
+            statistics=json.dumps(STATISTICS, separators=(",", ":")),
+        )
+
+    job_id = factory.Sequence(lambda number: 5000 + number)
+    cluster = "testcluster"
+    sub_cluster = "main"
+    partition = "work"
+    user = "alice"
+    project = "bio"
+    num_nodes = 1
+    start_time = factory.Sequence(lambda number: START + number)
+    walltime = 3600
+    resources = '[{"hostname":"n01"}]'
+    meta_data = '{"jobName":"a job"}'
+
+    @factory.post_generation
+    def tags(self: Job, create: bool, extracted: Any, **kwargs: Any) -> None:  # type: ignore[misc]
+        """Put tags on the job."""
+        if create and extracted:
+            JobTag.objects.bulk_create([JobTag(job=self, tag=tag) for tag in extracted])
