@@ -21,7 +21,7 @@ test: $(VENV)/.development browser
 check: $(VENV)/.development
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
+	SECRET_KEY=check $(BIN)/mypy .
 	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=check $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 

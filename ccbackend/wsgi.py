@@ -72,11 +72,11 @@ class Application(WSGIHandler):
         return []
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Find the view of a path; remember those without an id, of which there are few."""
+        """Find the view of a path; remember the operations without an id, of which there are few."""
         match = self._matches.get(request.path_info)
         if match is None:
             match = super().resolve_request(request)
-            if not match.kwargs and request.path_info.startswith("/api/"):
+            if hasattr(match.func, "actions") and not match.kwargs:
                 self._matches[request.path_info] = match
         request.resolver_match = match
         return match

