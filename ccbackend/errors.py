@@ -19,6 +19,7 @@ logger = logging.getLogger("ccbackend.api")
 
 _RETRY_AFTER = 5  # seconds: when a client that got 503 should ask again
 _PLAIN = (400, 422)
+_OWN_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
@@ -61,7 +62,7 @@ def _message(error: Exception, status: int) -> str:
         return "request body too large: expected at most 32 MB"
     if status == HTTPStatus.INTERNAL_SERVER_ERROR and not hasattr(error, "status_code"):
         return "internal error, see the server's log"
-    return str(error) or HTTPStatus(status).phrase
+    return str(error) or _phrase(status)
 
 
 def _line(request: HttpRequest, status: int, message: str) -> str:
@@ -76,13 +77,18 @@ def error_response(status: int, message: str, *, plain: bool = False) -> HttpRes
     """Return the documented error body: JSON with status and error, or the message alone."""
     if plain:
         return HttpResponse(f"{message}\n", status=status, content_type="text/plain; charset=utf-8")
-    body = json.dumps({"status": HTTPStatus(status).phrase, "error": message})
+    body = json.dumps({"status": _phrase(status), "error": message}) + "\n"
     response = HttpResponse(body, status=status, content_type="application/json")
     if status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = CHALLENGE
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
     return response
+
+
+def _phrase(status: int) -> str:
+    """Return the reason phrase that the contract has; Python 3.13 renamed two."""
+    return _OWN_PHRASES.get(status) or HTTPStatus(status).phrase
 
 
 def _is_api(request: HttpRequest) -> bool:

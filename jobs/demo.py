@@ -87,11 +87,14 @@ def create_jobs(count: int = 150) -> None:
     now = int(time.time())
     for number in range(count):
         finished = number >= count // 8
-        start = now - (dice.randint(_DAY // 2, 4 * _DAY) if finished else dice.randint(60, 6 * 3600))
+        ago = int(dice.paretovariate(1) * 1800) % (4 * _DAY) + 900 if finished else dice.randint(60, 6 * 3600)
+        start = now - ago
         row_id = services.start_job(job=_job(dice, 100_000 + number, start))
         if finished:
             state = dice.choice(_FINAL)
-            services.stop_job(row_id=row_id, stop_time=start + dice.randint(300, 6 * 3600), job_state=state)
+            services.stop_job(
+                row_id=row_id, stop_time=dice.randint(start + 60, min(now, start + _DAY)), job_state=state
+            )
         if dice.random() < 0.2:
             type_, name = dice.choice(_TAGS)
             services.tag_job(row_id=row_id, tags=[TagName(type=type_, name=name)])

@@ -129,14 +129,14 @@ def _rfc3339(seconds: int) -> str:
 
 
 def encode(document: Any) -> bytes:
-    """Encode an answer as JSON."""
-    return orjson.dumps(document)
+    """Encode an answer as JSON, with a newline at the end for whoever reads it in a terminal."""
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def encode_list(rows: Sequence[Row], page: int) -> bytes:
     """Encode a page of jobs as the answer of GET jobs/."""
     now = int(time.time())
-    return orjson.dumps({"jobs": [job_meta(row, now) for row in rows], "items": len(rows), "page": page})
+    return encode({"jobs": [job_meta(row, now) for row in rows], "items": len(rows), "page": page})
 
 
 def encode_part(rows: Sequence[Row]) -> bytes:

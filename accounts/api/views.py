@@ -30,7 +30,7 @@ class UsersViewSet(ApiViewSet):
             raise InvalidAccountError(f"not-just-user={text!r}: expected true or false")
         users = User.objects.with_access()
         chosen = [user for user in users if text == "false" or user.roles != [Role.USER]]
-        return json_response(json.dumps([_described(user) for user in chosen]).encode())
+        return json_response(json.dumps([_described(user) for user in chosen]).encode() + b"\n")
 
     @schema.create_user
     def create_user(self, request: Request) -> HttpResponse:

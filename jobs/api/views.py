@@ -42,7 +42,7 @@ class JobViewSet(ApiViewSet):
     def start_job(self, request: Request) -> HttpResponse:
         """Store a job as running."""
         row_id = services.start_job(job=decode(request._request.body, StartJob))
-        return json_response(b'{"id":%d}' % row_id, status=201)
+        return json_response(b'{"id":%d}\n' % row_id, status=201)
 
     @schema.stop_job
     def stop_job(self, request: Request) -> HttpResponse:
@@ -117,7 +117,7 @@ def _with_samples(row_id: int, metrics: list[str] | None) -> HttpResponse:
     if row is None:
         raise JobNotFoundError(f"finding job failed: no job with database id {row_id}")
     meta = encoding.encode(encoding.job(row))
-    return json_response(b'{"meta":%b,"data":%b}' % (meta, archiving.samples(row, metrics)))
+    return json_response(b'{"meta":%b,"data":%b}\n' % (meta, archiving.samples(row, metrics)))
 
 
 def _deleted(row_id: int) -> HttpResponse:
@@ -130,7 +130,7 @@ def _in_parts(first: list[Any], rest: Iterable[list[Any]], page: int) -> Iterato
     for rows in itertools.chain([first], rest):
         yield comma + encoding.encode_part(rows)
         count, comma = count + len(rows), b","
-    yield b'],"items":%d,"page":%d}' % (count, page)
+    yield b'],"items":%d,"page":%d}\n' % (count, page)
 
 
 def _required(value: int | None, name: str) -> int:

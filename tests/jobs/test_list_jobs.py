@@ -22,7 +22,7 @@ def ids(answer: Answer) -> list[int]:
 
 
 def test_an_empty_list_has_no_items(api: AppClient) -> None:
-    assert api.get(PATH).body == b'{"jobs":[],"items":0,"page":1}'
+    assert api.get(PATH).body == b'{"jobs":[],"items":0,"page":1}\n'
 
 
 def test_a_running_job_as_job_meta_has_no_zero_or_empty_keys(api: AppClient) -> None:
