@@ -83,7 +83,8 @@ class Command(BaseCommand):
             [sys.executable, "-m", "gunicorn", "ccbackend.wsgi", "--bind", f"{_HOST}:{port}"],
             [sys.executable, str(manage), "archive_worker"],
         ]
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         processes = [subprocess.Popen(command, cwd=settings.BASE_DIR) for command in commands]
         try:
             _wait_until_it_answers(url, processes[0])
