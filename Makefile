@@ -5,13 +5,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
+export DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
 
 .PHONY: run test check browser clean
 
 run: $(VENV)/.server
 	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
-	@SECRET_KEY="$${SECRET_KEY:-$$(cat var/secret-key)}" METRIC_SOURCES='$(DEMO_SOURCES)' $(BIN)/python manage.py run_demo
+	@grep -qs '^SECRET_KEY=.' .env || export SECRET_KEY="$${SECRET_KEY:-$$(cat var/secret-key)}"; \
+	grep -qs '^METRIC_SOURCES=.' .env || export METRIC_SOURCES="$${METRIC_SOURCES:-$$DEMO_SOURCES}"; \
+	exec $(BIN)/python manage.py run_demo
 
 test: $(VENV)/.development browser
 	$(BIN)/pytest $(PYTEST)

@@ -1,9 +1,11 @@
 """Who a token acts for: the look-up that every API call makes, with its cache."""
 
+import logging
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from django.db import OperationalError, connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -11,6 +13,8 @@ from accounts import tokens
 from accounts.addresses import is_listed
 from accounts.exceptions import AddressRefusedError, InvalidTokenError
 from accounts.models import ApiToken, User
+
+logger = logging.getLogger(__name__)
 
 # How long a worker believes what it read (seconds): revoking and deactivating take effect within the first, a token
 # made after somebody tried it works within the second. A look-up is 4 queries, a hit none.
@@ -32,7 +36,7 @@ _entries: dict[str, _Entry] = {}
 
 
 def forget_all() -> None:
-    """Empty this process's cache; tests and a worker that has just been told of a change use it."""
+    """Empty this process's cache, so that a change is seen at once."""
     _entries.clear()
 
 
@@ -58,6 +62,18 @@ def user_of(token: str, address: str) -> User:
     return entry.user
 
 
+def _note_use(token: ApiToken, now: datetime) -> None:
+    """Write when the token was used; not worth waiting for a locked database, let alone refusing the call."""
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=now - _USED_STEP)
+    connection.wait = 0.0  # type: ignore[attr-defined]  # of our SQLite connections; others ignore it
+    try:
+        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+    except OperationalError:
+        logger.info("last use of token %s not noted: the database is locked", token.prefix)
+    finally:
+        connection.wait = None  # type: ignore[attr-defined]
+
+
 def _look_up(digest: str) -> _Entry:
     now = timezone.now()
     token = ApiToken.objects.select_related("user").filter(digest=digest).first()
@@ -68,8 +84,7 @@ def _look_up(digest: str) -> _Entry:
         refusal = f"user {token.user.username} is inactive" if status == "user inactive" else f"token {status}"
         return _Entry(time.monotonic() + _UNKNOWN_FOR, None, refusal)
     if token.last_used_at is None or token.last_used_at < now - _USED_STEP:
-        stale = Q(last_used_at=None) | Q(last_used_at__lt=now - _USED_STEP)
-        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+        _note_use(token, now)
     user = User.objects.with_access().get(pk=token.user_id)
     lifetime = _KNOWN_FOR
     if token.expires_at is not None:

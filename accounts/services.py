@@ -6,6 +6,7 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.models import Role, User, UserProject, UserRole
@@ -118,17 +119,24 @@ def remove_project(*, username: str, project: str) -> None:
 
 
 def _locked(username: str) -> User:
-    """Return a user for changing; concurrent changes of the same user wait here."""
+    """Return a user for changing; concurrent changes of users wait here.
+
+    The admins are locked first, in one order, because a change may depend on who is left of them.
+    """
+    list(_active_admins())
     user = User.objects.select_for_update().filter(username=username).first()
     if user is None:
         raise AccountError(f"no such user: {username!r}")
     return user
 
 
+def _active_admins() -> QuerySet[UserRole]:
+    return UserRole.objects.select_for_update().filter(role=Role.ADMIN, user__is_active=True).order_by("id")
+
+
 def _keep_an_admin(user: User) -> None:
-    """Raise AccountError when `user` is the last active admin; locks the admins until the transaction ends."""
-    admins = UserRole.objects.select_for_update().filter(role=Role.ADMIN, user__is_active=True).order_by("id")
-    if [row.user_id for row in admins] == [user.pk]:
+    """Raise AccountError when `user` is the last active admin."""
+    if [row.user_id for row in _active_admins()] == [user.pk]:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
 
 

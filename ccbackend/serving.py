@@ -10,20 +10,26 @@ import gc
 import mmap
 import re
 import socket
+import struct
 import time
 from functools import partial
 from selectors import EVENT_READ
+from typing import cast
 
-from django.db import connection
+from django.db import connections
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-_LARGEST = 64 * 1024  # bytes of a request that may be answered at once
+from ccbackend.sqlite.base import DatabaseWrapper, WouldWait
 
-# Calls that take some milliseconds at most: a start, a stop, one of the first pages of newest or running jobs without
-# metadata.
+_LARGEST = 64 * 1024  # bytes of a request that may be answered at once
+_SEND_TIMEOUT = struct.pack("ll", 1, 0)  # a second: then a client that does not take a short answer is cut off
+_NO_TIMEOUT = struct.pack("ll", 0, 0)
+
+# Calls that take some milliseconds at most, with short answers: a start, a stop, one of the first pages of newest or
+# running jobs without metadata.
 _SHORT = re.compile(
     rb"(?:POST|PUT) /api/jobs/(?:start_job|stop_job)[/ ]"
-    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,3}|1000)|page=\d|state=running|with-metadata=false))*)? "
+    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|state=running|with-metadata=false))*)? "
 )
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,8})\r\n", re.IGNORECASE)
 
@@ -50,7 +56,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serve until told to stop; what is loaded by now stays, so the garbage collector need not look at it again."""
-        self._answers_at_once = connection.vendor == "sqlite"
+        self._answers_at_once = connections["default"].vendor == "sqlite" and not self.cfg.is_ssl
         gc.collect()
         gc.freeze()
         try:
@@ -82,13 +88,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.poller.register(client, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Answer a short request that is here completely; leave any other to a thread."""
-        if not (self._answers_at_once and _is_short(client)):
+        """Answer a short request that is here completely; leave any other to a thread, and one that has to wait."""
+        request = _short_request(client) if self._answers_at_once else b""
+        if not request:
             super().on_client_socket_readable(conn, client)
             return
-        keep = self.handle(conn)
-        while keep and conn.parser.unreader.buf.getvalue():  # the client has sent the next request already
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
+        database = cast("DatabaseWrapper", connections["default"])
+        database.must_not_wait = True
+        try:
             keep = self.handle(conn)
+        except WouldWait:
+            conn.parser.unreader.unread(request)
+            keep = None
+        finally:
+            database.must_not_wait = False
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _NO_TIMEOUT)
+        if keep is None:
+            super().on_client_socket_readable(conn, client)
+            return
         self.keepalived_conns.remove(conn)
         if keep and self.alive:
             conn.set_timeout()
@@ -99,16 +117,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.close(graceful=True)
 
 
-def _is_short(client: socket.socket) -> bool:
-    """Tell whether a short request lies in the socket's buffer, whole; it is looked at, not taken."""
+def _short_request(client: socket.socket) -> bytes:
+    """Return the short request that lies in the socket's buffer, whole and alone; it is looked at, not taken.
+
+    Empty where it is another request, only part of one, or more: what follows might come slowly.
+    """
     try:
         received = client.recv(_LARGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:
-        return False
+        return b""
     if not _SHORT.match(received):
-        return False
+        return b""
     end = received.find(b"\r\n\r\n")
     length = _LENGTH.search(received, 0, end + 2)
     if end < 0 or (length is None and not received.startswith(b"GET")):
-        return False
-    return len(received) >= end + 4 + (int(length[1]) if length else 0)
+        return b""
+    return received if len(received) == end + 4 + (int(length[1]) if length else 0) else b""

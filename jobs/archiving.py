@@ -105,8 +105,8 @@ def write_edit(row_id: int) -> None:
     try:
         for claim in tasks.claim_edit(worker, row_id):
             try:
-                row = fetch_rows([row_id])[row_id]
-                tasks.finish(worker, [(claim, write(row))])
+                for row in fetch_rows([row_id]).values():  # none where the job was deleted this moment
+                    tasks.finish(worker, [(claim, write(row))])
             except (ArchiveError, OSError) as error:
                 logger.warning("meta.json of job %s could not be written, will be tried again: %s", row_id, error)
                 tasks.fail(worker, claim, describe(error), permanent=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.exceptions import InvalidJobError
-from jobs.models import JobTag, Tag
+from jobs.models import Job, JobTag, Tag
 from jobs.states import JobState
 
 Condition = tuple[str, Sequence[Any]]
@@ -121,7 +121,7 @@ def _tag(text: str) -> Condition:
         raise _refused("tag", text, "type:name")
     return (
         f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
-        ' WHERE l."job_id" = "jobs_job"."id" AND t."type" = %s AND t."name" = %s)',
+        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND t."type" = %s AND t."name" = %s)',
         [type_, name],
     )
 

@@ -73,13 +73,23 @@ class StartJob(Message):
 
 
 class StopJob(Message):
-    """The body of stop_job; jobId, cluster and startTime are ignored where the path names the job."""
+    """The body of stop_job."""
 
     stop_time: Int64 | None = None
     job_state: str | None = None
     job_id: Int64 | None = None
     cluster: str | None = None
     start_time: Int64 | None = None
+
+
+class StopJobById(Message):
+    """The body of stop_job/{id}: the path names the job."""
+
+    stop_time: Int64 | None = None
+    job_state: str | None = None
+    job_id: Ignored = UNSET
+    cluster: Ignored = UNSET
+    start_time: Ignored = UNSET
 
 
 class DeleteJob(Message):

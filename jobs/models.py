@@ -4,7 +4,6 @@ A job's JSON columns hold the text exactly as it goes out again, so that lists p
 """
 
 import time
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -124,11 +123,6 @@ class Job(models.Model):
     def elapsed(self) -> int:
         """Return how long the job ran, or has been running until now (seconds)."""
         return max(0, int(time.time()) - self.start_time) if self.is_running else self.duration
-
-    @property
-    def started_at(self) -> datetime:
-        """Return the start as a time in UTC."""
-        return datetime.fromtimestamp(self.start_time, UTC)
 
     @cached_property
     def nodes(self) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 
 from archive.clusters import registry_for
 from archive.layout import is_valid_cluster_name
+from archive.metadocument import EXCLUSIVE_OF_SHARED
 from jobs import archiving, statements, tasks
 from jobs.encoding import Row
 from jobs.exceptions import (
@@ -22,9 +23,6 @@ from jobs.messages import StartJob, TagName, encode_metadata, encode_resources
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus, expected_final, final_state, is_start_state
-
-# Words of `shared` in newer clients, and the value of `exclusive` they stand for.
-_SHARED = {"none": 1, "single_user": 2, "multi_user": 0}
 
 # Jobs per transaction of a large deletion: small enough that a start waits only some milliseconds for one.
 _DELETE_BATCH = 500
@@ -135,9 +133,11 @@ def _check_tags(tags: Iterable[TagName]) -> None:
 
 def _exclusive(job: StartJob) -> int:
     if job.shared:
-        if job.shared not in _SHARED:
-            raise InvalidJobError(f"field 'shared': expected one of {', '.join(_SHARED)}, got {job.shared!r}")
-        return _SHARED[job.shared]
+        if job.shared not in EXCLUSIVE_OF_SHARED:
+            raise InvalidJobError(
+                f"field 'shared': expected one of {', '.join(EXCLUSIVE_OF_SHARED)}, got {job.shared!r}"
+            )
+        return EXCLUSIVE_OF_SHARED[job.shared]
     value = 1 if job.exclusive is None else job.exclusive
     if not 0 <= value <= 3:
         raise InvalidJobError(f"field 'exclusive': expected 0, 1 or 2, got {value}")
@@ -155,7 +155,7 @@ def _duplicate_of(job_id: int, cluster: str, start_time: int) -> int | None:
     """Return the row id of the run that a start collided with, the nearest; None if it was deleted this moment."""
     window = settings.DUPLICATE_START_WINDOW
     near = Job.objects.filter(
-        job_id=job_id, cluster=cluster, start_time__range=(start_time - window, start_time + window)
+        job_id=job_id, cluster=cluster, start_time__range=(start_time - window, min(start_time + window, _NEVER - 1))
     )
     in_the_way = [job for job in near if job.start_time == start_time or (job.stop_time or _NEVER) > start_time]
     return min(in_the_way, key=lambda job: abs(job.start_time - start_time)).pk if in_the_way else None

@@ -101,7 +101,8 @@ def insert_run(values: Sequence[Any], *, job_id: int, cluster: str, start_time: 
     `values` are in the order of START_COLUMNS. A duplicate is a run of the same (job_id, cluster) with the same start,
     or whose start lies within `window` seconds either way and which had not ended by `start_time`.
     """
-    conditions = (job_id, cluster, start_time - window, start_time + window, start_time, start_time)
+    latest = min(start_time + window, 2**63 - 1)  # the columns have 64 bit
+    conditions = (job_id, cluster, start_time - window, latest, start_time, start_time)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT_RUN, [*values, *conditions])
         rows = cursor.fetchall()

@@ -66,45 +66,27 @@ _WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
 _EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id" WHERE j."monitoring_status" = 3 AND {{free}}"""
 
 
-def claim(
-    worker: str,
-    limit: int,
-    *,
-    only: Collection[int] | None = None,
-    but: Collection[int] = (),
-    at_once: bool = False,
-) -> list[Claim]:
-    """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile.
-
-    `only` limits it to these row ids, `but` leaves some out. `at_once` does not wait for the pauses after failures.
-    """
+def claim(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
+    """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile. `only`: of these row ids."""
     claims: list[Claim] = []
     for jobs in (_EDITED, _WAITING):
-        source, parameters = _due(jobs, only, but, at_once=at_once)
+        source = jobs.format(free=_free("t"))
+        if only is not None:
+            source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
+        parameters = list(only or ())
         if len(claims) < limit and _any(source, parameters):
-            claims += _claim(worker, limit - len(claims), source, parameters, at_once=at_once)
+            claims += _claim(worker, limit - len(claims), source, parameters)
     return claims
 
 
 def claim_edit(worker: str, row_id: int) -> list[Claim]:
     """Take an archived job whose meta.json has to follow an edit; nothing where there is none or somebody has it."""
-    return _claim(worker, 1, *_due(_EDITED, [row_id], (), at_once=True), at_once=True)
+    return _claim(worker, 1, _EDITED.format(free=_free("t")) + """ AND j."id" = %s""", [row_id])
 
 
-def _due(jobs: str, only: Collection[int] | None, but: Collection[int], *, at_once: bool) -> tuple[str, list[int]]:
-    """Return FROM and WHERE of the jobs that may be taken now, and their parameters."""
-    source = jobs.format(free=_free("t", at_once=at_once))
-    if only is not None:
-        source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
-    if but:
-        source += f""" AND j."id" NOT IN ({", ".join(["%s"] * len(but))})"""
-    return source, [*(only or ()), *but]
-
-
-def _free(table: str, *, at_once: bool) -> str:
-    """Return the condition that nobody holds a task, and, unless at once, that the pause after a failure is over."""
-    over = f'{table}."not_before" <= {_NOW[connection.vendor]}'
-    return f"""({over} OR {table}."worker" = '')""" if at_once else over
+def _free(table: str) -> str:
+    """Return the condition that nobody holds a task and that the pause after a failure is over."""
+    return f'{table}."not_before" <= {_NOW[connection.vendor]}'
 
 
 def _any(source: str, parameters: list[int]) -> bool:
@@ -114,7 +96,7 @@ def _any(source: str, parameters: list[int]) -> bool:
         return bool(cursor.fetchall())
 
 
-def _claim(worker: str, limit: int, source: str, parameters: list[int], *, at_once: bool) -> list[Claim]:
+def _claim(worker: str, limit: int, source: str, parameters: list[int]) -> list[Claim]:
     """Take jobs in one statement, which holds up the writers of the API for a fraction of a millisecond.
 
     The last condition is for two workers at once: what the other took after this statement began is left to it.
@@ -124,11 +106,17 @@ def _claim(worker: str, limit: int, source: str, parameters: list[int], *, at_on
         INSERT INTO {_TASKS} ("job_id", "worker", "not_before", "edits", "attempts", "error")
         SELECT j."id", %s, {_LEASE_END[connection.vendor]}, 0, 0, '' {source} ORDER BY j."id" LIMIT %s {skip}
         ON CONFLICT ("job_id") DO UPDATE SET "worker" = excluded."worker", "not_before" = excluded."not_before"
-        WHERE {_free(_TASKS, at_once=at_once)} RETURNING "job_id", "edits"
+        WHERE {_free(_TASKS)} RETURNING "job_id", "edits"
     """
     with connection.cursor() as cursor:
         cursor.execute(sql, [worker, *parameters, limit])
         return [Claim(row_id, edits) for row_id, edits in cursor.fetchall()]
+
+
+def end_pauses(*, only: Collection[int] | None = None) -> None:
+    """Let jobs whose archiving failed be tried again now, all or these; what a worker holds stays held."""
+    paused = ArchiveTask.objects.filter(worker="")
+    (paused if only is None else paused.filter(pk__in=only)).update(not_before=Now())
 
 
 def renew(worker: str) -> None:
@@ -201,6 +189,7 @@ def record_edit(row_ids: Sequence[int]) -> None:
     Only what is archived or being archived needs it: a job that still waits is written with the edit anyway.
     """
     ArchiveTask.objects.filter(pk__in=row_ids).update(edits=F("edits") + 1)
+    end_pauses(only=row_ids)
     archived = Job.objects.archived().filter(pk__in=row_ids, archive_task=None).values_list("pk", flat=True)
     ArchiveTask.objects.bulk_create(
         [ArchiveTask(job_id=row_id, not_before=Now(), edits=1) for row_id in archived], ignore_conflicts=True

@@ -35,7 +35,7 @@ class Counts:
 class ArchiveWorker:
     """Drain finished jobs into the archive. Any number may run, on any number of hosts.
 
-    `only` limits it to these row ids; `at_once` ignores the pauses after failures.
+    `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains.
     """
 
     only: Collection[int] | None = None
@@ -44,14 +44,15 @@ class ArchiveWorker:
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_checkpoint: float = 0.0
-    _gave_up: set[int] = field(default_factory=set)
     _held: dict[Future[str], tasks.Claim] = field(default_factory=dict)
 
     def drain(self) -> Counts:
-        """Archive all that is due now and return the counts; a job is tried once."""
+        """Archive all that is due now and return the counts; a job that fails is not tried again."""
         with self._working() as pool:
+            if self.at_once:
+                tasks.end_pauses(only=self.only)
             while not self.stopping.is_set():
-                self._take(pool, but=self._gave_up)
+                self._take(pool)
                 if not self._held:
                     break
                 self._collect()
@@ -91,15 +92,16 @@ class ArchiveWorker:
             yield pool
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            self._held = {future: claim for future, claim in self._held.items() if not future.cancelled()}
             self._finish_or_give_back()
             finished.set()
             renewal.join()
 
-    def _take(self, pool: ThreadPoolExecutor, but: Collection[int] = ()) -> None:
+    def _take(self, pool: ThreadPoolExecutor) -> None:
         """Claim jobs while fewer than half of what may be held are in work, and hand them to the threads."""
         if len(self._held) > _HELD // 2:
             return
-        claims = tasks.claim(self.name, _HELD - len(self._held), only=self.only, but=but, at_once=self.at_once)
+        claims = tasks.claim(self.name, _HELD - len(self._held), only=self.only)
         rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
         for claim in claims:
             if claim.row_id in rows:  # else it was deleted this moment
@@ -111,8 +113,6 @@ class ArchiveWorker:
         written: list[tuple[tasks.Claim, str]] = []
         for future in done:
             claim = self._held[future]
-            if future.cancelled():
-                continue
             error = future.exception()
             if error is None:
                 written.append((claim, future.result()))
@@ -130,7 +130,6 @@ class ArchiveWorker:
         logger.error("archiving job %s failed: %s", claim.row_id, reason)
         tasks.fail(self.name, claim, reason, permanent=permanent)
         self.counts.failed += 1
-        self._gave_up.add(claim.row_id)
 
     def _finish_or_give_back(self) -> None:
         """Record what is done within some seconds, and give the rest back for others."""

@@ -38,7 +38,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
             scheme, _, bearer = authorization.strip().partition(" ")
             if scheme.lower() == "bearer":
                 user = user_of(bearer.strip(), address)
-            elif x_auth_token is None:
+            else:
                 raise InvalidTokenError(f"unsupported credentials {scheme!r}: expected 'Bearer <token>'")
         if x_auth_token is not None:
             user = user_of(x_auth_token.strip(), address)

@@ -12,6 +12,7 @@ from django.db.backends.sqlite3 import base
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between tries, far longer than a write here takes (0.1 ms), so
 # that a waiting start was overtaken by newer ones again and again. These steps are short and random (seconds).
 _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
+_MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, shorter than anybody notices
 
 
 @lru_cache(maxsize=512)
@@ -20,8 +21,14 @@ def _with_question_marks(query: str) -> str:
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
+class WouldWait(BaseException):
+    """A connection that must not wait would have to; nothing is done yet. Travels past every handler of errors."""
+
+
 class CursorWrapper(base.SQLiteCursorWrapper):
     """Django's cursor; waits for a locked database, and remembers how it translated a query."""
+
+    owner: "DatabaseWrapper"
 
     def execute(self, query: str, params: Any = None) -> Any:
         """Execute a query; outside a transaction, where nothing is done yet, wait for a lock and try again."""
@@ -33,8 +40,10 @@ class CursorWrapper(base.SQLiteCursorWrapper):
                 busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
                 if not busy or self.connection.in_transaction:
                     raise
-                deadline = deadline or time.monotonic() + settings.DATABASE_WAIT
-                if time.monotonic() > deadline:
+                deadline = deadline or time.monotonic() + self.owner.patience
+                if time.monotonic() >= deadline:
+                    if self.owner.must_not_wait:
+                        raise WouldWait from None
                     raise
             steps += 1
             time.sleep(random.random() * 2 * (_FIRST_STEP if steps < _FIRST_STEPS else _LATER_STEP))  # noqa: S311
@@ -47,8 +56,24 @@ class CursorWrapper(base.SQLiteCursorWrapper):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's connection, with that cursor."""
+    """Django's connection, with that cursor.
+
+    `wait` is how long a statement waits for a lock (seconds), None for DATABASE_WAIT. With `must_not_wait` it raises
+    WouldWait after some milliseconds: ccbackend.serving lets a thread do the waiting then.
+    """
+
+    wait: float | None = None
+    must_not_wait = False
+
+    @property
+    def patience(self) -> float:
+        """Return how long a statement waits now, in seconds."""
+        if self.must_not_wait:
+            return _MUST_NOT_WAIT
+        return settings.DATABASE_WAIT if self.wait is None else self.wait
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return a new cursor."""
-        return self.connection.cursor(factory=CursorWrapper)
+        cursor = self.connection.cursor(factory=CursorWrapper)
+        cursor.owner = self
+        return cursor

@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from msgspec import Struct
 
 from accounts.api.schema import operation
-from jobs.messages import DeleteJob, Resource, StartJob, StopJob
+from jobs.messages import DeleteJob, Resource, StartJob, StopJob, StopJobById
 from jobs.states import JobState
 
 
@@ -207,7 +207,7 @@ stop_job_by_id = operation(
     tag="jobs",
     refusals=_REFUSALS,
     parameters=[_ID],
-    request={"application/json": StopJob},
+    request={"application/json": StopJobById},
 )
 get_job = operation(
     "Get a job with the samples of all metrics",

@@ -13,7 +13,7 @@ from jobs import archiving, encoding, listing, services, statements
 from jobs.api import schema
 from jobs.decoding import decode
 from jobs.exceptions import InvalidJobError, JobNotFoundError
-from jobs.messages import DeleteJob, Metrics, StartJob, StopJob, TagName
+from jobs.messages import DeleteJob, Metrics, StartJob, StopJob, StopJobById, TagName
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -60,7 +60,7 @@ class JobViewSet(ApiViewSet):
     @schema.stop_job_by_id
     def stop_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Stop the job with this database id."""
-        body = decode(request._request.body, StopJob)
+        body = decode(request._request.body, StopJobById)
         row = services.stop_job(
             row_id=_whole(id, "id"),
             stop_time=_required(body.stop_time, "stopTime"),

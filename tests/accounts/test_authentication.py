@@ -334,3 +334,8 @@ def test_a_token_may_be_limited_to_networks(anonymous: AppClient, bench: User) -
     answer = anonymous.get(PATH, token=token)
     assert answer.status == 403
     assert "11.1.2.3" in answer.error
+
+
+@pytest.mark.parametrize("authorization", ["Basic abc", "", "Bearer wrong"])
+def test_a_good_token_does_not_rescue_a_bad_authorization(api: AppClient, authorization: str) -> None:
+    assert api.get("/api/jobs/", headers={"Authorization": authorization}).status == 401

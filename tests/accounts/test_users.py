@@ -1,9 +1,12 @@
 """The users operations: create, delete, list, change roles and projects."""
 
+import threading
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from accounts import services
 from accounts.models import ApiToken, User
 from tests.factories import UserFactory, token_for
 from tests.server import Answer, AppClient
@@ -263,3 +266,26 @@ def test_a_failure_in_the_middle_creates_no_user(admin_api: AppClient, monkeypat
     monkeypatch.setattr(User, "add_projects", fail)
     assert create(admin_api, username="dora", password="pw", role="user").status == 500
     assert not User.objects.filter(username="dora").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_admins_deactivated_at_once_do_not_lock_each_other_out(admin: User) -> None:
+    errors: list[BaseException] = []
+
+    def deactivate(user: User) -> None:
+        try:
+            services.set_active(user=user, active=False)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    for number in range(10):
+        names = [f"left{number}", f"right{number}"]
+        pair = [services.create_user(username=name, roles=["admin"], password="pw") for name in names]
+        threads = [threading.Thread(target=deactivate, args=(user,)) for user in pair]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert errors == []

@@ -17,7 +17,7 @@ PATH = "/api/jobs/start_job/"
 def test_a_started_job_is_stored_as_running_and_its_database_id_is_answered(api: AppClient) -> None:
     answer = api.start(arrayJobId=7, numHwthreads=4, numAcc=1, smt=2)
     job = Job.objects.get()
-    assert (answer.status, answer.body) == (201, b'{"id":%d}' % job.pk)
+    assert (answer.status, answer.body) == (201, b'{"id":%d}\n' % job.pk)
     assert (job.job_id, job.cluster, job.sub_cluster, job.partition) == (1001, "testcluster", "main", "work")
     assert (job.user, job.project, job.start_time, job.walltime) == ("alice", "bio", 1_700_000_000, 3600)
     assert (job.array_job_id, job.num_nodes, job.num_hwthreads, job.num_acc, job.smt) == (7, 1, 4, 1, 2)
@@ -338,3 +338,8 @@ def test_the_factory_makes_what_a_start_makes(api: AppClient) -> None:
         field.name for field in Job._meta.concrete_fields if getattr(made, field.name) != getattr(started, field.name)
     }
     assert different == {"id", "start_time"}
+
+
+def test_the_latest_possible_start_is_no_server_error(api: AppClient) -> None:
+    assert api.start(startTime=2**63 - 1).status == 201
+    assert api.start(startTime=2**63 - 1).status == 422

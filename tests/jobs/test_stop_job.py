@@ -283,3 +283,9 @@ def test_a_start_that_comes_in_between_is_no_bad_request(api: AppClient, monkeyp
 
     monkeypatch.setattr("jobs.statements.stop_run", too_early)
     assert api.stop(jobId=1, stopTime=START + 60).status in (200, 422)
+
+
+def test_by_id_the_other_keys_are_ignored_whatever_they_hold(api: AppClient) -> None:
+    row_id = api.started()
+    body = {"stopTime": START + 5, "jobId": "0x5", "cluster": 7, "startTime": [None]}
+    assert api.post(f"/api/jobs/stop_job/{row_id}", body).status == 200

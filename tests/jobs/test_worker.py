@@ -356,3 +356,22 @@ def test_a_worker_survives_a_database_that_does_not_answer(
     JobFactory.create(finished=True)
     wait_until(lambda: running.counts.archived == 1)
     assert len(calls) >= 4
+
+
+def test_a_worker_that_is_told_to_stop_gives_back_at_once_what_it_has_not_begun(
+    archive_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    JobFactory.create_batch(20, finished=True)
+    worker = ArchiveWorker()
+
+    def write(row: Any) -> str:
+        worker.stopping.set()
+        time.sleep(0.1)
+        return "{}"
+
+    monkeypatch.setattr("jobs.archiving.write", write)
+    begin = time.monotonic()
+    worker.run()
+    assert time.monotonic() - begin < 3
+    assert 0 < worker.counts.archived < 20
+    assert not ArchiveTask.objects.exclude(worker="").exists()
