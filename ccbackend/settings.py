@@ -1,5 +1,6 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,10 @@ API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
-METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
+try:
+    METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
+except ValueError as error:
+    raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 
 LANGUAGE_CODE = "en-us"
@@ -200,6 +204,8 @@ SPECTACULAR_SETTINGS = {
 }
 
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+if LOG_LEVEL not in logging.getLevelNamesMapping():
+    raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: expected DEBUG, INFO, WARNING, ERROR or CRITICAL")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
