@@ -1,5 +1,6 @@
 """A real server for tests: gunicorn and the archive worker as in production, with a database and an archive of its own.
 
+from abc import ABC, abstractmethod
 Also the clients that tests call it with, or the application in this process; each checks what holds for every answer.
 """
 
@@ -91,14 +92,14 @@ def check_contract(method: str, path: str, answer: Answer) -> None:
         assert int(answer.headers["retry-after"]) > 0, about
 
 
-class Client:
+class Client(ABC):
     """Calls the API; bodies that are not bytes are sent as JSON, every answer is checked against the contract."""
 
     token: str | None = None
 
+    @abstractmethod
     def send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request and return its answer."""
-        raise NotImplementedError
 
     def request(
         self,

@@ -1,6 +1,7 @@
 """What the job list filters by. Values come from settings and small tables, never from a DISTINCT over all jobs."""
 
 import time
+from abc import ABC, abstractmethod
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class CappedPaginator(JobPaginator):
         return min(self._found, self.limit)
 
 
-class JobFilter(SimpleListFilter):
+class JobFilter(SimpleListFilter, ABC):
     """Base: choices that do not look at the jobs, and a condition for the chosen one."""
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
@@ -65,13 +66,13 @@ class JobFilter(SimpleListFilter):
         if value is not None and value not in {str(key) for key, _ in self.lookup_choices}:
             raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
 
+    @abstractmethod
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the choices as (value in the URL, label)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
         """Return the jobs of a choice."""
-        raise NotImplementedError
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Job]:
         """Limit the list to the chosen jobs."""
