@@ -1,6 +1,5 @@
 """A real server for tests: gunicorn and the archive worker as in production, with a database and an archive of its own.
 
-from abc import ABC, abstractmethod
 Also the clients that tests call it with, or the application in this process; each checks what holds for every answer.
 """
 
@@ -17,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.parse
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
