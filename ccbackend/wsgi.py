@@ -56,6 +56,8 @@ class Application(WSGIHandler):
     def _answer_token_call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = WSGIRequest(environ)
         response = cast("HttpResponse | StreamingHttpResponse", self._token_chain(request))
+        if not response.streaming:
+            response["Content-Length"] = str(len(response.content))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         if isinstance(response, StreamingHttpResponse):
             return response  # closing it tidies up

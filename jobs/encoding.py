@@ -133,12 +133,6 @@ def encode(document: Any) -> bytes:
     return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def encode_list(rows: Sequence[Row], page: int) -> bytes:
-    """Encode a page of jobs as the answer of GET jobs/."""
-    now = int(time.time())
-    return encode({"jobs": [job_meta(row, now) for row in rows], "items": len(rows), "page": page})
-
-
 def encode_part(rows: Sequence[Row]) -> bytes:
     """Encode jobs as the inside of a JSON array, for an answer that is sent in parts."""
     now = int(time.time())

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,76 @@ def test_noting_the_last_use_of_a_token_does_not_wait_for_a_locked_database(serv
         begin = time.monotonic()
         assert client.get("/api/users/").status == 200
         assert time.monotonic() - begin < QUICK
+
+
+def raw_answer(server: Server, request: bytes) -> tuple[bytes, dict[str, str], bytes]:
+    """Send bytes; return status line, headers without Date, and the body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(request)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            part = sock.recv(65536)
+            assert part, received
+            received += part
+        head, _, body = received.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = dict(line.decode().split(": ", 1) for line in lines)
+        while len(body) < int(headers["Content-Length"]):
+            part = sock.recv(65536)
+            assert part, received
+            body += part
+    assert headers.pop("Date").endswith(" GMT")
+    return status, headers, body
+
+
+@pytest.mark.parametrize(
+    ("first_line", "body"),
+    [
+        (b"GET /api/jobs/ HTTP/1.1", b""),
+        (b"GET /api/jobs?items-per-page=7&page=2 HTTP/1.1", b""),
+        (b"POST /api/jobs/start_job/ HTTP/1.1", b'{"jobId": 0}'),
+        (b"PUT /api/jobs/stop_job HTTP/1.1", b"{"),
+        (b"POST /api/jobs/stop_job/ HTTP/1.1", b'{"jobId": 4711, "stopTime": 5, "jobState": "failed"}'),
+    ],
+)
+def test_both_ways_give_the_same_answer(server: Server, first_line: bytes, body: bytes) -> None:
+    head = b"%b\r\nHost: localhost\r\nX-Auth-Token: %b\r\nContent-Length: %d\r\n"
+    request = head % (first_line, server.tokens["bench"].encode(), len(body))
+    short = raw_answer(server, request + b"\r\n" + body)
+    through_threads = raw_answer(server, request + b"X-Twice: 1\r\nX-Twice: 2\r\n\r\n" + body)
+    assert short == through_threads
+    assert short[1]["Connection"] == "keep-alive"
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Connection: close", b"200"),
+        (b"Content-Length: 0\r\nContent-Length: 0", b"400"),
+        (b"Content-Length: +0", b"400"),
+        (b"X Y: 1", b"400"),
+        (b"X_Auth_Token: x", b"200"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0", b"200"),
+        (b"Expect: 100-continue", b"100"),
+        (b"X-Auth-Token: x", b"401"),
+    ],
+)
+def test_an_unusual_request_is_left_to_gunicorn(server: Server, header: bytes, status: bytes) -> None:
+    request = b"GET /api/jobs/?page=3 HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n%b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(request % (server.tokens["bench"].encode(), header))
+        assert sock.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_the_short_way_writes_the_access_log_and_counts_requests(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    settings = {"GUNICORN_CMD_ARGS": f"--access-logfile {log} --max-requests 3"}
+    with running_server(tmp_path, workers=1, settings=settings) as logged:
+        for page in range(1, 5):
+            with contextlib.closing(logged.client()) as client:
+                assert client.get(f"/api/jobs/?page={page}").status == 200
+        assert "Autorestarting" in logged.logs()
+    lines = [line.split('"') for line in log.read_text().splitlines() if "page=" in line]
+    assert [(line[1], line[2].split()[0]) for line in lines] == [
+        (f"GET /api/jobs/?page={page} HTTP/1.1", "200") for page in range(1, 5)
+    ]

@@ -1,8 +1,6 @@
 """The job operations of the API: each parses, calls one service, and hands back."""
 
-import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
@@ -29,13 +27,13 @@ class JobViewSet(ApiViewSet):
         """List jobs, newest start first."""
         query = listing.parse(dict(request._request.GET.lists()))
         if query.is_empty:
-            return json_response(encoding.encode_list([], query.page))
-        parts = statements.select_rows(
+            return json_response(b"".join(_in_parts((0, b""), (), query.page)))
+        parts = statements.select_json(
             query.conditions, with_metadata=query.with_metadata, limit=query.limit, offset=query.offset, part=_PART
         )
-        first = next(parts, [])
-        if len(first) < _PART or query.limit == _PART:
-            return json_response(encoding.encode_list(first, query.page))
+        first = next(parts, (0, b""))
+        if first[0] < _PART or query.limit == _PART:
+            return json_response(b"".join(_in_parts(first, (), query.page)))
         return StreamingHttpResponse(_in_parts(first, parts, query.page), content_type="application/json")
 
     @schema.start_job
@@ -124,13 +122,14 @@ def _deleted(row_id: int) -> HttpResponse:
     return json_response(encoding.encode({"msg": f"Successfully deleted job {row_id}"}))
 
 
-def _in_parts(first: list[Any], rest: Iterable[list[Any]], page: int) -> Iterator[bytes]:
-    """Encode a long list part by part, the count of jobs at the end."""
-    count, comma = 0, b'{"jobs":['
-    for rows in itertools.chain([first], rest):
-        yield comma + encoding.encode_part(rows)
-        count, comma = count + len(rows), b","
-    yield b'],"items":%d,"page":%d}\n' % (count, page)
+def _in_parts(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page: int) -> Iterator[bytes]:
+    """Yield a list part by part, the count of jobs at the end."""
+    total, jobs = first
+    yield b'{"jobs":[' + jobs
+    for count, jobs in rest:
+        yield b"," + jobs
+        total += count
+    yield b'],"items":%d,"page":%d}\n' % (total, page)
 
 
 def _required(value: int | None, name: str) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from archive.layout import job_folder
-from jobs.models import Job
+from jobs import encoding, statements
+from jobs.models import Job, JobTag
 from tests.factories import START, STATISTICS, JobFactory, TagFactory
 from tests.server import Answer, AppClient
 
@@ -258,3 +259,25 @@ def test_the_partial_list_of_a_changing_table_stays_json(api: AppClient) -> None
     JobFactory.create(user='quote"', project="ü<&>", partition="tab\t")
     job = api.get(PATH).json["jobs"][0]
     assert (job["user"], job["project"], job["partition"]) == ('quote"', "ü<&>", "tab\t")
+
+
+def test_a_page_reads_as_each_job_does_alone(api: AppClient) -> None:
+    """A page may be written by the database; it must be what jobs.encoding writes, byte for byte."""
+    text = "".join(map(chr, range(1, 0x180))) + "\u2028\U0001f600%s%%d'"
+    jobs = [
+        JobFactory.create(start_time=2**41),
+        JobFactory.create(archived=True, user=text, project=text, cluster=text, sub_cluster=text, partition=text),
+        JobFactory.create(finished=True, partition="", meta_data=json.dumps({"jobScript": text, "quote": "'\""})),
+        JobFactory.create(
+            **dict.fromkeys(("array_job_id", "num_hwthreads", "num_acc", "smt", "walltime", "exclusive"), 2),
+            start_time=2**40,
+            job_state="out_of_memory",
+        ),
+    ]
+    for tag in (TagFactory.create(type=text[:100], name=text[:100]), TagFactory.create()):
+        for job in jobs[1:3]:
+            JobTag.objects.create(job=job, tag=tag)
+    for with_metadata in (False, True):
+        rows = [row for part in statements.select_rows([], with_metadata=with_metadata, limit=None) for row in part]
+        answer = api.get(f"{PATH}?with-metadata={str(with_metadata).lower()}")
+        assert answer.body == b'{"jobs":[%b],"items":4,"page":1}\n' % encoding.encode_part(rows)
