@@ -159,6 +159,7 @@ try:
     METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
 except ValueError as error:
     raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
+METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1)  # seconds
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 
 LANGUAGE_CODE = "en-us"
@@ -212,5 +213,10 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    "loggers": {"django": {"level": LOG_LEVEL}, "django.server": {"propagate": True, "handlers": []}},
+    "loggers": {
+        "django": {"level": LOG_LEVEL},
+        "django.server": {"propagate": True, "handlers": []},
+        "httpx": {"level": "WARNING"},  # else a line for each request to a metric store
+        "httpcore": {"level": "WARNING"},
+    },
 }

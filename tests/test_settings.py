@@ -49,6 +49,7 @@ def test_without_a_secret_key_the_server_does_not_start() -> None:
         ("DUPLICATE_START_WINDOW", "a minute"),
         ("DATABASE_URL", "mysql://localhost/jobs"),
         ("METRIC_SOURCES", "{"),
+        ("METRIC_TIMEOUT", "0"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

@@ -9,14 +9,25 @@ import orjson
 from archive.exceptions import SourceError
 from archive.layout import is_valid_cluster_name
 from archive.sources.base import JobInfo, MetricSource
+from archive.sources.cc_metric_store import CcMetricStoreSource
 from archive.sources.none import NoneSource
 from archive.sources.synthetic import SyntheticSource
 
-__all__ = ["JobInfo", "MetricSource", "NoneSource", "SyntheticSource", "get_source", "validate_config"]
+__all__ = [
+    "CcMetricStoreSource",
+    "JobInfo",
+    "MetricSource",
+    "NoneSource",
+    "SyntheticSource",
+    "get_source",
+    "validate_config",
+]
 
 ANY_CLUSTER = "*"
 
-KINDS: dict[str, type[MetricSource]] = {source.kind: source for source in (NoneSource, SyntheticSource)}
+KINDS: dict[str, type[MetricSource]] = {
+    source.kind: source for source in (CcMetricStoreSource, NoneSource, SyntheticSource)
+}
 """A new kind is a class with the methods of MetricSource, listed here."""
 
 

@@ -1,10 +1,10 @@
 """What a metric source is: the job it is asked about, and the methods that it offers."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-from archive.clusterconfig import Cluster, MetricConfig
+from archive.clusterconfig import Cluster, MetricConfig, Topology
 from archive.documents import JobData, Resource
 
 FINE_SCOPES_UP_TO_NODES = 8
@@ -64,16 +64,20 @@ def archived_scope(metric: MetricConfig) -> str:
     return "core" if metric.scope == "hwthread" else metric.scope
 
 
+def topology_on_host(resource: Resource, sub_cluster: str, cluster: Cluster) -> Topology:
+    """Return how a host of a job is built; an empty topology where cluster.json does not know the host."""
+    subcluster = cluster.subcluster(sub_cluster) or cluster.subcluster_of(resource.hostname)
+    return Topology() if subcluster is None else subcluster.topology
+
+
 def units_on_host(resource: Resource, sub_cluster: str, cluster: Cluster, scope: str) -> list[str]:
     """Return the ids of a job's units of a scope on one host; no hwthreads named stands for the whole host."""
     if scope == "accelerator":
         return list(resource.accelerators)
-    subcluster = cluster.subcluster(sub_cluster) or cluster.subcluster_of(resource.hostname)
-    if subcluster is None:
-        return []
-    topology = subcluster.topology
+    topology = topology_on_host(resource, sub_cluster, cluster)
     hwthreads = resource.hwthreads or topology.node
-    helpers = {
+    helpers: dict[str, Callable[[Iterable[int]], Iterable[int]]] = {
+        "hwthread": list,
         "core": topology.cores_of,
         "socket": topology.sockets_of,
         "memoryDomain": topology.memory_domains_of,
