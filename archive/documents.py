@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import orjson
 
 from archive.exceptions import DocumentError
 from archive.metadocument import JobMeta, Resource, TagName, decode_meta
-from archive.statistics import Samples, series_statistics, statistics_series
+from archive.statistics import Samples, Statistics, series_statistics, statistics_series
 
 __all__ = [
     "STATISTICS_SERIES_FROM",
@@ -30,13 +31,18 @@ STATISTICS_SERIES_FROM = 16
 """From this number of series on a metric also carries statistics per time step."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Series:
     """The samples of one host, or of one unit of it (`id`); missing samples are NaN."""
 
     hostname: str
     id: str | None
     data: Samples
+
+    @cached_property
+    def statistics(self) -> Statistics | None:
+        """Min, average and max, None where no sample is a number."""
+        return series_statistics(self.data)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,9 +144,9 @@ def _series_document(series: Series) -> dict[str, Any]:
     document: dict[str, Any] = {"hostname": series.hostname}
     if series.id is not None:
         document["id"] = series.id
-    statistics = series_statistics(series.data)
-    if statistics is not None:
-        document["statistics"] = {"min": statistics.min, "avg": statistics.avg, "max": statistics.max}
+    if series.statistics is not None:
+        least, average, greatest = series.statistics
+        document["statistics"] = {"min": least, "avg": average, "max": greatest}
     document["data"] = np.ascontiguousarray(series.data, dtype=np.float64)
     return document
 
