@@ -1,6 +1,7 @@
 """The bridge from a job's row to its files in the archive."""
 
 import logging
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -25,6 +26,10 @@ from jobs.states import JobState, MonitoringStatus
 logger = logging.getLogger(__name__)
 
 _INDEX = {name: position for position, name in enumerate(encoding.COLUMNS)}
+# Loads from metric sources at once in one process of the server: the others of its threads stay free where one hangs.
+_LOADS = 3
+_WAIT_FOR_LOAD = 5.0  # seconds
+_loading = threading.BoundedSemaphore(_LOADS)
 _resources = msgspec.json.Decoder(list[Resource])
 
 
@@ -103,7 +108,7 @@ def write_edit(row_id: int) -> None:
     """
     worker = tasks.worker_name()
     try:
-        for claim in tasks.claim_edit(worker, row_id):
+        for claim in tasks.claim_edited(worker, 1, only=[row_id]):
             try:
                 for row in fetch_rows([row_id]).values():  # none where the job was deleted this moment
                     tasks.finish(worker, [(claim, write(row))])
@@ -135,7 +140,12 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
         source = _source(job.cluster)
         if not source.archives_data:
             return b"[]"
-        data = source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics)
+        if not _loading.acquire(timeout=_WAIT_FOR_LOAD):
+            raise SourceError(f"{_LOADS} others are being loaded; try again later", transient=True)
+        try:
+            data = source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics)
+        finally:
+            _loading.release()
         return select_data(encode_data(data), metrics, num_nodes)
     except FileNotFoundError:
         return b"[]"  # archived from a source without samples: meta.json alone

@@ -89,9 +89,11 @@ class Job(models.Model):
             models.Index(fields=["user", "start_time"], name="jobs_by_user"),
             # GET jobs/?state=running, which adapters ask for without a limit: a small index of its own.
             models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
-            # The archive worker's look for finished jobs that wait.
+            # The archive worker's look for finished jobs that wait, cluster by cluster.
             models.Index(
-                fields=["id"], name="jobs_to_archive", condition=Q(monitoring_status=1) & ~Q(job_state="running")
+                fields=["cluster", "id"],
+                name="jobs_to_archive",
+                condition=Q(monitoring_status=1) & ~Q(job_state="running"),
             ),
         ]
 

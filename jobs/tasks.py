@@ -13,6 +13,7 @@ import socket
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F
@@ -30,6 +31,7 @@ RENEW_EVERY = 2.0  # seconds
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=6)
 _MOST_ATTEMPTS = 12
+_FREED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,46 +63,57 @@ _TASKS = f'"{ArchiveTask._meta.db_table}"'
 
 # Jobs that wait, and archived ones whose meta.json has to follow an edit. The first names the terms of the partial
 # index jobs_to_archive, as constants; the second begins with the tasks, of which there are few.
+_WAITS = """j."monitoring_status" = 1 AND NOT (j."job_state" = 'running')"""
 _WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
-    WHERE j."monitoring_status" = 1 AND NOT (j."job_state" = 'running') AND (t."job_id" IS NULL OR {{free}})"""
+    WHERE {_WAITS} AND j."cluster" = %s AND (t."job_id" IS NULL OR {{free}})"""
 _EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id" WHERE j."monitoring_status" = 3 AND {{free}}"""
 
-
-def claim(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
-    """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile. `only`: of these row ids."""
-    claims: list[Claim] = []
-    for jobs in (_EDITED, _WAITING):
-        source = jobs.format(free=_free("t"))
-        if only is not None:
-            source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
-        parameters = list(only or ())
-        if len(claims) < limit and _any(source, parameters):
-            claims += _claim(worker, limit - len(claims), source, parameters)
-    return claims
+# Each name is one look into the index, however many jobs of that cluster wait.
+_WAITING_CLUSTERS = f"""
+    WITH RECURSIVE next(cluster) AS (
+        SELECT (SELECT MIN(j."cluster") FROM {_JOBS} j WHERE {_WAITS})
+        UNION ALL
+        SELECT (SELECT MIN(j."cluster") FROM {_JOBS} j WHERE {_WAITS} AND j."cluster" > next.cluster)
+        FROM next WHERE next.cluster IS NOT NULL
+    ) SELECT cluster FROM next WHERE cluster IS NOT NULL
+"""
 
 
-def claim_edit(worker: str, row_id: int) -> list[Claim]:
-    """Take an archived job whose meta.json has to follow an edit; nothing where there is none or somebody has it."""
-    return _claim(worker, 1, _EDITED.format(free=_free("t")) + """ AND j."id" = %s""", [row_id])
+def waiting_clusters() -> list[str]:
+    """Return the clusters that have jobs which wait, those included that somebody holds."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING_CLUSTERS)
+        return [cluster for (cluster,) in cursor.fetchall()]
+
+
+def claim_waiting(worker: str, cluster: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
+    """Take up to `limit` finished jobs of a cluster that are due; workers on other hosts take others meanwhile.
+
+    `only`: of these row ids.
+    """
+    return _claim(worker, limit, _WAITING, [cluster], only)
+
+
+def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
+    """Take up to `limit` archived jobs whose meta.json has to follow an edit and that nobody holds."""
+    return _claim(worker, limit, _EDITED, [], only)
 
 
 def _free(table: str) -> str:
     """Return the condition that nobody holds a task and that the pause after a failure is over."""
-    return f'{table}."not_before" <= {_NOW[connection.vendor]}'
+    return f"""{table}."worker" = '' AND {table}."not_before" <= {_NOW[connection.vendor]}"""
 
 
-def _any(source: str, parameters: list[int]) -> bool:
-    """Tell whether there is work; without a write lock, since an idle worker asks five times a second."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 {source} LIMIT 1", parameters)
-        return bool(cursor.fetchall())
-
-
-def _claim(worker: str, limit: int, source: str, parameters: list[int]) -> list[Claim]:
+def _claim(worker: str, limit: int, source: str, parameters: list[Any], only: Collection[int] | None) -> list[Claim]:
     """Take jobs in one statement, which holds up the writers of the API for a fraction of a millisecond.
 
-    The last condition is for two workers at once: what the other took after this statement began is left to it.
+    It is asked only where there is work, without a write lock, since an idle worker asks five times a second. The last
+    condition is for two workers at once: what the other took after this statement began is left to it.
     """
+    source = source.format(free=_free("t"))
+    if only is not None:
+        source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
+        parameters = [*parameters, *only]
     skip = "FOR UPDATE OF j SKIP LOCKED" if connection.vendor == "postgresql" else ""
     sql = f"""
         INSERT INTO {_TASKS} ("job_id", "worker", "not_before", "edits", "attempts", "error")
@@ -109,8 +122,22 @@ def _claim(worker: str, limit: int, source: str, parameters: list[int]) -> list[
         WHERE {_free(_TASKS)} RETURNING "job_id", "edits"
     """
     with connection.cursor() as cursor:
+        cursor.execute(f"SELECT 1 {source} LIMIT 1", parameters)
+        if not cursor.fetchall():
+            return []
         cursor.execute(sql, [worker, *parameters, limit])
         return [Claim(row_id, edits) for row_id, edits in cursor.fetchall()]
+
+
+def take_from_dead_workers() -> None:
+    """Free what workers held whose leases have ended: at once the first time, after a pause from the second time on.
+
+    A job that kills each worker which takes it (too large for the memory, say) so leaves the others alone.
+    """
+    dead = ArchiveTask.objects.exclude(worker="").filter(not_before__lte=Now())
+    for task in list(dead[:_FREED_AT_ONCE]):
+        reason = f"the worker {task.worker} did not live to finish it"
+        fail(task.worker, Claim(task.pk, task.edits), reason, permanent=False, died=True)
 
 
 def end_pauses(*, only: Collection[int] | None = None) -> None:
@@ -124,9 +151,10 @@ def renew(worker: str) -> None:
     ArchiveTask.objects.filter(worker=worker).update(not_before=_after(LEASE))
 
 
-def release(worker: str) -> None:
-    """Give back what a worker holds, for others to take at once."""
-    ArchiveTask.objects.filter(worker=worker).update(worker="", not_before=Now())
+def release(worker: str, *, only: Collection[int] | None = None) -> None:
+    """Give back what a worker holds, all or these, for others to take at once."""
+    held = ArchiveTask.objects.filter(worker=worker)
+    (held if only is None else held.filter(pk__in=only)).update(worker="", not_before=Now())
 
 
 def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
@@ -156,14 +184,20 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
             left.update(worker="", not_before=Now(), attempts=0, error="")
 
 
-def fail(worker: str, claim: Claim, reason: str, *, permanent: bool) -> None:
-    """Record a failed attempt: the job is tried again after a growing pause, or marked as failed for good."""
+def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool = False) -> None:
+    """Record a failed attempt: the job is tried again after a growing pause, or marked as failed for good.
+
+    `died`: the worker did, as far as its lease tells, which is once no reason for a pause.
+    """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
-        task = ArchiveTask.objects.filter(pk=claim.row_id, worker=worker).first()
+        held = ArchiveTask.objects.filter(pk=claim.row_id, worker=worker)
+        task = (held.filter(not_before__lte=Now()) if died else held).first()
         if job is None or task is None:
             return
         pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
+        if died and not task.attempts:
+            pause = timedelta()
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:
             waiting = Job.objects.awaiting_archive().filter(pk=claim.row_id)
             waiting.update(monitoring_status=MonitoringStatus.FAILED)

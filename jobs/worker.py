@@ -4,6 +4,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -17,10 +18,55 @@ logger = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 0.3 s of a stop
 _COLLECT = 0.05  # seconds of finished work that one transaction records
-_THREADS = 4  # jobs written at once: mostly they wait for the disk or a metric store
-_HELD = 32  # jobs claimed at once
-_CHECKPOINT_EVERY = 1.0  # seconds
+_THREADS = 4  # jobs of a cluster written at once: mostly they wait for the disk or a metric store
+_HELD = 32  # jobs of a cluster claimed at once
+_TIDY_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
+
+# Where a metric source or the archive itself fails, one job at a time tries whether it still does, with pauses that
+# double up to the longest (seconds): the others lose no attempt, and go on as soon as it works again.
+_LONGEST_PAUSE = 60.0
+_GIVE_UP = 10  # tries in a row after which drain leaves the rest waiting
+
+
+@dataclass
+class Trouble:
+    """What fails at the moment for more than one job, if it does."""
+
+    failures: int = 0
+    _failed_at: float = 0.0
+
+    def foresaw(self, begun: float) -> bool:
+        """Tell whether a failed attempt that began then (monotonic seconds) says nothing new."""
+        return self.failures > 0 and begun < self._failed_at
+
+    def add_failure(self) -> None:
+        """Count a failed attempt."""
+        self.failures += 1
+        self._failed_at = time.monotonic()
+
+    def pause(self) -> float:
+        """Return the seconds until the next try; 0 or less: it is due."""
+        length = 0 if self.failures < 2 else min(2.0 ** (self.failures - 2), _LONGEST_PAUSE)
+        return self._failed_at + length - time.monotonic()
+
+
+@dataclass(eq=False)
+class Lane:
+    """A cluster's part of a worker: threads of its own, so that a source that hangs holds up no other cluster."""
+
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="archive"))
+    trouble: Trouble = field(default_factory=Trouble)
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A claimed job that a lane's threads write, since `begun` (monotonic seconds)."""
+
+    lane: Lane
+    claim: tasks.Claim
+    begun: float
 
 
 @dataclass
@@ -43,16 +89,22 @@ class ArchiveWorker:
     name: str = field(default_factory=tasks.worker_name)
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
-    _next_checkpoint: float = 0.0
-    _held: dict[Future[str], tasks.Claim] = field(default_factory=dict)
+    _next_tidying: float = 0.0
+    _lanes: defaultdict[str | None, Lane] = field(default_factory=lambda: defaultdict(Lane))  # None: edits
+    _archive: Trouble = field(default_factory=Trouble)
+    _held: dict[Future[str], Work] = field(default_factory=dict)
 
     def drain(self) -> Counts:
-        """Archive all that is due now and return the counts; a job that fails is not tried again."""
-        with self._working() as pool:
+        """Archive all that is due now and return the counts; a job that fails is not tried again.
+
+        Where a metric source or the archive goes on failing, the jobs that need it are left waiting.
+        """
+        with self._working():
             if self.at_once:
                 tasks.end_pauses(only=self.only)
+            tasks.take_from_dead_workers()
             while not self.stopping.is_set():
-                self._take(pool)
+                self._take(draining=True)
                 if not self._held:
                     break
                 self._collect()
@@ -60,11 +112,11 @@ class ArchiveWorker:
 
     def run(self) -> Counts:
         """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
-        with self._working() as pool:
+        with self._working():
             while not self.stopping.is_set():
                 try:
-                    self._tidy_database()
-                    self._take(pool)
+                    self._tidy()
+                    self._take()
                     if self._held:
                         self._collect()
                     else:
@@ -75,61 +127,102 @@ class ArchiveWorker:
                     self.stopping.wait(_AFTER_TROUBLE)
         return self.counts
 
-    def _tidy_database(self) -> None:
-        """Move SQLite's write-ahead log into the database file each second, so that no request has to do it."""
-        if connection.vendor == "sqlite" and time.monotonic() >= self._next_checkpoint:
-            self._next_checkpoint = time.monotonic() + _CHECKPOINT_EVERY
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    def _tidy(self) -> None:
+        """Each second free what dead workers held, and move SQLite's write-ahead log into the database file.
+
+        The latter so that no request has to do it.
+        """
+        if time.monotonic() >= self._next_tidying:
+            self._next_tidying = time.monotonic() + _TIDY_EVERY
+            tasks.take_from_dead_workers()
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextlib.contextmanager
-    def _working(self) -> Iterator[ThreadPoolExecutor]:
-        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="archive")
+    def _working(self) -> Iterator[None]:
         finished = threading.Event()
         renewal = threading.Thread(target=self._renew_until, args=(finished,), name="lease", daemon=True)
         renewal.start()
         try:
-            yield pool
+            yield
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            self._held = {future: claim for future, claim in self._held.items() if not future.cancelled()}
+            for lane in self._lanes.values():
+                lane.pool.shutdown(wait=False)
+            self._drop_what_is_not_begun(self._lanes.values())
             self._finish_or_give_back()
             finished.set()
             renewal.join()
 
-    def _take(self, pool: ThreadPoolExecutor) -> None:
-        """Claim jobs while fewer than half of what may be held are in work, and hand them to the threads."""
-        if len(self._held) > _HELD // 2:
-            return
-        claims = tasks.claim(self.name, _HELD - len(self._held), only=self.only)
-        rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
-        for claim in claims:
-            if claim.row_id in rows:  # else it was deleted this moment
-                self._held[pool.submit(archiving.write, rows[claim.row_id])] = claim
+    def _take(self, *, draining: bool = False) -> None:
+        """Claim jobs for each lane in which fewer than half of what it may hold are in work."""
+        for cluster in (None, *tasks.waiting_clusters()):
+            lane = self._lanes[cluster]
+            limit = self._room(lane, draining=draining)
+            if not limit:
+                continue
+            if cluster is None:
+                claims = tasks.claim_edited(self.name, limit, only=self.only)
+            else:
+                claims = tasks.claim_waiting(self.name, cluster, limit, only=self.only)
+            rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
+            for claim in claims:
+                if claim.row_id in rows:  # else it was deleted this moment
+                    future = lane.pool.submit(archiving.write, rows[claim.row_id])
+                    self._held[future] = Work(lane, claim, time.monotonic())
+                    lane.held += 1
+
+    def _room(self, lane: Lane, *, draining: bool) -> int:
+        """Return how many jobs a lane may take now: one that is in trouble, or the archive, one after a pause."""
+        for trouble, held in ((self._archive, len(self._held)), (lane.trouble, lane.held)):
+            if trouble.failures:
+                given_up = trouble.failures >= _GIVE_UP if draining else trouble.pause() > 0
+                return 0 if held or given_up else 1
+        return 0 if lane.held > _HELD // 2 else _HELD - lane.held
 
     def _collect(self, timeout: float = _COLLECT) -> None:
         """Wait a moment for jobs in work and record those that are done."""
         done, _ = wait(self._held, timeout=timeout, return_when=ALL_COMPLETED)
         written: list[tuple[tasks.Claim, str]] = []
         for future in done:
-            claim = self._held[future]
+            work = self._held[future]
             error = future.exception()
             if error is None:
-                written.append((claim, future.result()))
+                written.append((work.claim, future.result()))
+                work.lane.trouble.failures = self._archive.failures = 0
             elif isinstance(error, Exception):
-                self._failed(claim, error)
+                self._failed(work, error)
         if written:
             tasks.finish(self.name, written)
             self.counts.archived += len(written)
         for future in done:
-            del self._held[future]
+            self._forget(future)
 
-    def _failed(self, claim: tasks.Claim, error: Exception) -> None:
+    def _failed(self, work: Work, error: Exception) -> None:
+        """Record a failure; where it is not the job's alone, give back the jobs that meet the same."""
         permanent = isinstance(error, SourceError) and not error.transient
+        trouble = work.lane.trouble if isinstance(error, SourceError) else self._archive
+        if not permanent and trouble.foresaw(work.begun):
+            tasks.release(self.name, only=[work.claim.row_id])
+            return
         reason = archiving.describe(error)
-        logger.error("archiving job %s failed: %s", claim.row_id, reason)
-        tasks.fail(self.name, claim, reason, permanent=permanent)
+        logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
+        tasks.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
+        if not permanent:
+            trouble.add_failure()
+            lanes = self._lanes.values() if trouble is self._archive else [work.lane]
+            tasks.release(self.name, only=self._drop_what_is_not_begun(lanes))
+
+    def _drop_what_is_not_begun(self, lanes: Collection[Lane]) -> list[int]:
+        """Forget the jobs in these lanes that no thread has begun; return their row ids."""
+        dropped = [future for future, work in self._held.items() if work.lane in lanes and future.cancel()]
+        return [self._forget(future).claim.row_id for future in dropped]
+
+    def _forget(self, future: Future[str]) -> Work:
+        work = self._held.pop(future)
+        work.lane.held -= 1
+        return work
 
     def _finish_or_give_back(self) -> None:
         """Record what is done within some seconds, and give the rest back for others."""

@@ -44,7 +44,7 @@ SLOWEST = 10
 """A whole answer may take this many timeouts, however steadily it drips."""
 
 _LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=5)
-_PASSING = frozenset({408, 425, 429})
+_OF_THE_JOB = frozenset({400, 413, 414, 422})
 _REASON_LENGTH = 200
 
 
@@ -182,12 +182,11 @@ class CcMetricStoreSource:
         return body
 
     def _refused(self, response: httpx.Response, body: bytearray) -> SourceError:
-        """Return the error for an answer other than 200; what a setting has to cure is permanent."""
+        """Return the error for an answer other than 200; permanent where it is about this very request."""
         status = response.status_code
         text = " ".join(self._without_token(body.decode(errors="replace"))[:_REASON_LENGTH].split())
         said = f": {text}" if text else ""
-        transient = status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _PASSING
-        return self._error(f"answered {status} {response.reason_phrase}{said}", transient=transient)
+        return self._error(f"answered {status} {response.reason_phrase}{said}", transient=status not in _OF_THE_JOB)
 
     def _too_many_points(self, reason: str) -> SourceError:
         return self._error(f"too many points for one job: {reason}", transient=False)

@@ -465,8 +465,8 @@ def test_a_connection_closed_without_an_answer_is_transient(store: FakeStore) ->
 @pytest.mark.parametrize(
     ("status", "transient"),
     [
-        *((status, False) for status in (302, 400, 401, 403, 404)),
-        *((status, True) for status in (408, 429, 500, 502, 503)),
+        *((status, False) for status in (400, 413, 422)),
+        *((status, True) for status in (302, 401, 403, 404, 408, 429, 500, 502, 503)),
     ],
 )
 def test_the_status_says_whether_trying_again_helps(store: FakeStore, status: int, transient: bool) -> None:
@@ -639,12 +639,12 @@ def test_a_store_in_trouble_leaves_the_job_waiting_with_its_reason(demo: Path, s
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_store_that_refuses_the_token_ends_the_attempts_with_the_reason(demo: Path, store: FakeStore) -> None:
+def test_a_store_that_refuses_the_token_leaves_the_job_waiting_with_the_reason(demo: Path, store: FakeStore) -> None:
     store.misbehave = lambda handler: respond(handler, 401, b"token expired")
     row = finished_job()
     assert ArchiveWorker().drain().failed == 1
     row.refresh_from_db()
-    assert row.monitoring_status == MonitoringStatus.FAILED
+    assert row.monitoring_status == MonitoringStatus.ARCHIVING
     error = ArchiveTask.objects.get(pk=row.pk).error
     assert "answered 401 Unauthorized: token expired" in error
     assert TOKEN not in error

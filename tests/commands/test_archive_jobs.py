@@ -93,7 +93,7 @@ def test_jobs_with_nothing_to_do_are_explained(run: Run) -> None:
 
 def test_what_another_worker_holds_is_left_to_it(run: Run) -> None:
     job = JobFactory.create(finished=True)
-    assert tasks.claim("another", 1)
+    assert tasks.claim_waiting("another", "testcluster", 1)
     outcome = run("archive_jobs")
     assert outcome.status == 0
     assert "0 jobs archived, 0 failed, 1 still wait" in outcome.out

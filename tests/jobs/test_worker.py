@@ -190,8 +190,8 @@ def test_one_bad_job_does_not_hold_up_the_others(archive_root: Path) -> None:
 
 def test_a_job_that_somebody_holds_is_left_alone_until_the_lease_ends(archive_root: Path) -> None:
     JobFactory.create(finished=True)
-    (claim,) = tasks.claim("other:1:a", 10)
-    assert tasks.claim("me:2:b", 10) == []
+    (claim,) = tasks.claim_waiting("other:1:a", "testcluster", 10)
+    assert tasks.claim_waiting("me:2:b", "testcluster", 10) == []
     assert ArchiveWorker().drain().archived == 0
     assert ArchiveWorker(at_once=True).drain().archived == 0, "at_once waits for leases"
     ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
@@ -202,7 +202,7 @@ def test_a_job_that_somebody_holds_is_left_alone_until_the_lease_ends(archive_ro
 
 def test_a_dead_worker_s_job_is_free_within_10_seconds(archive_root: Path) -> None:
     JobFactory.create(finished=True)
-    tasks.claim("dead:1:a", 10)
+    tasks.claim_waiting("dead:1:a", "testcluster", 10)
     assert ArchiveTask.objects.get().not_before <= timezone.now() + timedelta(seconds=10)
     assert tasks.LEASE.total_seconds() > 2 * tasks.RENEW_EVERY
 
@@ -238,9 +238,9 @@ def test_a_living_worker_keeps_a_job_that_takes_longer_than_its_lease(
 
 def test_released_jobs_are_free_at_once(archive_root: Path) -> None:
     JobFactory.create(finished=True)
-    tasks.claim("a:1:a", 10)
+    tasks.claim_waiting("a:1:a", "testcluster", 10)
     tasks.release("a:1:a")
-    assert len(tasks.claim("b:1:b", 10)) == 1
+    assert len(tasks.claim_waiting("b:1:b", "testcluster", 10)) == 1
 
 
 @pytest.mark.parametrize("edit", ["tag", "untag"])
@@ -251,7 +251,7 @@ def test_an_edit_while_the_job_is_written_reaches_meta_json(
     job = JobFactory.create(finished=True)
     if edit == "untag":
         services.tag_job(row_id=job.pk, tags=[TagName(type="a", name="b")])
-    claims = tasks.claim("slow:1:a", 1)
+    claims = tasks.claim_waiting("slow:1:a", "testcluster", 1)
     rows = archiving.fetch_rows([job.pk])
     if edit == "tag":
         services.tag_job(row_id=job.pk, tags=[TagName(type="late", name="tag")])
@@ -343,7 +343,7 @@ def test_a_worker_survives_a_database_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(worker, "_AFTER_TROUBLE", 0.05)
     calls: list[int] = []
-    claim = tasks.claim
+    claim = tasks.claim_waiting
 
     def refuse(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -351,8 +351,7 @@ def test_a_worker_survives_a_database_that_does_not_answer(
             raise OperationalError("away")
         return claim(*args, **options)
 
-    monkeypatch.setattr(tasks, "claim", refuse)
-    wait_until(lambda: bool(calls))
+    monkeypatch.setattr(tasks, "claim_waiting", refuse)
     JobFactory.create(finished=True)
     wait_until(lambda: running.counts.archived == 1)
     assert len(calls) >= 4

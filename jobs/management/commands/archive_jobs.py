@@ -72,7 +72,11 @@ class Command(ServerCommand):
         left = _waiting(only).exclude(pk__in=failures).count()
         self.say(
             f"{count(counts.archived, 'job')} archived, {counts.failed} failed"
-            + (f", {left} still wait (with another worker, or stopped just now)." if left else ".")
+            + (
+                f", {left} still wait (with another worker, stopped just now, or left after others failed)."
+                if left
+                else "."
+            )
         )
         if interrupted:
             raise CommandError("Interrupted: what was not begun still waits.", returncode=INTERRUPTED)
