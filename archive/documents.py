@@ -31,7 +31,7 @@ STATISTICS_SERIES_FROM = 16
 """From this number of series on a metric also carries statistics per time step."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Series:
     """The samples of one host, or of one unit of it (`id`); missing samples are NaN."""
 
@@ -39,19 +39,19 @@ class Series:
     id: str | None
     data: Samples
 
-    @cached_property
-    def statistics(self) -> Statistics | None:
-        """Min, average and max, None where no sample is a number."""
-        return series_statistics(self.data)
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class MetricData:
     """One metric in one scope: unit, seconds between samples, and a series per host or unit."""
 
     unit: dict[str, str]
     timestep: int
     series: list[Series]
+
+    @cached_property
+    def statistics(self) -> list[Statistics | None]:
+        """Min, average and max of each series, None where no sample is a number."""
+        return series_statistics([series.data for series in self.series])
 
 
 JobData = dict[str, dict[str, MetricData]]
@@ -132,21 +132,20 @@ def _metric_document(metric: MetricData) -> dict[str, Any]:
     document: dict[str, Any] = {
         "unit": metric.unit,
         "timestep": metric.timestep,
-        "series": [_series_document(series) for series in metric.series],
+        "series": list(map(_series_document, metric.series, metric.statistics)),
     }
     if len(metric.series) >= STATISTICS_SERIES_FROM:
         document["statisticsSeries"] = statistics_series([series.data for series in metric.series])
     return document
 
 
-def _series_document(series: Series) -> dict[str, Any]:
+def _series_document(series: Series, statistics: Statistics | None) -> dict[str, Any]:
     """Return the JSON value of one series."""
     document: dict[str, Any] = {"hostname": series.hostname}
     if series.id is not None:
         document["id"] = series.id
-    if series.statistics is not None:
-        least, average, greatest = series.statistics
-        document["statistics"] = {"min": least, "avg": average, "max": greatest}
+    if statistics is not None:
+        document["statistics"] = {"min": statistics.min, "avg": statistics.avg, "max": statistics.max}
     document["data"] = np.ascontiguousarray(series.data, dtype=np.float64)
     return document
 

@@ -24,12 +24,37 @@ class Statistics(NamedTuple):
     max: float
 
 
-def series_statistics(samples: Samples) -> Statistics | None:
-    """Return min, average and max of one series, None where no sample is a number (NaN and infinite are missing)."""
-    present = samples[np.isfinite(samples)]
-    if present.size == 0:
-        return None
-    return _statistics(float(present.min()), float(present.mean()), float(present.max()))
+def series_statistics(series: Sequence[Samples]) -> list[Statistics | None]:
+    """Return min, average and max of each series, None where no sample is a number (NaN and infinite are missing)."""
+    result: list[Statistics | None] = []
+    for first in range(0, len(series), _BLOCK):
+        part = series[first : first + _BLOCK]
+        if len(part) == 1 or any(samples.size != part[0].size for samples in part):
+            tables = [samples[np.newaxis] for samples in part]
+        else:
+            tables = [np.stack(part)]
+        for table in tables:
+            result += _rows(table)
+    return result
+
+
+def _rows(table: npt.NDArray[np.float64]) -> list[Statistics | None]:
+    """Return the statistics of each row."""
+    present = np.isfinite(table)
+    count = present.sum(axis=1)
+    if present.all():
+        total = table.sum(axis=1)
+    else:
+        total = np.where(present, table, 0.0).sum(axis=1)
+        table = np.where(present, table, np.nan)
+    if not table.shape[1]:
+        return [None] * len(table)
+    lowest, highest = np.fmin.reduce(table, axis=1), np.fmax.reduce(table, axis=1)
+    average = np.divide(total, count, out=np.zeros(len(table)), where=count > 0)
+    # Rounding in the sum must not push the average past the extremes.
+    average = np.clip(average, lowest, highest)
+    numbers = zip(count.tolist(), lowest.tolist(), average.tolist(), highest.tolist(), strict=True)
+    return [Statistics(*values) if size else None for size, *values in numbers]
 
 
 def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
@@ -72,7 +97,7 @@ def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[s
         metric = data[name].get("node")
         if metric is None:
             continue
-        overall = combined_statistics(series.statistics for series in metric.series)
+        overall = combined_statistics(metric.statistics)
         if overall is None:
             continue
         config = cluster.metric(name) if cluster is not None else None

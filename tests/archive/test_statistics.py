@@ -17,21 +17,21 @@ def node_data(*samples: list[float], scope: str = "node") -> JobData:
 
 
 def test_a_series_has_its_minimum_average_and_maximum() -> None:
-    assert series_statistics(np.array([1.0, 2.0, 6.0])) == (1.0, 3.0, 6.0)
+    assert series_statistics([np.array([1.0, 2.0, 6.0])]) == [(1.0, 3.0, 6.0)]
 
 
 def test_missing_samples_do_not_count() -> None:
-    assert series_statistics(np.array([NAN, 2.0, np.inf, 4.0, -np.inf])) == (2.0, 3.0, 4.0)
+    assert series_statistics([np.array([NAN, 2.0, np.inf, 4.0, -np.inf])]) == [(2.0, 3.0, 4.0)]
 
 
 @pytest.mark.parametrize("samples", [[], [NAN], [np.inf, NAN]])
 def test_a_series_without_samples_has_no_statistics(samples: list[float]) -> None:
-    assert series_statistics(np.array(samples)) is None
+    assert series_statistics([np.array(samples)]) == [None]
 
 
 def test_an_average_never_lies_outside_the_extremes() -> None:
     for size in range(1, 200):
-        statistics = series_statistics(np.full(size, 0.1))
+        (statistics,) = series_statistics([np.full(size, 0.1)])
         assert statistics == (0.1, 0.1, 0.1)
         steps = statistics_series([np.array([0.1])] * size)
         assert steps["mean"].tolist() == [0.1]
@@ -83,3 +83,18 @@ def test_the_unit_is_that_of_the_cluster_file_else_that_of_the_data() -> None:
 def test_metrics_come_by_name() -> None:
     document = {name: node_data([1.0])["mem_bw"] for name in ("z", "a", "m")}
     assert list(job_statistics(document, None)) == ["a", "m", "z"]
+
+
+def test_many_series_have_the_statistics_that_each_has_alone() -> None:
+    random = np.random.default_rng(5)
+    series = [random.normal(0, 1e6, length) for length in (7, 7, 7, 0, 1440, 3) for _ in range(50)]
+    for samples in series[::3]:
+        samples[random.random(samples.size) < 0.3] = NAN
+    for samples, statistics in zip(series, series_statistics(series), strict=True):
+        present = samples[~np.isnan(samples)]
+        if not present.size:
+            assert statistics is None
+            continue
+        assert statistics is not None
+        assert (statistics.min, statistics.max) == (present.min(), present.max())
+        assert statistics.avg == pytest.approx(present.mean(), rel=1e-12)
