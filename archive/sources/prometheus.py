@@ -250,7 +250,7 @@ class _Loading:
             label = template.label("hosts" if host is None else "ids")
             reason = f"{_labels(series.metric)}: expected every series with its label {label}, as with by ({label})"
             raise self._store.error(reason, transient=False)
-        return host, unit
+        return host, unit if with_id else None
 
     def _ambiguous(self, place: tuple[str, str | None], first: dict[str, str], second: dict[str, str]) -> SourceError:
         """Return the error for two series of one host or unit."""
