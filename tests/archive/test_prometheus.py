@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -34,37 +35,50 @@ def metric(name: str, scope: str = "node", aggregation: str = "avg", timestep: i
     return {"name": name, "unit": {"base": "B"}, "scope": scope, "aggregation": aggregation, "timestep": timestep}
 
 
-CLUSTER = decode_cluster(
-    json.dumps(
+CLUSTER_JSON: dict[str, Any] = {
+    "name": "demo",
+    "metricConfig": [
+        metric("load"),
+        metric("user", "hwthread"),
+        metric("power", "socket", "sum"),
+        metric("acc", "accelerator"),
+        metric("second", timestep=1),
+        metric("unasked"),
+    ],
+    "subClusters": [
         {
-            "name": "demo",
-            "metricConfig": [
-                metric("load"),
-                metric("user", "hwthread"),
-                metric("power", "socket", "sum"),
-                metric("acc", "accelerator"),
-                metric("second", timestep=1),
-                metric("unasked"),
-            ],
-            "subClusters": [
-                {
-                    "name": "main",
-                    "nodes": "n[01-99]",
-                    "topology": {
-                        "node": [0, 1, 2, 3],
-                        "socket": [[0, 2], [1, 3]],
-                        "core": [[0, 2], [1, 3]],
-                        "accelerators": [{"id": gpu, "type": "GPU", "model": "A40"} for gpu in GPUS],
-                    },
-                },
-            ],
-        }
-    ).encode()
-)
+            "name": "main",
+            "nodes": "n[01-99]",
+            "topology": {
+                "node": [0, 1, 2, 3],
+                "socket": [[0, 2], [1, 3]],
+                "core": [[0, 2], [1, 3]],
+                "accelerators": [{"id": gpu, "type": "GPU", "model": "A40"} for gpu in GPUS],
+            },
+        },
+    ],
+}
+CLUSTER = decode_cluster(json.dumps(CLUSTER_JSON).encode())
 
 LOAD = 'node_load1{instance=~"$hosts:9100"}'
 USER = "100 * rate(node_cpu_seconds_total{mode='user', instance=~'$hosts:9100', cpu=~'$ids'}[2m])"
 ACC = 'DCGM_FI_DEV_GPU_UTIL{instance=~"$hosts:9400", pci_bus_id=~"$ids"}'
+
+
+GPU_LABELS = [f'9400",pci_bus_id="{gpu}"' for gpu in GPUS]
+ETHERNET = [f'9100",device="{name}"' for name in ("lo", "eth0", "eth1", "ib0")]
+GROWING = range(0, 3_000_000_000, 300_000_000)
+EXPORTED: list[tuple[str, list[str], Sequence[float]]] = [
+    ("node_memory_MemTotal_bytes", ['9100"'], [256e9] * 10),
+    ("node_memory_MemAvailable_bytes", ['9100"'], [56e9] * 10),
+    ("node_network_receive_bytes", ETHERNET, GROWING),
+    ("node_network_transmit_bytes", ETHERNET, GROWING),
+    ("node_infiniband_port_data_received_bytes", ['9100",device="mlx5_0",port="1"'], GROWING),
+    ("node_infiniband_port_data_transmitted_bytes", ['9100",device="mlx5_0",port="1"'], GROWING),
+    ("DCGM_FI_DEV_FB_USED", GPU_LABELS, [1000] * 10),
+    ("DCGM_FI_DEV_POWER_USAGE", GPU_LABELS, [300] * 10),
+]
+"""Other families that exporters have: the labels of each host's series from the port on, and their values."""
 
 
 def job(hosts: int | list[str] = 1, *, duration: int = 600, start: int = START, **resource: Any) -> JobInfo:
@@ -117,6 +131,13 @@ def openmetrics() -> Iterator[str]:
             for at in seconds(-300, 900, 30):
                 labels = f'gpu="{gpu}",pci_bus_id="{bus}",instance="{host}:9400"'
                 yield f"DCGM_FI_DEV_GPU_UTIL{{{labels}}} {10 * (gpu + 1)} {START + at}"
+    for family, series, values in EXPORTED:
+        kind, suffix = ("counter", "_total") if len(set(values)) > 1 else ("gauge", "")
+        yield f"# TYPE {family} {kind}"
+        for host in ("n01", "n02"):
+            for rest in series:
+                for at, exported in zip(seconds(0, 300, 30), values, strict=True):
+                    yield f'{family}{suffix}{{instance="{host}:{rest}}} {exported} {START + at}'
     yield "# TYPE odd gauge"
     for at, value in ((30, "1"), (90, "NaN"), (150, "+Inf"), (210, "-Inf"), (270, "5")):
         yield f'odd{{instance="n01:9100"}} {value} {START + at}'
@@ -286,6 +307,34 @@ def test_a_finer_template_of_another_scope_than_cluster_jsons_makes_the_node_alo
     loaded = source_of(server, load={"hwthread": USER}).load(job(), CLUSTER)
     assert sorted(loaded["load"]) == ["node"]
     assert round(loaded["load"]["node"].series[0].data[0]) == 25
+
+
+def test_the_example_of_the_documentation_works(server: str) -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text()
+    (text,) = [text for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"prometheus"' in text]
+    entries = json.loads(text)
+    assert validate_config(entries) == []
+    queries = entries["*"]["queries"]
+    scopes = {"cpu_user": "hwthread", "acc_utilization": "accelerator", "acc_power": "accelerator"}
+    metrics = [metric(name, scopes.get(name, "node")) for name in queries]
+    cluster = decode_cluster(json.dumps(CLUSTER_JSON | {"metricConfig": metrics}).encode())
+    loaded = source_of(server, **queries).load(job(2, duration=300, accelerators=list(GPUS)), cluster)
+    found = {name: [round(float(series.data[-1]), 3) for series in loaded[name]["node"].series] for name in loaded}
+    assert found == {
+        "cpu_load": [300, 1300],
+        "cpu_user": [25, 25],
+        "mem_used": [200, 200],
+        "net_bw": [40, 40],
+        "ib_bw": [20, 20],
+        "acc_utilization": [15, 15],
+        "acc_mem_used": [1.049, 1.049],
+        "acc_power": [300, 300],
+    }
+    assert {name: sorted(each) for name, each in loaded.items() if len(each) > 1} == {
+        "cpu_user": ["core", "node"],
+        "acc_utilization": ["accelerator", "node"],
+        "acc_power": ["accelerator", "node"],
+    }
 
 
 def test_prometheus_own_words_are_told_with_the_metric(server: str) -> None:
