@@ -45,13 +45,13 @@ browser:
 	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	|| echo "no Chromium: the browser tests will be skipped"
 
-# The tests of the metric source of that name start Debian's Prometheus. Its package is unpacked, not installed:
-# that needs no root and brings no service.
+# The tests of the metric source prometheus start Debian's Prometheus. Its package is unpacked beside Python instead of
+# being installed: that starts no service, and needs root only where apt has no lists yet.
 prometheus: | $(VENV)/bin/python
-	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { command -v apt-get >/dev/null \
-	&& folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && { (cd "$$folder" && apt-get download -qq prometheus) 2>/dev/null \
-	|| { test "$$(id -u)" = 0 && apt-get update -qq && (cd "$$folder" && apt-get download -qq prometheus); }; } \
-	&& dpkg-deb -x "$$folder"/prometheus_*.deb "$$folder" && cp "$$folder"/usr/bin/prometheus "$$folder"/usr/bin/promtool $(BIN); } \
+	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { \
+	command -v apt-get >/dev/null && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && bin=$$(realpath $(BIN)) && cd "$$folder" \
+	&& { apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq prometheus; } 2>/dev/null; } \
+	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
 	|| echo "no Prometheus: its tests will be skipped"
 
 clean:

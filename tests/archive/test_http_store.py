@@ -83,11 +83,13 @@ def test_the_token_is_sent_and_never_told(store: Store) -> None:
     assert not error.transient
 
 
-@pytest.mark.parametrize("body", [b"x" * 195 + TOKEN.encode() + b"y" * 1000, TOKEN.encode() * 5000])
-def test_not_even_the_beginning_of_a_token_is_told_where_a_refusal_is_cut(store: Store, body: bytes) -> None:
-    long = TOKEN * 30
-    store.misbehave = lambda handler: respond(handler, 401, body.replace(TOKEN.encode(), long.encode()))
-    assert TOKEN[:3] not in str(failure(source_of(store, token=long)))
+LONG_TOKEN = TOKEN * 200
+
+
+@pytest.mark.parametrize("body", ["x" * 195 + LONG_TOKEN + "y" * 1000, LONG_TOKEN * 100])
+def test_not_even_the_beginning_of_a_token_is_told_where_a_refusal_is_cut(store: Store, body: str) -> None:
+    store.misbehave = lambda handler: respond(handler, 401, body.encode())
+    assert TOKEN[:3] not in str(failure(source_of(store, token=LONG_TOKEN)))
 
 
 def test_a_refusal_in_json_is_told_in_its_words_without_the_token(store: Store) -> None:
@@ -183,12 +185,15 @@ def test_an_answer_that_is_something_else_is_transient(store: Store, body: bytes
     assert error.transient
 
 
-def test_too_many_points_are_permanent_and_not_read_to_their_end(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("status", "reason"), [(200, "too many points"), (403, "answered 403 Forbidden: ")])
+def test_an_endless_answer_is_permanent_and_not_read_to_its_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch, status: int, reason: str
+) -> None:
     sent = 0
 
     def endless(handler: BaseHTTPRequestHandler) -> None:
         nonlocal sent
-        respond(handler, 200, b'{"results": [[{"data": [', length=10**12)
+        respond(handler, status, b'{"results": [[{"data": [', length=10**12)
         with contextlib.suppress(OSError):
             while not store.leaving.is_set():
                 sent += handler.wfile.write(b"1," * 50_000)
@@ -197,7 +202,7 @@ def test_too_many_points_are_permanent_and_not_read_to_their_end(store: Store, m
     monkeypatch.setattr(MODULES[store.kind], "MAX_BYTES", 1_000_000)
     error = failure(source_of(store))
     assert not error.transient
-    assert "too many points" in str(error)
+    assert reason in str(error)
     assert sent < 100_000_000
 
 

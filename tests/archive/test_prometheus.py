@@ -506,8 +506,8 @@ def test_a_job_without_any_sample_and_warnings_of_the_server_are_logged(
 
 
 def test_values_cannot_leave_their_group() -> None:
-    query = PromqlTemplate(LOAD).query(['"})|', "n-1"], [], "demo", 7)
-    assert query.count('"(?P<hosts>' + r"\\x{22}\\x{7d}\\x{29}\\x{7c}|n-1" + '):9100"') == 2
+    query = PromqlTemplate(LOAD).query(['"})|', "n-.1"], [], "demo", 7)
+    assert query.count('"(?P<hosts>' + r"\\x{22}\\x{7d}\\x{29}\\x{7c}|n-\\x{2e}1" + '):9100"') == 2
 
 
 GOOD: dict[str, Any] = {"kind": "prometheus", "url": "http://h:9090", "queries": {"load": LOAD}}
