@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
 
-.PHONY: run test check browser clean
+.PHONY: run test check browser prometheus clean
 
 run: $(VENV)/.server
 	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
@@ -15,7 +15,7 @@ run: $(VENV)/.server
 	grep -qs '^METRIC_SOURCES=.' .env || export METRIC_SOURCES="$${METRIC_SOURCES:-$$DEMO_SOURCES}"; \
 	exec $(BIN)/python manage.py run_demo
 
-test: $(VENV)/.development browser
+test: $(VENV)/.development browser prometheus
 	$(BIN)/pytest $(PYTEST)
 	$(BIN)/python -m tests.with_postgres $(BIN)/pytest $(PYTEST)
 
@@ -44,6 +44,15 @@ browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	|| echo "no Chromium: the browser tests will be skipped"
+
+# The tests of the metric source prometheus start Debian's Prometheus. Its package is unpacked beside Python instead of
+# being installed: that starts no service, and needs root only where apt has no lists yet.
+prometheus: | $(VENV)/bin/python
+	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { \
+	command -v apt-get >/dev/null && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && bin=$$(realpath $(BIN)) && cd "$$folder" \
+	&& { apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq prometheus; } 2>/dev/null; } \
+	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
+	|| echo "no Prometheus: its tests will be skipped"
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache

@@ -11,6 +11,7 @@ from archive.layout import is_valid_cluster_name
 from archive.sources.base import JobInfo, MetricSource
 from archive.sources.cc_metric_store import CcMetricStoreSource
 from archive.sources.none import NoneSource
+from archive.sources.prometheus import PrometheusSource
 from archive.sources.synthetic import SyntheticSource
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "JobInfo",
     "MetricSource",
     "NoneSource",
+    "PrometheusSource",
     "SyntheticSource",
     "get_source",
     "validate_config",
@@ -26,7 +28,7 @@ __all__ = [
 ANY_CLUSTER = "*"
 
 KINDS: dict[str, type[MetricSource]] = {
-    source.kind: source for source in (CcMetricStoreSource, NoneSource, SyntheticSource)
+    source.kind: source for source in (CcMetricStoreSource, NoneSource, PrometheusSource, SyntheticSource)
 }
 """A new kind is a class with the methods of MetricSource, listed here."""
 

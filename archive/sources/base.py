@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from archive.clusterconfig import Cluster, MetricConfig, Topology
 from archive.documents import JobData, Resource
+from archive.statistics import Samples
 
 FINE_SCOPES_UP_TO_NODES = 8
 """Jobs of at most this many nodes are also archived in the metric's native scope."""
@@ -83,3 +84,16 @@ def units_on_host(resource: Resource, sub_cluster: str, cluster: Cluster, scope:
         "memoryDomain": topology.memory_domains_of,
     }
     return [str(index) for index in helpers[scope](hwthreads)]
+
+
+def hwthreads_by_core(resource: Resource, sub_cluster: str, cluster: Cluster) -> dict[str, list[str]]:
+    """Return the ids of the hwthreads of each core on one host that a job has a hwthread of."""
+    topology = topology_on_host(resource, sub_cluster, cluster)
+    cores = units_on_host(resource, sub_cluster, cluster, "core")
+    return {core: [str(hwthread) for hwthread in topology.core[int(core)]] for core in cores}
+
+
+def aggregated(table: Samples, aggregation: str) -> Samples:
+    """Return the sum or (unless cluster.json says sum) the average of the rows; a missing part makes a step missing."""
+    whole: Samples = table.sum(axis=0) if aggregation == "sum" else table.mean(axis=0)
+    return whole

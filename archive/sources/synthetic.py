@@ -11,6 +11,7 @@ from archive.documents import JobData, MetricData, Resource, Series
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
+    aggregated,
     archived_scope,
     metrics_of_job,
     units_on_host,
@@ -105,7 +106,7 @@ def _load_metric(job: JobInfo, config: MetricConfig, units: Units, timestep: int
             node.append(Series(resource.hostname, None, table[0]))
             continue
         fine.extend(Series(resource.hostname, unit, row) for unit, row in zip(ids, table, strict=True))
-        whole = table.sum(axis=0) if config.aggregation == "sum" else table.mean(axis=0)
+        whole = aggregated(table, config.aggregation)
         node.append(Series(resource.hostname, None, np.round(whole, DECIMALS)))
     scopes = {"node": node, archived_scope(config): fine} if fine else {"node": node}
     return {scope: MetricData(config.unit, timestep, series) for scope, series in scopes.items() if series}

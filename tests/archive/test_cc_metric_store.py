@@ -1,16 +1,10 @@
 """The cc-metric-store source, against HTTP servers on loopback that speak the store's protocol, well or badly."""
 
-import contextlib
 import gzip
 import json
 import logging
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +19,7 @@ from archive.sources import CcMetricStoreSource, JobInfo, cc_metric_store, get_s
 from jobs.models import ArchiveTask
 from jobs.states import MonitoringStatus
 from jobs.worker import ArchiveWorker
+from tests.archive.http_store import LoopbackServer, respond
 from tests.factories import JobFactory
 
 START = 1_700_000_000
@@ -74,46 +69,22 @@ def level(name: str, host: str, unit: str = "") -> float:
     return float(sum(map(ord, name + host)) + 1000 * int(unit.replace(":", "") or "0"))
 
 
-class FakeStore:
-    """A store that knows every host, and answers as the protocol says, unless `misbehave` takes the answer over."""
+class FakeStore(LoopbackServer):
+    """A store that knows every host, and answers as the protocol says."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.requests: list[dict[str, Any]] = []
-        self.calls: list[tuple[str, str, str | None]] = []
         self.absent_hosts: set[str] = set()
         self.all_null: set[tuple[str, str]] = set()
         self.refused: set[tuple[str, str]] = set()
         self.gaps: set[int] = set()
         self.late = 0
-        self.misbehave: Callable[[BaseHTTPRequestHandler], object] | None = None
-        self.leaving = threading.Event()
-        store = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-                store.calls.append((self.command, self.path, self.headers["Authorization"]))
-                store.requests.append(json.loads(body))
-                if store.misbehave is not None:
-                    store.misbehave(self)
-                else:
-                    respond(self, 200, json.dumps(store.answer(store.requests[-1])).encode())
-
-            do_GET = do_POST = _answer
-
-            def log_message(self, format: str, *arguments: Any) -> None:
-                """Say nothing."""
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """Take it as it is that a client leaves in the middle."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def body(self, request: bytes) -> bytes:
+        """Return the body of the answer to a request."""
+        self.requests.append(json.loads(request))
+        return json.dumps(self.answer(self.requests[-1])).encode()
 
     @property
     def queries(self) -> list[dict[str, Any]]:
@@ -145,28 +116,11 @@ class FakeStore:
         return [None if none or step in self.gaps else value for step, value in enumerate(row.tolist())]
 
 
-def respond(handler: BaseHTTPRequestHandler, status: int, body: bytes, length: int | None = None) -> None:
-    """Send an answer; `length` is what it claims to be long."""
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(body) if length is None else length))
-    handler.end_headers()
-    handler.wfile.write(body)
-    handler.wfile.flush()
-    if length is not None:
-        handler.close_connection = True
-
-
 @pytest.fixture
 def store() -> Iterator[FakeStore]:
     """Return a fake store that listens on loopback."""
-    fake = FakeStore()
-    thread = threading.Thread(target=fake.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield fake
-    fake.leaving.set()
-    fake.server.shutdown()
-    fake.server.server_close()
-    thread.join()
+    with FakeStore() as fake:
+        yield fake
 
 
 def source_of(store: FakeStore, **options: Any) -> CcMetricStoreSource:
@@ -188,15 +142,6 @@ def job(nodes: int = 1, *, duration: int = 600, sub_cluster: str = "main", **res
 def ids(data: MetricData) -> list[tuple[str, str | None]]:
     """Return host and id of each series."""
     return [(series.hostname, series.id) for series in data.series]
-
-
-def failure(source: CcMetricStoreSource, info: JobInfo | None = None) -> SourceError:
-    """Return the error that a load raises, which names the store."""
-    with pytest.raises(SourceError) as caught:
-        source.load(info or job(), CLUSTER)
-    assert "http://127.0.0.1:" in str(caught.value)
-    assert "/api/query: " in str(caught.value)
-    return caught.value
 
 
 def test_a_job_of_one_node_has_every_metric_in_scope_node_and_in_its_native_one(store: FakeStore) -> None:
@@ -362,16 +307,6 @@ def test_an_error_in_place_of_several_units_leaves_all_of_them_out(store: FakeSt
     assert source_of(store).load(job(), CLUSTER, ["power"]) == {}
 
 
-def test_the_token_is_sent_and_never_told(store: FakeStore) -> None:
-    store.misbehave = lambda handler: respond(handler, 401, f"bad token {TOKEN}".encode())
-    error = failure(source_of(store, token=TOKEN))
-    assert store.calls == [("POST", "/api/query", f"Bearer {TOKEN}")]
-    assert "401 Unauthorized: bad token ***" in str(error)
-    assert TOKEN not in str(error)
-    store.misbehave = lambda handler: respond(handler, 401, b"x" * 195 + TOKEN.encode() + b"y" * 1000)
-    assert TOKEN[:3] not in str(failure(source_of(store, token=TOKEN))), "not even the beginning, where it is cut"
-
-
 @pytest.mark.parametrize(
     ("options", "call"),
     [
@@ -397,85 +332,6 @@ def test_a_job_with_many_queries_is_loaded_in_several_requests(
     assert encode_data(source_of(store).load(job(4), CLUSTER)) == whole
     assert store.queries == asked
     assert [len(request["queries"]) for request in store.requests] == [7] * (len(asked) // 7) + [len(asked) % 7]
-
-
-def test_threads_share_a_source(store: FakeStore) -> None:
-    source = source_of(store)
-    alone = encode_data(source.load(job(2), CLUSTER))
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: encode_data(source.load(job(2), CLUSTER)), range(40))) == {alone}
-
-
-def test_the_same_entry_is_the_same_source(store: FakeStore) -> None:
-    assert source_of(store) is source_of(store)
-
-
-def test_nobody_listening_is_transient() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        error = failure(CcMetricStoreSource.from_config({"url": url}))
-    assert error.transient
-    assert "refused" in str(error)
-
-
-def test_a_store_that_hangs_is_given_up_after_the_timeout(store: FakeStore) -> None:
-    store.misbehave = lambda handler: store.leaving.wait(20)
-    begin = time.monotonic()
-    error = failure(source_of(store, timeout=1))
-    assert 0.9 < time.monotonic() - begin < 3
-    assert error.transient
-    assert "no answer within 1 s" in str(error)
-
-
-def test_the_timeout_is_that_of_the_settings_unless_told(store: FakeStore, settings: Any) -> None:
-    settings.METRIC_TIMEOUT = 1
-    store.misbehave = lambda handler: store.leaving.wait(20)
-    assert "within 1 s" in str(failure(CcMetricStoreSource.from_config({"url": store.url})))
-
-
-def test_a_store_that_drips_is_given_up_too(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def drip(handler: BaseHTTPRequestHandler) -> None:
-        respond(handler, 200, b"", length=10_000)
-        with contextlib.suppress(OSError):
-            while not store.leaving.wait(0.05):
-                handler.wfile.write(b" ")
-
-    store.misbehave = drip
-    monkeypatch.setattr(cc_metric_store, "SLOWEST", 1)
-    error = failure(source_of(store, timeout=0.5))
-    assert error.transient
-    assert "no whole answer within 0.5 s" in str(error)
-
-
-CUT = b'{"results": [[{"data": [1, 2'
-
-
-@pytest.mark.parametrize("length", [None, 1000])
-def test_a_cut_body_is_transient(store: FakeStore, length: int | None) -> None:
-    store.misbehave = lambda handler: respond(handler, 200, CUT, length)
-    assert failure(source_of(store)).transient
-
-
-def test_a_connection_closed_without_an_answer_is_transient(store: FakeStore) -> None:
-    store.misbehave = lambda handler: setattr(handler, "close_connection", True)
-    assert failure(source_of(store)).transient
-
-
-@pytest.mark.parametrize(
-    ("status", "transient"),
-    [
-        *((status, False) for status in (400, 413, 422)),
-        *((status, True) for status in (302, 401, 403, 404, 408, 429, 500, 502, 503)),
-    ],
-)
-def test_the_status_says_whether_trying_again_helps(store: FakeStore, status: int, transient: bool) -> None:
-    store.misbehave = lambda handler: respond(handler, status, b"<p>what\n went wrong</p>" + b"x" * 100_000)
-    error = failure(source_of(store))
-    assert error.transient is transient
-    assert f"answered {status} " in str(error)
-    assert "<p>what went wrong</p>" in str(error)
-    assert len(str(error)) < 400
 
 
 @pytest.mark.parametrize(
@@ -514,26 +370,6 @@ def test_too_few_units_in_a_result_are_named(store: FakeStore) -> None:
         source_of(store).load(job(), CLUSTER, ["power"])
 
 
-def test_too_many_points_are_permanent_and_not_read_to_their_end(
-    store: FakeStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = 0
-
-    def endless(handler: BaseHTTPRequestHandler) -> None:
-        nonlocal sent
-        respond(handler, 200, b'{"results": [[{"data": [', length=10**12)
-        with contextlib.suppress(OSError):
-            while not store.leaving.is_set():
-                sent += handler.wfile.write(b"1," * 50_000)
-
-    store.misbehave = endless
-    monkeypatch.setattr(cc_metric_store, "MAX_BYTES", 1_000_000)
-    error = failure(source_of(store))
-    assert not error.transient
-    assert "too many points" in str(error)
-    assert sent < 100_000_000
-
-
 def test_the_bounds_hold_for_all_requests_of_a_job_together(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cc_metric_store, "MAX_QUERIES", 1)
     monkeypatch.setattr(cc_metric_store, "MAX_POINTS", 25)
@@ -546,41 +382,10 @@ def test_the_bounds_hold_for_all_requests_of_a_job_together(store: FakeStore, mo
         source_of(store).load(job(2), CLUSTER, ["load"])
 
 
-def test_a_cluster_that_is_not_known_yet_is_not_asked_for(store: FakeStore) -> None:
-    with pytest.raises(SourceError, match=r"cluster\.json is missing") as caught:
-        source_of(store).load(job(), None)
-    assert caught.value.transient
-    assert store.requests == []
-
-
-GOOD = {"kind": "cc-metric-store", "url": "https://metrics.example.org/prefix/", "token": "x", "method": "GET"}
-
-
-@pytest.mark.parametrize("more", [{}, {"version": "v2"}, {"version": ""}, {"timeout": 0.5}, {"url": "http://[::1]:80"}])
-def test_a_good_entry_is_taken(more: Any) -> None:
-    assert validate_config({"*": GOOD | more}) == []
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("url", value) for value in (None, 3, "", "metrics:8082", "ftp://x", "http://", "http://h:x", "http://h:99999")]
-    + [("url", value) for value in ("http://h/?q=1", "http://h/#f", " http://h", "http://h\n", "http://[::1")]
-    + [("token", value) for value in (3, "", "two words", "line\n", "ü")]
-    + [("method", "PUT"), ("method", ["GET"]), ("version", "v3"), ("version", 2)]
-    + [("timeout", value) for value in (0, -1, "30", True, None, float("inf"), float("nan"))]
-    + [("tokn", "x")],
-)
-def test_a_bad_value_is_named(key: str, value: Any) -> None:
-    (message,) = validate_config({"*": GOOD | {key: value}})
-    assert key in message
-
-
-def test_a_url_is_required_and_secrets_are_not_repeated() -> None:
-    assert "url None" in validate_config({"*": {"kind": "cc-metric-store"}})[0]
-    entry = GOOD | {"url": "http://me:hidden@host", "token": "also hidden"}
-    messages = validate_config({"*": entry})
-    assert len(messages) == 2
-    assert "hidden" not in "".join(messages)
+@pytest.mark.parametrize("version", ["v3", 2])
+def test_an_unknown_version_is_named(version: Any) -> None:
+    (message,) = validate_config({"*": {"kind": "cc-metric-store", "url": "http://h", "version": version}})
+    assert "version" in message
 
 
 @pytest.fixture

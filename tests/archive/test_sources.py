@@ -198,7 +198,7 @@ def test_a_bad_entry_is_an_error_that_stays(entry: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"demo": {"kind": "tape"}}, ["demo", "tape", "none, synthetic"]),
+        ({"demo": {"kind": "tape"}}, ["demo", "tape", "none, prometheus, synthetic"]),
         ({"demo": {}}, ["demo", "kind", "None"]),
         ({"demo": {"kind": ["none"]}}, ["demo", "kind"]),
         ({"demo": "synthetic"}, ["demo", "synthetic", "object"]),

@@ -1,0 +1,164 @@
+"""What metric stores that answer over HTTP have in common: entry, connections, bounds, errors without secrets."""
+
+import base64
+import math
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from django.conf import settings
+
+from archive.exceptions import SourceError
+from archive.sources.base import JobInfo
+
+MAX_POINTS = 64 * 1024 * 1024
+"""Samples of one job in memory, 8 bytes each."""
+
+SLOWEST = 10
+"""A whole answer may take this many timeouts, however steadily it drips."""
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding an answer of the wrong shape raises."""
+
+_LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=5)
+_OF_THE_JOB = frozenset({400, 413, 414, 422})
+_REFUSAL_BYTES = 16 * 1024
+_REASON_LENGTH = 200
+
+
+class _Refusal(msgspec.Struct, rename="camel"):
+    """The body of a refusal, where it is JSON."""
+
+    error: str
+    error_type: str = ""
+
+
+_REFUSAL = msgspec.json.Decoder(_Refusal)
+
+
+class HttpStore:
+    """One address of a store; threads share its pool of connections."""
+
+    def __init__(self, url: str, options: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        """Make the pool of connections; `options` is the entry; its `timeout` is in seconds, else METRIC_TIMEOUT."""
+        self.url = url
+        self.method: str = options.get("method", "POST")
+        self._timeout: float | None = options.get("timeout")
+        login = ""
+        if "username" in options:
+            login = base64.b64encode(f"{options['username']}:{options['password']}".encode()).decode()
+        self._secrets = [secret for secret in (options.get("token"), options.get("password"), login) if secret]
+        sent = {"Accept-Encoding": "identity", **headers}
+        if self._secrets:
+            sent["Authorization"] = f"Basic {login}" if login else f"Bearer {options['token']}"
+        # A store stands in the cluster's own network: no proxies from the environment. The system's authorities
+        # instead of a bundled list, so that a centre's own one counts.
+        self._client = httpx.Client(headers=sent, limits=_LIMITS, trust_env=False, verify=ssl.create_default_context())
+
+    def ask(self, limit: int, **request: Any) -> bytearray:
+        """Send one request (httpx's `params`, `content`, `data`); return the answer's body, of at most `limit` bytes.
+
+        Raises SourceError.
+        """
+        timeout = self._timeout or settings.METRIC_TIMEOUT
+        deadline = time.monotonic() + timeout * SLOWEST
+        body = bytearray()
+        try:
+            with self._client.stream(self.method, self.url, timeout=timeout, **request) as response:
+                good = response.status_code == httpx.codes.OK
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if not good and len(body) > _REFUSAL_BYTES:
+                        break
+                    if len(body) > limit:
+                        raise self.too_many_points(f"the answer is larger than {limit} bytes")
+                    if time.monotonic() > deadline:
+                        raise self.error(f"no whole answer within {timeout * SLOWEST:g} s", transient=True)
+        except httpx.TimeoutException as error:
+            raise self.error(f"no answer within {timeout:g} s ({type(error).__name__})", transient=True) from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            raise self.error(f"{error or type(error).__name__}", transient=True) from error
+        if not good:
+            raise self._refused(response, body)
+        return body
+
+    def error(self, reason: str, *, transient: bool) -> SourceError:
+        """Return an error that names the store and the reason, never a secret."""
+        return SourceError(f"{self.url}: {self._without_secrets(reason)}", transient=transient)
+
+    def unexpected(self, reason: object) -> SourceError:
+        """Return the error for an answer of the wrong shape."""
+        return self.error(f"the answer is not what was expected: {reason}", transient=True)
+
+    def too_many_points(self, reason: str) -> SourceError:
+        """Return the error for a job that is larger than the bounds."""
+        return self.error(f"too many points for one job: {reason}", transient=False)
+
+    def not_asked(self, job: JobInfo) -> SourceError:
+        """Return the error for a job of a cluster without a cluster.json; transient, until the file is there."""
+        reason = f"cluster {job.cluster!r} is unknown: its cluster.json is missing or cannot be read"
+        return SourceError(f"{self.url} was not asked: {reason}", transient=True)
+
+    def _refused(self, response: httpx.Response, body: bytearray) -> SourceError:
+        """Return the error for an answer other than 200; permanent where it is about this very request."""
+        status = response.status_code
+        try:
+            refusal = _REFUSAL.decode(body)
+            text = self._without_secrets(f"{refusal.error_type}: {refusal.error}".removeprefix(": "))
+        except NOT_JSON:
+            text = self._without_secrets(body.decode(errors="replace"))
+            if len(body) > _REFUSAL_BYTES:  # what was not read to its end may end within a secret
+                text = text[: -max(map(len, self._secrets), default=1)]
+        text = " ".join(text[:_REASON_LENGTH].split())
+        said = f": {text}" if text else ""
+        return self.error(f"answered {status} {response.reason_phrase}{said}", transient=status not in _OF_THE_JOB)
+
+    def _without_secrets(self, text: str) -> str:
+        """Return a text with the secrets, which a store may repeat, made unreadable."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def connection_errors(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the keys of an entry that `HttpStore` reads; secrets are not repeated."""
+    messages = _url_errors(options.get("url"))
+    token = options.get("token", "x")
+    if not (isinstance(token, str) and token and token.isascii() and token.isprintable() and " " not in token):
+        messages.append("token: expected a text of printable ASCII characters without spaces")
+    login = [options[key] for key in ("username", "password") if key in options]
+    if login and ("token" in options or len(login) == 1):
+        messages.append("username, password: expected both of them and no token")
+    elif not all(isinstance(text, str) and text and text.isprintable() for text in login) or ":" in str(
+        options.get("username", "")
+    ):
+        messages.append("username, password: expected texts of printable characters, the first without a colon")
+    method = options.get("method", "POST")
+    if method not in ("POST", "GET"):
+        messages.append(f'method {method!r}: expected "POST" or "GET"')
+    timeout = options.get("timeout", 1)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        messages.append(f"timeout {timeout!r}: expected seconds, above zero")
+    return messages
+
+
+def _url_errors(url: object) -> list[str]:
+    """Return what is wrong with the address of a store."""
+    expected = "expected an address such as http://metrics.example.org:8082"
+    if not isinstance(url, str):
+        return [f"url {url!r}: {expected}"]
+    try:
+        parts = urlsplit(url)
+        httpx.URL(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        return [f"url: {expected}"]
+    if "@" in parts.netloc:
+        return [f"url: {expected}, without user name and password"]
+    if not good or parts.query or parts.fragment or url != url.strip():
+        return [f"url {url!r}: {expected}"]
+    return []

@@ -1,0 +1,306 @@
+"""Prometheus, and what speaks its HTTP API: samples by range queries that the operator writes."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+import numpy as np
+
+from archive.clusterconfig import SCOPES, Cluster, MetricConfig
+from archive.documents import JobData, MetricData, Series
+from archive.exceptions import SourceError
+from archive.sources.base import (
+    FINE_SCOPES_UP_TO_NODES,
+    JobInfo,
+    aggregated,
+    archived_scope,
+    hwthreads_by_core,
+    metrics_of_job,
+    units_on_host,
+    unknown_keys,
+)
+from archive.sources.http_store import MAX_POINTS, NOT_JSON, HttpStore, connection_errors
+from archive.sources.promql import HOST_LABEL, ID_LABEL, PromqlTemplate, template_errors
+from archive.statistics import Samples
+
+logger = logging.getLogger(__name__)
+
+MAX_STEPS = 11_000
+"""Steps in one request; Prometheus refuses more."""
+
+MAX_HOSTS = 64
+"""Hosts in one request: Prometheus looks up to about a hundred alternatives up directly, and tries the rest."""
+
+MAX_SAMPLES = 100_000
+"""Samples asked for in one request; Prometheus keeps those of every series that it aggregates, up to 50 million."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of one answer."""
+
+
+class _Series(msgspec.Struct):
+    """One series of an answer; its samples are decoded one series at a time, which keeps the memory small."""
+
+    metric: dict[str, str]
+    values: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _Matrix(msgspec.Struct, rename="camel"):
+    result_type: Literal["matrix"]
+    result: list[_Series]
+
+
+class _Answer(msgspec.Struct):
+    data: _Matrix
+    warnings: list[str] = []
+
+
+_ANSWER = msgspec.json.Decoder(_Answer)
+_VALUES = msgspec.json.Decoder(list[tuple[float, str]])
+
+Units = dict[str, list[str | None]]
+"""Each host with the ids to load there; None is the host itself."""
+
+Loaded = dict[tuple[str, str | None], Samples]
+"""Samples by host and id."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Templates:
+    """The templates of one metric: of the host, of the units of a finer scope, or both."""
+
+    node: PromqlTemplate | None
+    fine: PromqlTemplate | None
+    fine_scope: str
+
+    @classmethod
+    def from_config(cls, value: str | Mapping[str, str]) -> Self:
+        """Read a value of `queries`."""
+        templates = {"node": value} if isinstance(value, str) else dict(value)
+        node = templates.pop("node", None)
+        scope, fine = next(iter(templates.items()), ("node", None))
+        return cls(PromqlTemplate(node) if node else None, PromqlTemplate(fine) if fine else None, scope)
+
+
+class PrometheusSource:
+    """Asks a Prometheus; threads share its pool of connections."""
+
+    kind: ClassVar[str] = "prometheus"
+    archives_data: ClassVar[bool] = True
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Make the source from its entry."""
+        self._store = HttpStore(f"{options['url'].rstrip('/')}/api/v1/query_range", options, {})
+        self._templates = {name: _Templates.from_config(value) for name, value in options["queries"].items()}
+
+    @classmethod
+    def from_config(cls, options: Mapping[str, Any]) -> Self:
+        """Make the source from its entry in METRIC_SOURCES."""
+        return cls(options)
+
+    @classmethod
+    def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
+        """Return what is wrong with an entry; secrets are not repeated."""
+        known = ("url", "token", "username", "password", "method", "timeout", "queries")
+        queries = options.get("queries")
+        messages = unknown_keys(options, known) + connection_errors(options)
+        if not isinstance(queries, Mapping) or not queries:
+            return [*messages, f"queries {queries!r}: expected an object, metric name -> PromQL template"]
+        return messages + [
+            f"queries, {name!r}: {message}" for name, value in queries.items() for message in _query_errors(value)
+        ]
+
+    def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
+        """Return the samples of a job's metrics that have a template: scope node, and for small jobs a finer one.
+
+        Series without any sample are left out. Raises SourceError.
+        """
+        if cluster is None:
+            raise self._store.not_asked(job)
+        loading = _Loading(self._store, job, cluster)
+        data: JobData = {}
+        empty = []
+        for config in metrics_of_job(job, cluster, metrics):
+            if (templates := self._templates.get(config.name)) is None:
+                continue
+            try:
+                scopes = loading.scopes(config, templates)
+            except SourceError as error:
+                raise SourceError(f"metric {config.name}: {error}", transient=error.transient) from error
+            if scopes:
+                data[config.name] = scopes
+            else:
+                empty.append(config.name)
+        if empty:
+            level = logging.INFO if data else logging.WARNING
+            message = "%s: job %s of %s: there is no sample of %s"
+            logger.log(level, message, self._store.url, job.job_id, job.cluster, ", ".join(empty))
+        return data
+
+
+class _Loading:
+    """One job, whose samples together are bounded."""
+
+    def __init__(self, store: HttpStore, job: JobInfo, cluster: Cluster) -> None:
+        self._store = store
+        self._job = job
+        self._cluster = cluster
+        self._points = 0
+
+    def scopes(self, config: MetricConfig, templates: _Templates) -> dict[str, MetricData]:
+        """Return the samples of one metric by scope, without the scopes that have none."""
+        loaded: dict[str, Loaded] = {}
+        if templates.node is not None:
+            hosts: Units = {resource.hostname: [None] for resource in self._job.resources}
+            loaded["node"] = self._load(templates.node, hosts, config.timestep)
+        scope = "core" if templates.fine_scope == "hwthread" else templates.fine_scope
+        archived = scope == archived_scope(config) and self._job.num_nodes <= FINE_SCOPES_UP_TO_NODES
+        if templates.fine is not None and (archived or templates.node is None):
+            units = self._load(templates.fine, self._units(templates.fine_scope), config.timestep)
+            if templates.node is None:
+                loaded["node"] = _combined(units, {unit: (unit[0], None) for unit in units}, config.aggregation)
+            if archived:
+                cores = self._cores() if templates.fine_scope == "hwthread" else {unit: unit for unit in units}
+                loaded[scope] = _combined(units, cores, config.aggregation)
+        series = {scope: [Series(*unit, data) for unit, data in each.items()] for scope, each in loaded.items()}
+        return {scope: MetricData(config.unit, config.timestep, each) for scope, each in series.items() if each}
+
+    def _units(self, scope: str) -> Units:
+        """Return the units of a scope that the job has on each host; hosts without any are left out."""
+        job = self._job
+        found = {each.hostname: units_on_host(each, job.sub_cluster, self._cluster, scope) for each in job.resources}
+        return {host: list(ids) for host, ids in found.items() if ids}
+
+    def _cores(self) -> dict[tuple[str, str | None], tuple[str, str | None]]:
+        """Return the core of each hwthread of the job's cores."""
+        job = self._job
+        return {
+            (each.hostname, thread): (each.hostname, core)
+            for each in job.resources
+            for core, threads in hwthreads_by_core(each, job.sub_cluster, self._cluster).items()
+            for thread in threads
+        }
+
+    def _load(self, template: PromqlTemplate, units: Units, timestep: int) -> Loaded:
+        """Return the samples of some units, in their order; those without any sample are left out.
+
+        As in ClusterCockpit's store a sample stands for the step that begins at its time, so it is asked for at the
+        step's end; that of a job shorter than one step at the job's end.
+        """
+        job = self._job
+        steps = max(1, job.duration // timestep)
+        begin = min(job.start_time + timestep, job.stop_time)
+        loaded: Loaded = {(host, unit): np.empty(0) for host, ids in units.items() for unit in ids}
+        for hosts, first, count in _parts(units, steps):
+            ids = sorted({unit for host in hosts for unit in units[host] if unit is not None})
+            query = template.query(hosts, ids, job.cluster, job.job_id)
+            start = begin + first * timestep
+            seen: dict[tuple[str, str | None], dict[str, str]] = {}
+            for series in self._ask(query, start, start + (count - 1) * timestep, timestep):
+                place = self._place(series, template, with_id=bool(ids))
+                if place in seen:
+                    raise self._ambiguous(place, seen[place], series.metric)
+                if place not in loaded:
+                    continue  # of another job on the same host
+                seen[place] = series.metric
+                if not loaded[place].size:
+                    loaded[place] = self._missing(steps)
+                self._fill(loaded[place][first : first + count], series, start, timestep)
+        return _present(loaded)
+
+    def _ask(self, query: str, start: int, end: int, step: int) -> list[_Series]:
+        """Return the series of one range query."""
+        form = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
+        body = self._store.ask(MAX_BYTES, **{"params" if self._store.method == "GET" else "data": form})
+        try:
+            answer = _ANSWER.decode(body)
+        except NOT_JSON as error:
+            raise self._store.unexpected(error) from error
+        for warning in answer.warnings:
+            logger.warning("%s: job %s of %s: %s", self._store.url, self._job.job_id, self._job.cluster, warning)
+        return answer.data.result
+
+    def _missing(self, steps: int) -> Samples:
+        """Return a series of missing samples."""
+        self._points += steps
+        if self._points > MAX_POINTS:
+            raise self._store.too_many_points(f"more than {MAX_POINTS} samples")
+        return np.full(steps, np.nan)
+
+    def _fill(self, samples: Samples, series: _Series, start: int, timestep: int) -> None:
+        """Put the samples of an answer into their places; what is not finite is a missing sample."""
+        try:
+            values = _VALUES.decode(series.values)
+            numbers = np.array([float(text) for _, text in values])
+        except (*NOT_JSON, ValueError) as error:
+            raise self._store.unexpected(error) from error
+        places = np.array([(when - start) / timestep for when, _ in values])
+        whole = np.rint(places)
+        if not ((np.abs(places - whole) < 0.01) & (whole >= 0) & (whole < samples.size)).all():
+            raise self._store.unexpected("samples at times that were not asked for")
+        numbers[~np.isfinite(numbers)] = np.nan
+        samples[whole.astype(np.intp)] = numbers
+
+    def _place(self, series: _Series, template: PromqlTemplate, *, with_id: bool) -> tuple[str, str | None]:
+        """Return host and id of a series."""
+        host, unit = series.metric.get(HOST_LABEL), series.metric.get(ID_LABEL)
+        if host is None or (with_id and unit is None):
+            label = template.label("hosts" if host is None else "ids")
+            reason = f"{_labels(series.metric)}: expected every series with its label {label}, as with by ({label})"
+            raise self._store.error(reason, transient=False)
+        return host, unit if with_id else None
+
+    def _ambiguous(self, place: tuple[str, str | None], first: dict[str, str], second: dict[str, str]) -> SourceError:
+        """Return the error for two series of one host or unit."""
+        of = " ".join(filter(None, place))
+        reason = f"{of} has more than one series, {_labels(first)} and {_labels(second)}: the query must aggregate them"
+        return self._store.error(reason, transient=False)
+
+
+def _query_errors(value: object) -> Iterator[str]:
+    """Yield what is wrong with one value of `queries`."""
+    if not isinstance(value, Mapping):
+        yield from template_errors(value, ids=False)
+        return
+    if not value or len(value.keys() - {"node"}) > 1:
+        yield f"scopes {', '.join(map(str, value)) or 'none'}: expected node, one finer scope, or both"
+    for scope, text in value.items():
+        if scope not in SCOPES:
+            yield f"scope {scope!r}: expected one of {', '.join(SCOPES)}"
+        else:
+            yield from (f"{scope}: {message}" for message in template_errors(text, ids=scope != "node"))
+
+
+def _parts(units: Units, steps: int) -> Iterator[tuple[list[str], int, int]]:
+    """Yield the hosts, the first step and the number of steps of each request."""
+    hosts = list(units)
+    for position in range(0, len(hosts), MAX_HOSTS):
+        part = hosts[position : position + MAX_HOSTS]
+        width = sum(len(units[host]) for host in part)
+        length = min(MAX_STEPS, max(1, MAX_SAMPLES // width))
+        for first in range(0, steps, length):
+            yield part, first, min(length, steps - first)
+
+
+def _combined(
+    loaded: Loaded, wholes: Mapping[tuple[str, str | None], tuple[str, str | None]], aggregation: str
+) -> Loaded:
+    """Return the series of the wholes (a host, a core) that each part belongs to."""
+    parts: dict[tuple[str, str | None], list[Samples]] = {}
+    for unit, samples in loaded.items():
+        if unit in wholes:
+            parts.setdefault(wholes[unit], []).append(samples)
+    return _present({whole: aggregated(np.array(rows), aggregation) for whole, rows in parts.items()})
+
+
+def _present(loaded: Loaded) -> Loaded:
+    """Return the series that have a sample."""
+    return {unit: samples for unit, samples in loaded.items() if np.isfinite(samples).any()}
+
+
+def _labels(metric: Mapping[str, str]) -> str:
+    """Return the labels of a series as PromQL writes them, without those that the query added."""
+    shown = {name: value for name, value in metric.items() if name not in {HOST_LABEL, ID_LABEL}}
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in shown.items()) + "}"
