@@ -88,7 +88,7 @@ class HttpStore:
 
     def error(self, reason: str, *, transient: bool) -> SourceError:
         """Return an error that names the store and the reason, never a secret."""
-        return SourceError(f"{self.url}: {self._without_secrets(reason)}", transient=transient)
+        return SourceError(f"{self.url}: {self.without_secrets(reason)}", transient=transient)
 
     def unexpected(self, reason: object) -> SourceError:
         """Return the error for an answer of the wrong shape."""
@@ -108,16 +108,16 @@ class HttpStore:
         status = response.status_code
         try:
             refusal = _REFUSAL.decode(body)
-            text = self._without_secrets(f"{refusal.error_type}: {refusal.error}".removeprefix(": "))
+            text = self.without_secrets(f"{refusal.error_type}: {refusal.error}".removeprefix(": "))
         except NOT_JSON:
-            text = self._without_secrets(body.decode(errors="replace"))
+            text = self.without_secrets(body.decode(errors="replace"))
             if len(body) > _REFUSAL_BYTES:  # what was not read to its end may end within a secret
                 text = text[: -max(map(len, self._secrets), default=1)]
         text = " ".join(text[:_REASON_LENGTH].split())
         said = f": {text}" if text else ""
         return self.error(f"answered {status} {response.reason_phrase}{said}", transient=status not in _OF_THE_JOB)
 
-    def _without_secrets(self, text: str) -> str:
+    def without_secrets(self, text: str) -> str:
         """Return a text with the secrets, which a store may repeat, made unreadable."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
@@ -130,13 +130,7 @@ def connection_errors(options: Mapping[str, Any]) -> list[str]:
     token = options.get("token", "x")
     if not (isinstance(token, str) and token and token.isascii() and token.isprintable() and " " not in token):
         messages.append("token: expected a text of printable ASCII characters without spaces")
-    login = [options[key] for key in ("username", "password") if key in options]
-    if login and ("token" in options or len(login) == 1):
-        messages.append("username, password: expected both of them and no token")
-    elif not all(isinstance(text, str) and text and text.isprintable() for text in login) or ":" in str(
-        options.get("username", "")
-    ):
-        messages.append("username, password: expected texts of printable characters, the first without a colon")
+    messages += _login_errors(options)
     method = options.get("method", "POST")
     if method not in ("POST", "GET"):
         messages.append(f'method {method!r}: expected "POST" or "GET"')
@@ -144,6 +138,17 @@ def connection_errors(options: Mapping[str, Any]) -> list[str]:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         messages.append(f"timeout {timeout!r}: expected seconds, above zero")
     return messages
+
+
+def _login_errors(options: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with user name and password."""
+    login = [options[key] for key in ("username", "password") if key in options]
+    if login and ("token" in options or len(login) == 1):
+        return ["username, password: expected both of them and no token"]
+    good = all(isinstance(text, str) and text and text.isprintable() for text in login)
+    if not good or (login and ":" in login[0]):
+        return ["username, password: expected texts of printable characters, the first without a colon"]
+    return []
 
 
 def _url_errors(url: object) -> list[str]:

@@ -31,7 +31,7 @@ MAX_STEPS = 11_000
 """Steps in one request; Prometheus refuses more."""
 
 MAX_HOSTS = 64
-"""Hosts in one request: Prometheus looks up to about a hundred alternatives up directly, and tries the rest."""
+"""Hosts in one request, whose names make one regular expression."""
 
 MAX_SAMPLES = 100_000
 """Samples asked for in one request; Prometheus keeps those of every series that it aggregates, up to 50 million."""
@@ -63,8 +63,11 @@ _VALUES = msgspec.json.Decoder(list[tuple[float, str]])
 Units = dict[str, list[str | None]]
 """Each host with the ids to load there; None is the host itself."""
 
-Loaded = dict[tuple[str, str | None], Samples]
-"""Samples by host and id."""
+Unit = tuple[str, str | None]
+"""Host and id."""
+
+Loaded = dict[Unit, Samples]
+"""Samples of each unit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,6 +151,7 @@ class _Loading:
         self._job = job
         self._cluster = cluster
         self._points = 0
+        self._warnings: set[str] = set()
 
     def scopes(self, config: MetricConfig, templates: _Templates) -> dict[str, MetricData]:
         """Return the samples of one metric by scope, without the scopes that have none."""
@@ -173,7 +177,7 @@ class _Loading:
         found = {each.hostname: units_on_host(each, job.sub_cluster, self._cluster, scope) for each in job.resources}
         return {host: list(ids) for host, ids in found.items() if ids}
 
-    def _cores(self) -> dict[tuple[str, str | None], tuple[str, str | None]]:
+    def _cores(self) -> dict[Unit, Unit]:
         """Return the core of each hwthread of the job's cores."""
         job = self._job
         return {
@@ -197,7 +201,7 @@ class _Loading:
             ids = sorted({unit for host in hosts for unit in units[host] if unit is not None})
             query = template.query(hosts, ids, job.cluster, job.job_id)
             start = begin + first * timestep
-            seen: dict[tuple[str, str | None], dict[str, str]] = {}
+            seen: dict[Unit, dict[str, str]] = {}
             for series in self._ask(query, start, start + (count - 1) * timestep, timestep):
                 place = self._place(series, template, with_id=bool(ids))
                 if place in seen:
@@ -218,7 +222,8 @@ class _Loading:
             answer = _ANSWER.decode(body)
         except NOT_JSON as error:
             raise self._store.unexpected(error) from error
-        for warning in answer.warnings:
+        for warning in {self._store.without_secrets(text) for text in answer.warnings} - self._warnings:
+            self._warnings.add(warning)
             logger.warning("%s: job %s of %s: %s", self._store.url, self._job.job_id, self._job.cluster, warning)
         return answer.data.result
 
@@ -243,7 +248,7 @@ class _Loading:
         numbers[~np.isfinite(numbers)] = np.nan
         samples[whole.astype(np.intp)] = numbers
 
-    def _place(self, series: _Series, template: PromqlTemplate, *, with_id: bool) -> tuple[str, str | None]:
+    def _place(self, series: _Series, template: PromqlTemplate, *, with_id: bool) -> Unit:
         """Return host and id of a series."""
         host, unit = series.metric.get(HOST_LABEL), series.metric.get(ID_LABEL)
         if host is None or (with_id and unit is None):
@@ -252,7 +257,7 @@ class _Loading:
             raise self._store.error(reason, transient=False)
         return host, unit if with_id else None
 
-    def _ambiguous(self, place: tuple[str, str | None], first: dict[str, str], second: dict[str, str]) -> SourceError:
+    def _ambiguous(self, place: Unit, first: dict[str, str], second: dict[str, str]) -> SourceError:
         """Return the error for two series of one host or unit."""
         of = " ".join(filter(None, place))
         reason = f"{of} has more than one series, {_labels(first)} and {_labels(second)}: the query must aggregate them"
@@ -284,11 +289,9 @@ def _parts(units: Units, steps: int) -> Iterator[tuple[list[str], int, int]]:
             yield part, first, min(length, steps - first)
 
 
-def _combined(
-    loaded: Loaded, wholes: Mapping[tuple[str, str | None], tuple[str, str | None]], aggregation: str
-) -> Loaded:
+def _combined(loaded: Loaded, wholes: Mapping[Unit, Unit], aggregation: str) -> Loaded:
     """Return the series of the wholes (a host, a core) that each part belongs to."""
-    parts: dict[tuple[str, str | None], list[Samples]] = {}
+    parts: dict[Unit, list[Samples]] = {}
     for unit, samples in loaded.items():
         if unit in wholes:
             parts.setdefault(wholes[unit], []).append(samples)
