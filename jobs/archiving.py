@@ -83,8 +83,9 @@ def write(row: Row) -> str:
         return "{}"
     cluster = registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster)
     data = source.load(job, cluster)
+    document = encode_data(data)
     statistics = orjson.dumps(job_statistics(data, cluster)).decode()
-    store().write_job(key, meta_document(row, statistics), encode_data(data))
+    store().write_job(key, meta_document(row, statistics), document)
     return statistics
 
 

@@ -1,16 +1,15 @@
 """The metric store of ClusterCockpit, cc-metric-store: samples over its HTTP query protocol."""
 
-import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import numpy as np
-import orjson
+import numpy.typing as npt
 
 from archive.clusterconfig import Cluster, MetricConfig
-from archive.documents import JobData, MetricData, Resource, Series
+from archive.documents import JobData, MetricData, Series
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
@@ -21,7 +20,6 @@ from archive.sources.base import (
     unknown_keys,
 )
 from archive.sources.http_store import MAX_POINTS, NOT_JSON, HttpStore, connection_errors
-from archive.statistics import Samples
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +30,11 @@ MAX_BYTES = 512 * 1024 * 1024
 """Bytes of all answers for one job."""
 
 
+_DECODED_AT_ONCE = 256 * 1024  # bytes: a call decodes many short series, and long ones take little memory
+
+
 class _Result(msgspec.Struct):
-    """One series of an answer; its samples are decoded one series at a time, which keeps the memory small."""
+    """One series of an answer; its samples are decoded some series at a time, which keeps the memory small."""
 
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: str | None = None
@@ -45,27 +46,26 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer, strict=False)
-_SAMPLES = msgspec.json.Decoder(list[float | None] | None)
+_SAMPLES = msgspec.json.Decoder(list[list[float | None] | None])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Query:
-    """What is asked of one host, and which series (by id, None for the host itself) the answer holds."""
+class _Query(msgspec.Struct, rename={"aggregate": "aggreg", "type_ids": "type-ids"}):
+    """A query as the protocol writes it; `aggreg` makes one series of all `type-ids`."""
+
+    metric: str
+    host: str
+    aggregate: bool = False
+    type: str | msgspec.UnsetType = msgspec.UNSET
+    type_ids: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Asked(NamedTuple):
+    """A query, and which series of a metric (by id, None for the host itself) its answer holds."""
 
     metric: MetricConfig
     scope: str
-    host: str
-    ids: Sequence[str | None] = (None,)
-    aggregate: bool = False
-    type: str | None = None
-    type_ids: Sequence[str] = ()
-
-    def document(self) -> dict[str, Any]:
-        """Return the query as the protocol writes it; `aggreg` makes one series of all `type-ids`."""
-        document: dict[str, Any] = {"metric": self.metric.name, "host": self.host, "aggreg": self.aggregate}
-        if self.type is not None:
-            document |= {"type": self.type, "type-ids": list(self.type_ids)}
-        return document
+    ids: Sequence[str | None]
+    query: _Query
 
 
 class CcMetricStoreSource:
@@ -104,7 +104,7 @@ class CcMetricStoreSource:
         if cluster is None:
             raise self._store.not_asked(job)
         configs = metrics_of_job(job, cluster, metrics)
-        queries = [query for config in configs for query in _queries(job, cluster, config)]
+        queries = list(_queries(job, cluster, configs))
         loading = _Loading(job)
         left = MAX_BYTES
         for first in range(0, len(queries), MAX_QUERIES):
@@ -121,6 +121,13 @@ class CcMetricStoreSource:
         return loading.data
 
 
+_HOST = (None,)
+"""The one series of a host itself."""
+
+_Found = tuple[_Asked, str | None, _Result]
+"""A query, the id of one series that it asked for, and the answer."""
+
+
 class _TooManyPointsError(Exception):
     """The samples of a job do not fit into memory."""
 
@@ -132,97 +139,136 @@ class _Loading:
         self.data: JobData = {}
         self._job = job
         self._points = 0
-        self._series = 0
         self._errors: list[str] = []
 
-    def add(self, queries: Sequence[_Query], results: Sequence[Sequence[_Result]]) -> None:
+    def add(self, queries: Sequence[_Asked], results: Sequence[Sequence[_Result]]) -> None:
         """Add the answer to some queries; raise msgspec.DecodeError where it is of the wrong shape."""
         if len(results) != len(queries):
             raise msgspec.DecodeError(f"{len(results)} results for {len(queries)} queries")
-        for query, series in zip(queries, results, strict=True):
-            self._add_query(query, series)
+        found: list[_Found] = []
+        for asked, series in zip(queries, results, strict=True):
+            found += self._found(asked, series)
+        for part in _by_size(found):
+            self._add_series(part)
 
     def log_errors(self, url: str) -> None:
         """Say that the store refused queries: loudly where it refused all, which is no matter of one host."""
         if self._errors:
-            level = logging.INFO if self._series else logging.WARNING
+            level = logging.INFO if self.data else logging.WARNING
             message = "%s: job %s of %s: %d series are not to be had, the first because of: %s"
             logger.log(level, message, url, self._job.job_id, self._job.cluster, len(self._errors), self._errors[0])
 
-    def _add_query(self, query: _Query, results: Sequence[_Result]) -> None:
-        if not results or (len(results) == 1 and results[0].error):
-            self._errors.append(results[0].error or "" if results else "an empty result")
-            return
-        if len(results) != len(query.ids):
-            place = f"{query.metric.name} of {query.host}"
-            raise msgspec.DecodeError(f"{len(results)} series for {len(query.ids)} of {place}")
-        for unit, result in zip(query.ids, results, strict=True):
-            if result.error:
-                self._errors.append(result.error)
-                continue
-            samples = self._samples(result, query.metric.timestep)
-            if samples is not None:
-                scopes = self.data.setdefault(query.metric.name, {})
-                empty = MetricData(query.metric.unit, query.metric.timestep, [])
-                scopes.setdefault(query.scope, empty).series.append(Series(query.host, unit, samples))
-                self._series += 1
+    def _found(self, asked: _Asked, results: Sequence[_Result]) -> list[_Found]:
+        """Return the series of a query that the store did not refuse."""
+        ids, refused = asked.ids, [result.error for result in results if result.error]
+        if not results or (refused and len(results) == 1):
+            self._errors += refused or ["an empty result"]
+            return []
+        if len(results) != len(ids):
+            place = f"{asked.metric.name} of {asked.query.host}"
+            raise msgspec.DecodeError(f"{len(results)} series for {len(ids)} of {place}")
+        self._errors += refused
+        return [(asked, unit, result) for unit, result in zip(ids, results, strict=True) if not result.error]
 
-    def _samples(self, result: _Result, timestep: int) -> Samples | None:
-        """Return one series from the job's start on, None where it has no sample.
+    def _add_series(self, found: Sequence[_Found]) -> None:
+        """Add the series that have a sample, from the job's start on.
 
         A store whose memory begins after the job's start answers from there on; the steps before are missing samples.
         """
-        numbers = _SAMPLES.decode(result.data)
-        if not numbers:
-            return None
-        late = 0
-        if result.start is not None and result.start <= self._job.stop_time:
-            late = max(0, (result.start - self._job.start_time) // timestep)
-        self._points += late + len(numbers)
+        lists = _SAMPLES.decode(b"[%b]" % b",".join([result.data for _, _, result in found]))
+        lengths = [
+            self._steps_before(result.start, asked.metric.timestep) + len(numbers) if numbers else 0
+            for (asked, _, result), numbers in zip(found, lists, strict=True)
+        ]
+        self._points += sum(lengths)
         if self._points > MAX_POINTS:
             raise _TooManyPointsError
-        samples = np.full(late + len(numbers), np.nan)
-        samples[late:] = numbers
+        samples = _table(lists, lengths)
         samples[np.isinf(samples)] = np.nan
-        return None if np.isnan(samples).all() else samples
+        counts = np.isfinite(samples).sum(axis=1).tolist()
+        for (asked, unit, _), row, length, count in zip(found, samples, lengths, counts, strict=True):
+            if count:
+                metric = asked.metric
+                scopes = self.data.setdefault(metric.name, {})
+                if asked.scope not in scopes:
+                    scopes[asked.scope] = MetricData(metric.unit, metric.timestep, [])
+                scopes[asked.scope].series.append(Series(asked.query.host, unit, row[:length]))
+
+    def _steps_before(self, start: int | None, timestep: int) -> int:
+        """Return how many steps of the job lie before the first sample."""
+        if start is None or start > self._job.stop_time:
+            return 0
+        return max(0, (start - self._job.start_time) // timestep)
 
 
-def _request(job: JobInfo, queries: Sequence[_Query]) -> bytes:
+def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
+    """Yield the series in parts of some bytes each."""
+    part: list[_Found] = []
+    size = 0
+    for each in found:
+        part.append(each)
+        size += len(memoryview(each[2].data))
+        if size >= _DECODED_AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _table(lists: Sequence[Sequence[float | None] | None], lengths: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return lists of samples as the rows of a table, each at the end of its length, NaN before and after."""
+    width = max(lengths)
+    if all(numbers is not None and len(numbers) == width for numbers in lists):
+        return np.array(lists, dtype=np.float64)
+    table = np.full((len(lists), width), np.nan)
+    for row, numbers, length in zip(table, lists, lengths, strict=True):
+        if numbers:
+            row[length - len(numbers) : length] = numbers
+    return table
+
+
+def _request(job: JobInfo, queries: Sequence[_Asked]) -> bytes:
     """Return the body of a request."""
-    return orjson.dumps(
+    return msgspec.json.encode(
         {
             "cluster": job.cluster,
             "from": job.start_time,
             "to": job.stop_time,
             "with-stats": True,
             "with-data": True,
-            "queries": [query.document() for query in queries],
+            "queries": [asked.query for asked in queries],
         }
     )
 
 
-def _queries(job: JobInfo, cluster: Cluster, config: MetricConfig) -> Iterator[_Query]:
-    """Yield the queries for one metric: scope node for each host, and its finer units where the job is small."""
-    for resource in job.resources:
-        host, scope = resource.hostname, config.scope
-        ids = [] if scope == "node" else units_on_host(resource, job.sub_cluster, cluster, scope)
-        if ids:
-            yield _Query(config, "node", host, aggregate=True, type=scope, type_ids=ids)
-            if job.num_nodes <= FINE_SCOPES_UP_TO_NODES:
-                yield from _fine_queries(job, cluster, config, resource, ids)
-        elif scope == "node" or (scope != "accelerator" and not resource.hwthreads):
-            # Of a host without a topology the job has all: without a type the store takes all that it knows of it.
-            yield _Query(config, "node", host)
+def _held_by_core(cores: Mapping[str, Sequence[str]], held: Collection[str]) -> dict[str, list[str]]:
+    """Return of each core the hwthreads that the job has."""
+    return {core: [thread for thread in threads if thread in held] for core, threads in cores.items()}
 
 
-def _fine_queries(
-    job: JobInfo, cluster: Cluster, config: MetricConfig, resource: Resource, ids: Sequence[str]
-) -> Iterator[_Query]:
-    """Yield the queries for the units of one host: all in one, but one for each core that hwthreads make up."""
-    if config.scope != "hwthread":
-        yield _Query(config, archived_scope(config), resource.hostname, ids=ids, type=config.scope, type_ids=ids)
-        return
-    held = set(ids)
-    for core, hwthreads in hwthreads_by_core(resource, job.sub_cluster, cluster).items():
-        threads = [thread for thread in hwthreads if thread in held]
-        yield _Query(config, "core", resource.hostname, (core,), aggregate=True, type="hwthread", type_ids=threads)
+def _queries(job: JobInfo, cluster: Cluster, metrics: Sequence[MetricConfig]) -> Iterator[_Asked]:
+    """Yield the queries for some metrics: scope node for each host, and its finer units where the job is small."""
+    units = {
+        scope: [units_on_host(resource, job.sub_cluster, cluster, scope) for resource in job.resources]
+        for scope in {metric.scope for metric in metrics} - {"node"}
+    }
+    small = job.num_nodes <= FINE_SCOPES_UP_TO_NODES
+    cores = [
+        _held_by_core(hwthreads_by_core(resource, job.sub_cluster, cluster), set(held))
+        for resource, held in zip(job.resources, units.get("hwthread", ()) if small else (), strict=False)
+    ]
+    for metric in metrics:
+        name, scope = metric.name, metric.scope
+        for number, resource in enumerate(job.resources):
+            host = resource.hostname
+            ids = [] if scope == "node" else units[scope][number]
+            if ids:
+                yield _Asked(metric, "node", _HOST, _Query(name, host, True, scope, ids))  # noqa: FBT003  the protocol's
+                if small and scope == "hwthread":
+                    for core, threads in cores[number].items():
+                        yield _Asked(metric, "core", (core,), _Query(name, host, True, scope, threads))  # noqa: FBT003
+                elif small:
+                    yield _Asked(metric, archived_scope(metric), ids, _Query(name, host, False, scope, ids))  # noqa: FBT003
+            elif scope == "node" or (scope != "accelerator" and not resource.hwthreads):
+                # Of a host without a topology the job has all: without a type the store takes all that it knows of it.
+                yield _Asked(metric, "node", _HOST, _Query(name, host))
