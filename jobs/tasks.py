@@ -31,6 +31,7 @@ RENEW_EVERY = 2.0  # seconds
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=6)
 _MOST_ATTEMPTS = 12
+_DEATHS_WITHOUT_PAUSE = 3
 _FREED_AT_ONCE = 100
 
 
@@ -130,7 +131,7 @@ def _claim(worker: str, limit: int, source: str, parameters: list[Any], only: Co
 
 
 def take_from_dead_workers() -> None:
-    """Free what workers held whose leases have ended: at once the first time, after a pause from the second time on.
+    """Free what workers held whose leases have ended: at once, but after some deaths with a pause as after a failure.
 
     A job that kills each worker which takes it (too large for the memory, say) so leaves the others alone.
     """
@@ -187,7 +188,7 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
 def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool = False) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or marked as failed for good.
 
-    `died`: the worker did, as far as its lease tells, which is once no reason for a pause.
+    `died`: the worker did, as far as its lease tells, which is no reason for a pause the first times.
     """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
@@ -196,7 +197,7 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool 
         if job is None or task is None:
             return
         pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
-        if died and not task.attempts:
+        if died and task.attempts < _DEATHS_WITHOUT_PAUSE:
             pause = timedelta()
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:
             waiting = Job.objects.awaiting_archive().filter(pk=claim.row_id)

@@ -384,6 +384,17 @@ class Server:
         while self._archivers:
             _end(self._archivers.pop(), signal.SIGKILL)
 
+    def kill_one_worker(self) -> None:
+        """Kill the archive worker that was started first."""
+        _end(self._archivers.pop(0), signal.SIGKILL)
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of manage.py to its end."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300
+        )
+
     def stop(self) -> None:
         """End everything and drop the database."""
         for process in [*self._archivers, *([self._web] if self._web else [])]:

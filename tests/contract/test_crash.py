@@ -5,9 +5,11 @@ import json
 import threading
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from tests.server import Server, at_once, running_server
 
@@ -15,6 +17,7 @@ pytestmark = pytest.mark.server
 
 JOBS = 500
 FEWER = 150
+MANY, KILLS = 2000, 20
 CLIENTS = 4
 START = 1_700_000_000
 
@@ -99,4 +102,32 @@ def test_a_killed_worker_s_jobs_are_taken_up_within_10_seconds(tmp_path: Path) -
         begin = time.monotonic()
         server.wait_until(lambda: _archived(client) == FEWER, seconds=30)
         assert time.monotonic() - begin < 10 + 5, "10 s until it takes up the last, the rest is its work"
+        assert [path for path in server.archive_root.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_workers_killed_twenty_times_archive_2000_stops_exactly_once(tmp_path: Path) -> None:
+    """Two workers on PostgreSQL, one on SQLite; each is killed at a random moment and another started at once."""
+    random = Random(20)
+    with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:
+        workers = 1 if connection.vendor == "sqlite" else 2
+        _start_all(server, MANY)
+        for _ in range(workers):
+            server.start_worker()
+        settled: dict[int, int] = {}
+        stops = [lambda part=number: _stop(server, range(part, MANY, CLIENTS), settled) for number in range(CLIENTS)]
+        stopping = threading.Thread(target=at_once, args=(stops,))
+        stopping.start()
+        for _ in range(KILLS):
+            time.sleep(random.uniform(0.2, 1.8))
+            server.kill_one_worker()
+            server.start_worker()
+        stopping.join()
+        assert set(settled.values()) == {200}
+        client = server.client()
+        server.wait_until(lambda: _archived(client) == MANY, seconds=90)
+        server.wait_until(lambda: server.query("SELECT COUNT(*) FROM jobs_archivetask") == [(0,)], seconds=15)
+        metas = [json.loads(path.read_bytes())["id"] for path in server.archive_root.rglob("meta.json")]
+        assert len(metas) == len(set(metas)) == MANY
+        checked = server.manage("check_archive", "--against-database")
+        assert checked.returncode == 0, checked
         assert [path for path in server.archive_root.rglob("*") if path.name.startswith(".")] == []

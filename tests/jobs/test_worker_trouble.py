@@ -181,9 +181,9 @@ def test_an_edit_is_written_while_the_metric_store_is_away(
     wait_until(lambda: (job_folder(archive_root, edited.key) / "meta.json").exists(), 5)
 
 
-def test_a_job_whose_workers_die_pauses_from_the_second_time_on(archive_root: Path) -> None:
+def test_a_job_whose_workers_die_pauses_from_the_fourth_time_on(archive_root: Path) -> None:
     job = JobFactory.create(finished=True)
-    for attempts, pause in ((1, 0), (2, 120), (3, 240)):
+    for attempts, pause in ((1, 0), (2, 0), (3, 0), (4, 8 * 60), (5, 16 * 60)):
         assert tasks.claim_waiting("dead:1:a", "testcluster", 10)
         ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
         assert tasks.claim_waiting("other:1:a", "testcluster", 10) == [], "nobody takes what may still be written"
