@@ -1,11 +1,13 @@
 """Measure the archive worker on jobs that wait; see docs/performance.md.
 
     python -m benchmarks.worker [--jobs 2000] [--workers 1] [--source cc-metric-store] [--nodes 4] [--hours 1]
+    python -m benchmarks.worker --single --nodes 32 --hours 24
 
 Starts real workers (manage.py archive_worker) on the database in DATABASE_URL, or on SQLite in a temporary folder, and
 prints the jobs per second from the first to the last, and the CPU that workers and metric store used. Source `none`
 writes meta.json alone. The metric store is a process of its own on this machine: 13 metrics every minute, 8 of them
-with finer units than nodes, as cluster.json below says; it answers without computing anything.
+with finer units than nodes, as cluster.json below says; it answers without computing anything. With --single: the time
+from a stop to the archived job, one job at a time and the worker idle before.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import os
 import socket
 import socketserver
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -173,6 +176,28 @@ def drain(jobs: int, workers: int) -> tuple[float, float]:
     return (done - first) / seconds, cpu / (done - first)
 
 
+def single(jobs: int) -> list[float]:
+    """Let an idle worker archive jobs one at a time; return the seconds from the stop to the archived job of each."""
+    from jobs.models import Job
+
+    row_ids = list(Job.objects.filter(cluster=CLUSTER["name"]).order_by("pk").values_list("pk", flat=True))[:jobs]
+    Job.objects.filter(cluster=CLUSTER["name"]).update(job_state="running")
+    process = subprocess.Popen([sys.executable, "manage.py", "archive_worker", "-v", "0"], cwd=ROOT)
+    time.sleep(3)
+    times = []
+    for row_id in row_ids:
+        job = Job.objects.filter(pk=row_id)
+        begin = time.monotonic()
+        job.update(job_state="completed")
+        while not job.archived().exists():
+            time.sleep(0.002)
+        times.append(time.monotonic() - begin)
+        time.sleep(0.37)
+    process.terminate()
+    process.wait()
+    return times
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,6 +207,7 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--hours", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--single", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, metric_store() as (port, store):
         os.environ["SECRET_KEY"] = "benchmark"
@@ -195,6 +221,11 @@ def main() -> None:
         import django
 
         django.setup()
+        if options.single:
+            fill(10, options.nodes, options.hours)
+            times = single(10)
+            print(f"from stop to archived: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})")
+            return
         for _ in range(options.rounds):
             fill(options.jobs, options.nodes, options.hours)
             before = sum(store.cpu_times()[:2])

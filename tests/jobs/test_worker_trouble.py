@@ -31,7 +31,7 @@ METRICS = [TEST_CLUSTER["metricConfig"][0]]
 
 
 class Store(ThreadingHTTPServer):
-    """A metric store that answers, hangs or refuses, as `mode` says; counts its requests."""
+    """A metric store that answers, hangs, refuses or dies in the middle, as `mode` says; counts its requests."""
 
     daemon_threads = True
     mode = "answer"
@@ -61,6 +61,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.server.mode == "die":
+            body = body[: len(body) // 2]
+            self.close_connection = True
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -139,18 +142,19 @@ def test_stores_that_hang_hold_up_no_other_cluster(store: Store, run: Callable[[
     assert wait_until(lambda: archived("testcluster") == 40, 10) < 2.5, "before the first of them gives up"
 
 
+@pytest.mark.parametrize(("mode", "reason"), [("refuse", "401 Unauthorized"), ("die", "closed connection")])
 def test_a_store_that_was_away_costs_few_attempts_and_all_goes_on_when_it_is_back(
-    store: Store, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch
+    store: Store, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch, mode: str, reason: str
 ) -> None:
     monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.5)
-    store.mode = "refuse"
+    store.mode = mode
     JobFactory.create_batch(100, finished=True, cluster="slow1")
     one = run()
     wait_until(lambda: one.counts.failed >= 8, 20)
     tried = ArchiveTask.objects.filter(attempts__gt=0)
     assert 8 <= tried.count() < 20
     assert set(tried.values_list("attempts", flat=True)) == {1}
-    assert all("401 Unauthorized" in error for error in tried.values_list("error", flat=True))
+    assert all(reason in error for error in tried.values_list("error", flat=True))
     assert Job.objects.awaiting_archive().count() == 100
     store.mode = "answer"
     wait_until(lambda: archived("slow1") >= 100 - one.counts.failed, 10)
@@ -179,6 +183,24 @@ def test_an_edit_is_written_while_the_metric_store_is_away(
     tasks.record_edit([edited.pk])
     run()
     wait_until(lambda: (job_folder(archive_root, edited.key) / "meta.json").exists(), 5)
+
+
+def test_a_broken_cluster_json_leaves_jobs_waiting_until_it_is_whole(
+    archive_root: Path, store: Store, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.5)
+    path = archive_root / "slow1" / "cluster.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    JobFactory.create_batch(10, finished=True, cluster="slow1")
+    one = run()
+    wait_until(lambda: one.counts.failed >= 2, 10)
+    (error,) = set(ArchiveTask.objects.exclude(error="").values_list("error", flat=True))
+    assert "cluster.json is missing or cannot be read" in error
+    path.write_bytes(whole)
+    wait_until(lambda: archived("slow1") >= 10 - one.counts.failed, 15)
+    end_pauses()
+    wait_until(lambda: archived("slow1") == 10, 10)
 
 
 def test_a_job_whose_workers_die_pauses_from_the_fourth_time_on(archive_root: Path) -> None:
