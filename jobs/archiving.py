@@ -33,7 +33,8 @@ def store() -> ArchiveStore:
     return store_for(Path(settings.ARCHIVE_ROOT))
 
 
-def _source(cluster: str) -> MetricSource:
+def source_of(cluster: str) -> MetricSource:
+    """Return the metric source of a cluster; raise SourceError where METRIC_SOURCES is wrong about it."""
     return get_source(cluster, settings.METRIC_SOURCES)
 
 
@@ -72,7 +73,7 @@ def write(row: Row) -> str:
         statistics: str = row[_INDEX["statistics"]] or "{}"
         store().write_meta(key, meta_document(row, statistics))
         return statistics
-    source = _source(job.cluster)
+    source = source_of(job.cluster)
     if not source.archives_data:
         store().write_job(key, meta_document(row, "{}"), None)
         return "{}"
@@ -132,7 +133,7 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
         if status == MonitoringStatus.ARCHIVED:
             return select_data(store().read_data(_key(row)), metrics, num_nodes)
         job = job_info(row)
-        source = _source(job.cluster)
+        source = source_of(job.cluster)
         if not source.archives_data:
             return b"[]"
         data = source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics)
