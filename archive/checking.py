@@ -31,7 +31,7 @@ from archive.layout import (
 )
 from archive.store import ArchiveStore
 
-_BATCH = 16  # folders that a process gets at once
+_BATCH = 4  # folders that a process gets at once: few, so that all processes end together
 _AHEAD = 2  # batches that each process has before it, so that it never waits for this one
 _DEPTH_OF_IDS = 2  # a cluster's folder may be empty, those of job ids below it may not
 _SYSTEM_FOLDERS = ("lost+found",)  # in the root, where a file system is mounted there
@@ -198,7 +198,7 @@ class _Pool:
             assert isinstance(connection, Connection)
             try:
                 answer = connection.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
             self._busy[connection] -= 1
             yield answer

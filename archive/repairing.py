@@ -65,7 +65,7 @@ def _remove_copy(root: Path, path: Path) -> str:
     if plain != path.read_bytes():
         return ""
     _remove(path)
-    return "removed: data.json.gz holds the same"
+    return "removed, data.json.gz holds the same"
 
 
 def _remove_damaged_copy(root: Path, path: Path) -> str:
@@ -82,7 +82,7 @@ def _remove_damaged_copy(root: Path, path: Path) -> str:
     if not is_compressed and not content.startswith(path.read_bytes()):
         return ""
     _remove(path)
-    return f"removed: {intact.name} is intact"
+    return f"removed, {intact.name} is intact"
 
 
 def _remove(path: Path) -> None:
