@@ -114,6 +114,7 @@ class Command(ServerCommand):
             self.counts["repaired"] += bool(finding.repaired)
             self.counts["remaining"] += severity == Severity.ERROR and not finding.repaired
             self._print(finding, severity)
+        self.stdout.flush()
 
     def _repair(self, finding: Finding) -> None:
         if finding.code == Code.WRONG_PLACE and self.database and archive_check.knows(finding.job):
