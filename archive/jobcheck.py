@@ -309,15 +309,20 @@ def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, S
     for metric in data.metrics:
         if metric.scope != "node":
             continue
-        lowest, average, highest = (values[metric.begin : metric.end] for values in data.measures[1:])
-        present = ~np.isnan(average)
+        part = slice(metric.begin, metric.end)
+        present = ~np.isnan(data.measures.avg[part])
         if not present.any():
             continue
         given = stored.get(metric.name)
         if given is None:
             wrong.append(f"{metric.name} is missing")
             continue
-        right = {"min": lowest[present].min(), "avg": average[present].mean(), "max": highest[present].max()}
+        averages = data.measures.avg[part][present]
+        right = {
+            "min": float(np.fmin.reduce(data.measures.min[part])),
+            "avg": float(np.add.reduce(averages)) / averages.size,
+            "max": float(np.fmax.reduce(data.measures.max[part])),
+        }
         for name, value in right.items():
             number = getattr(given, name)
             if number is None or abs(number - value) > allowed_difference(value):

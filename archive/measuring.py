@@ -23,9 +23,9 @@ from archive.statistics import Samples
 _Positions = npt.NDArray[np.intp]
 
 # simdjson's arrays hold numbers alone: in the text a null becomes one number, and another stands between two series.
-# A file in which either is a sample has more of them than were put in, and goes the long way.
-_MISSING, _MISSING_TEXT = 9e99, b"9e99"
-_BORDER, _BORDER_TEXT = 8e88, b",8e88,"
+# A file with samples as great as these has more of them than were put in, and goes the long way.
+_MISSING_TEXT = b"9e99"
+_BORDER, _BORDER_TEXT = 8e88, b",8e88,"  # the smaller of the two
 _PART = 256 * 1024  # bytes of text that are parsed at once
 
 _DATA_BEGINS = b'"data":['
@@ -187,7 +187,11 @@ def _parts(texts: list[memoryview], size: int) -> list[list[memoryview]]:
 
 def _measure_part(texts: list[memoryview]) -> Measures | None:
     """Parse the texts of some series at once; None where they are not numbers and nulls alone."""
-    text = bytearray(b"[%b]  " % _BORDER_TEXT.join(texts))
+    # Brackets go to the first and the last, so that there is no second copy of the whole.
+    bracketed: list[bytes | memoryview] = [*texts]
+    bracketed[0] = b"[" + bytes(bracketed[0])
+    bracketed[-1] = bytes(bracketed[-1]) + b"]  "
+    text = bytearray(_BORDER_TEXT).join(bracketed)
     nulls = _replace_nulls(np.frombuffer(text, dtype=np.uint8))
     if nulls is None:
         return None
@@ -199,12 +203,13 @@ def _measure_part(texts: list[memoryview]) -> Measures | None:
         return None
     finally:
         del array  # the parser refuses the next text while it lives
-    missing, borders = (values == _MISSING).nonzero()[0], (values == _BORDER).nonzero()[0]
-    if missing.size != nulls or borders.size != len(texts) - 1:
+    put_in = (values >= _BORDER).nonzero()[0]
+    borders = put_in[values[put_in] == _BORDER]
+    if put_in.size != nulls + borders.size or borders.size != len(texts) - 1:
         return None
     starts = np.zeros(len(texts), dtype=np.intp)
     starts[1:] = borders + 1
-    measures = _reduce(values, starts, np.concatenate((missing, borders)))
+    measures = _reduce(values, starts, put_in)
     measures.length[:-1] -= 1  # the border
     return measures
 

@@ -138,18 +138,27 @@ def knows(key: JobKey | None) -> bool:
 
 def repair(finding: Finding) -> str:
     """Repair one finding from the database; return what was done, an empty text where it is left."""
-    row_id = known_rows([finding.job]).get(finding.job) if finding.job else None
+    if finding.job is None:
+        return ""
+    row_id = known_rows([finding.job]).get(finding.job)
     for row in [] if row_id is None else _fetch([row_id]):
         if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
             return ""
         if finding.code in (Code.META_MISSING, Code.BAD_META):
             return _write_meta(row[0])
-        if finding.code == Code.ROW_DIFFERS and finding.job:
+        if finding.code == Code.ROW_DIFFERS:
             # Statistics are of the samples, which the database has not: which of the two is right is not known.
             return "" if {"statistics", ""} & _differences(row, finding.job).keys() else _write_meta(row[0])
-        if finding.code in _LOST:
+        if finding.code in _LOST and _is_read(finding) and (archiving.store().root / finding.job.cluster).is_dir():
             return _archive_again(row, finding)
     return ""
+
+
+def _is_read(finding: Finding) -> bool:
+    """Say whether a damaged data file is the one that is read; an intact one may lie beside the other."""
+    return finding.code != Code.BAD_DATA or (
+        finding.job is not None and archiving.store().data_files(finding.job)[:1] == [finding.path]
+    )
 
 
 def _write_meta(row_id: int) -> str:
