@@ -30,6 +30,7 @@ __all__ = [
     "SubCluster",
     "Topology",
     "decode_cluster",
+    "read_cluster",
     "registry_for",
 ]
 
@@ -151,7 +152,7 @@ class ClusterRegistry:
             stamp = _stamp(path)
             if self._stamps.get(name) == stamp:
                 return
-            cluster = _read(path, name)
+            cluster = read_cluster(path, name)
         except DocumentError as error:
             self._fail(name, _Failure(stamp, f"{path}: {error}"))
             if stamp is not None:
@@ -186,7 +187,7 @@ def _stamp(path: Path) -> Stamp:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _read(path: Path, name: str) -> Cluster:
+def read_cluster(path: Path, name: str) -> Cluster:
     """Read one cluster.json; raise DocumentError where it is wrong or of another cluster."""
     cluster = decode_cluster(path.read_bytes())
     if cluster.name != name:

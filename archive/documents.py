@@ -59,7 +59,9 @@ JobData = dict[str, dict[str, MetricData]]
 """All samples of a job: metric name, then scope."""
 
 
-class _Unit(msgspec.Struct):
+class Unit(msgspec.Struct):
+    """A unit of measurement as files have it: base such as `B/s`, prefix such as `G`."""
+
     base: str = ""
     prefix: str | None = None
 
@@ -73,7 +75,7 @@ class _Series(msgspec.Struct):
 class _Metric(msgspec.Struct):
     timestep: int
     series: list[_Series]
-    unit: _Unit | None = None
+    unit: Unit | None = None
 
 
 _RAW_DATA = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
@@ -163,7 +165,7 @@ def _series_document(series: Series, statistics: Statistics | None) -> dict[str,
 
 def _metric_data(metric: _Metric) -> MetricData:
     """Turn one metric as it was read into arrays."""
-    unit = metric.unit or _Unit()
+    unit = metric.unit or Unit()
     return MetricData(
         unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
         timestep=metric.timestep,

@@ -42,6 +42,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def is_temp(name: str) -> bool:
+    """Say whether a file of this name is a temporary one of a writer."""
+    return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
+
+
 class Folder:
     """An open folder in which files are written whole or not at all.
 
@@ -96,11 +101,10 @@ class Folder:
         """Remove the temporary files whose writers are gone, return how many; those of live writers are locked."""
         with os.scandir(self.descriptor) as entries:
             names = [entry.name for entry in entries]
-        temps = [name for name in names if name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)]
-        return sum(self._remove_if_dead(name) for name in temps)
+        return sum(self.is_dead_temp(name, remove=True) for name in names if is_temp(name))
 
-    def _remove_if_dead(self, name: str) -> bool:
-        """Unlink one temporary file if its lock can be had; say whether that was done."""
+    def is_dead_temp(self, name: str, *, remove: bool = False) -> bool:
+        """Say whether the lock of a temporary file can be had: its writer is gone. With `remove` it is unlinked too."""
         try:
             # Network file systems grant an exclusive lock on a writable descriptor only.
             descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.descriptor)
@@ -108,7 +112,8 @@ class Folder:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name, dir_fd=self.descriptor)
+            if remove:
+                os.unlink(name, dir_fd=self.descriptor)
         except OSError:
             return False
         finally:

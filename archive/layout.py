@@ -30,6 +30,13 @@ def is_valid_cluster_name(name: str) -> bool:
     return _CLUSTER_NAME.fullmatch(name) is not None and name != VERSION_FILE
 
 
+def may_be_folder(depth: int, name: str) -> bool:
+    """Say whether a folder of this name may lie `depth` folders (1 to 4) below the root."""
+    if depth == 1:
+        return is_valid_cluster_name(name)
+    return (_THREE_DIGITS if depth == 3 else _NUMBER).fullmatch(name) is not None
+
+
 def job_folder(root: Path, key: JobKey) -> Path:
     """Return the folder of a job under `root`; raise InvalidNameError for what must not become a path."""
     if not is_valid_cluster_name(key.cluster):
@@ -50,9 +57,8 @@ def parse_job_folder(root: Path, path: Path) -> JobKey | None:
         return None
     if len(parts) != 4:
         return None
-    cluster, thousands, rest, start = parts
-    well_formed = _NUMBER.fullmatch(thousands) and _THREE_DIGITS.fullmatch(rest) and _NUMBER.fullmatch(start)
-    if not well_formed or not is_valid_cluster_name(cluster):
+    if not all(may_be_folder(depth, name) for depth, name in enumerate(parts, start=1)):
         return None
+    cluster, thousands, rest, start = parts
     key = JobKey(cluster, int(thousands) * 1000 + int(rest), int(start))
     return key if key.job_id > 0 and key.start_time > 0 else None

@@ -107,16 +107,10 @@ class ArchiveStore:
         Raises FileNotFoundError where there is none, DocumentError for a file that is cut or not gzip.
         """
         folder = job_folder(self.root, key)
-        path = folder / COMPRESSED_DATA_FILE
         try:
-            compressed = path.read_bytes()
+            return read_data_file(folder / COMPRESSED_DATA_FILE)
         except FileNotFoundError:
-            return (folder / DATA_FILE).read_bytes()
-        try:
-            plain: bytes = igzip.decompress(compressed)  # type: ignore[no-untyped-call]  # isal leaves it untyped
-        except (OSError, EOFError, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub has no class
-            raise DocumentError(f"{path}: {error}; expected a whole gzip file") from error
-        return plain
+            return read_data_file(folder / DATA_FILE)
 
     def data_files(self, key: JobKey) -> list[Path]:
         """Return the data files of a job, the one that is read first."""
@@ -182,6 +176,18 @@ class ArchiveStore:
         with open_folder(path) as folder:
             folder.remove_dead_temps()
             yield folder
+
+
+def read_data_file(path: Path) -> bytes:
+    """Return a data.json or data.json.gz as plain JSON; raise DocumentError for a .gz that is cut or not gzip."""
+    content = path.read_bytes()
+    if path.suffix != ".gz":
+        return content
+    try:
+        plain: bytes = igzip.decompress(content)  # type: ignore[no-untyped-call]  # isal leaves it untyped
+    except (OSError, EOFError, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub has no class
+        raise DocumentError(f"{path}: {error}; expected a whole gzip file") from error
+    return plain
 
 
 @functools.lru_cache(maxsize=64)

@@ -38,7 +38,8 @@ def store() -> ArchiveStore:
     return store_for(Path(settings.ARCHIVE_ROOT))
 
 
-def _source(cluster: str) -> MetricSource:
+def source_of(cluster: str) -> MetricSource:
+    """Return the metric source of a cluster; raise SourceError where METRIC_SOURCES is wrong about it."""
     return get_source(cluster, settings.METRIC_SOURCES)
 
 
@@ -77,7 +78,7 @@ def write(row: Row) -> str:
         statistics: str = row[_INDEX["statistics"]] or "{}"
         store().write_meta(key, meta_document(row, statistics))
         return statistics
-    source = _source(job.cluster)
+    source = source_of(job.cluster)
     if not source.archives_data:
         store().write_job(key, meta_document(row, "{}"), None)
         return "{}"
@@ -138,7 +139,7 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
         if status == MonitoringStatus.ARCHIVED:
             return select_data(store().read_data(_key(row)), metrics, num_nodes)
         job = job_info(row)
-        source = _source(job.cluster)
+        source = source_of(job.cluster)
         if not source.archives_data:
             return b"[]"
         if not _loading.acquire(timeout=_WAIT_FOR_LOAD):

@@ -19,20 +19,26 @@ def check_archive_is_there(databases: Sequence[str] | None = None, **kwargs: Any
     return [Error(problem, hint=hint, id="jobs.E001")] if problem else []
 
 
+def missing_archive() -> str | None:
+    """Return that the archive is empty though the database has archived jobs, or None."""
+    store = archiving.store()
+    if Job.objects.archived().exists() and not store.holds_jobs():
+        return f"the database has archived jobs, but {store.root} holds none: is its file system mounted?"
+    return None
+
+
 def archive_problem() -> str | None:
     """Return why the server and the worker must not start with this archive, or None.
 
     Creates a missing root, unless the database says that there should be one.
     """
-    store = archiving.store()
     try:
-        expects_jobs = Job.objects.archived().exists()
+        if problem := missing_archive():
+            return problem
     except DatabaseError:  # not migrated yet, or away: each has its own error elsewhere
         return None
-    if expects_jobs and not store.holds_jobs():
-        return f"the database has archived jobs, but {store.root} holds none: is its file system mounted?"
     try:
-        store.prepare()
+        archiving.store().prepare()
     except (ArchiveError, OSError) as error:
         return str(error)
     return None

@@ -287,7 +287,7 @@ class JobImport:
                 self.counts.skipped += 1
             else:
                 entries[entry.job.key] = entry
-        known = _known(entries)
+        known = known_rows(entries)
         self.counts.skipped += len(known)
         # In one order everywhere, so that two imports of the same jobs wait for each other and do not deadlock.
         wanted = sorted(key for key in entries if key not in known)
@@ -351,7 +351,7 @@ class JobImport:
             tags = _tag_ids(pair for entry in entries for pair in entry.tags)
             try:
                 with transaction.atomic():
-                    known = _known({entry.job.key for entry in entries})
+                    known = known_rows({entry.job.key for entry in entries})
                     new = [entry for entry in entries if entry.job.key not in known]
                     for entry in new:
                         entry.job.pk = None
@@ -380,7 +380,7 @@ class JobImport:
             ArchiveWorker(only=due, at_once=True).drain()
 
 
-def _known(keys: Iterable[JobKey]) -> dict[JobKey, int]:
+def known_rows(keys: Iterable[JobKey]) -> dict[JobKey, int]:
     """Return which of these jobs have a row, with its id."""
     wanted = set(keys)
     rows = Job.objects.filter(job_id__in={key.job_id for key in wanted})

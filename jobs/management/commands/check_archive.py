@@ -1,0 +1,147 @@
+"""Check the job archive."""
+
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from tqdm import tqdm
+
+from archive import repairing
+from archive.checking import ArchiveCheck
+from archive.exceptions import ArchiveError
+from archive.findings import Code, Finding, Severity
+from archive.layout import is_valid_cluster_name
+from jobs import archive_check
+from jobs.archive_check import DatabaseCheck
+from jobs.checks import missing_archive
+from jobs.console import BAD_USAGE, INTERRUPTED, ServerCommand, count, printable, progress
+
+
+class Command(ServerCommand):
+    """Check, repair what is asked for and safe, print what was found as it comes."""
+
+    help = (
+        "Check every file of the job archive: that it is there, whole, well-formed, and in its place, and that "
+        "statistics fit the samples. Prints a line for each finding; exit status 1 while there are errors. Changes "
+        "nothing without --repair. Works beside the server and its workers."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--cluster", metavar="C", help="Check only this cluster.")
+        parser.add_argument(
+            "--against-database",
+            action="store_true",
+            help="Also compare with the database: archived jobs without a folder, folders without a job, jobs whose "
+            "meta.json says something else.",
+        )
+        parser.add_argument(
+            "--repair",
+            action="store_true",
+            help="Repair what loses nothing, and say of each finding what was done. With --against-database, missing "
+            "files are written again from the database and the metric source.",
+        )
+        parser.add_argument("--json", action="store_true", help="Print one JSON document instead of lines.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Check, and print the counts."""
+        self.root = Path(settings.ARCHIVE_ROOT)
+        self.as_json, self.with_repair = options["json"], options["repair"]
+        self.counts: Counter[str] = Counter(jobs=0, errors=0, warnings=0, repaired=0, remaining=0)
+        cluster = options["cluster"]
+        if not self.root.is_dir():
+            raise CommandError(f"{self.root}: there is no such folder; expected the archive that ARCHIVE_ROOT names")
+        if cluster is not None and not (is_valid_cluster_name(cluster) and (self.root / cluster).is_dir()):
+            raise CommandError(f"--cluster {cluster!r}: the archive has no such folder", returncode=BAD_USAGE)
+        self.database = DatabaseCheck(cluster) if options["against_database"] else None
+        if self.database and (problem := missing_archive()):
+            raise CommandError(problem)
+        complete = False
+        if self.as_json:
+            self.stdout.write('{"findings":[', ending="")
+        try:
+            self._check_files(ArchiveCheck(self.root, cluster))
+            self._check_rows()
+            complete = True
+        except KeyboardInterrupt:
+            raise CommandError(f"Interrupted. {self._closing()}", returncode=INTERRUPTED) from None
+        except ArchiveError as error:
+            raise CommandError(f"The check did not end: {error}. {self._closing()}") from error
+        finally:
+            if self.as_json:
+                rest = {"counts": self.counts, "complete": complete}
+                self.stdout.write("]," + orjson.dumps(rest).decode()[1:])
+        if not self.as_json:
+            self.say(self._closing())
+        if self.counts["remaining"]:
+            raise CommandError(f"{count(self.counts['remaining'], 'error')}: see above.")
+
+    def _check_files(self, check: ArchiveCheck) -> None:
+        with (
+            progress(total=None, unit="folder", verbosity=self.verbosity) as bar,
+            contextlib.closing(check.run()) as run,
+        ):
+            if not bar.disable:
+                bar.total = check.count_folders()
+            for report in run:
+                self.counts["jobs"] += len(report.jobs)
+                self._tell(report.findings)
+                if self.database:
+                    self._tell(self.database.compare(report.jobs))
+                bar.update(report.folders)
+
+    def _check_rows(self) -> None:
+        if self.database is None:
+            return
+        with progress(total=self.database.rows().count(), unit="row", verbosity=self.verbosity) as bar:
+            for finding in self.database.rows_without_folder():
+                if finding is not None:
+                    self._tell([finding])
+                bar.update()
+
+    def _tell(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            if self.with_repair:
+                self._repair(finding)
+            severity = finding.code.severity
+            self.counts[f"{severity}s"] += 1
+            self.counts["repaired"] += bool(finding.repaired)
+            self.counts["remaining"] += severity == Severity.ERROR and not finding.repaired
+            self._print(finding, severity)
+        self.stdout.flush()
+
+    def _repair(self, finding: Finding) -> None:
+        if finding.code == Code.WRONG_PLACE and self.database and archive_check.knows(finding.job):
+            return
+        try:
+            finding.repaired = repairing.repair(self.root, finding)
+            if self.database and not finding.repaired:
+                finding.repaired = archive_check.repair(finding)
+        except (ArchiveError, OSError) as error:
+            finding.message += f" (not repaired: {error})"
+
+    def _print(self, finding: Finding, severity: Severity) -> None:
+        path = str(finding.path.relative_to(self.root))
+        if self.as_json:
+            told = {"severity": severity, "code": finding.code, "path": path, "message": finding.message}
+            comma = "," if self.counts["errors"] + self.counts["warnings"] > 1 else ""
+            text = orjson.dumps(told | {"repaired": finding.repaired or None}).decode()
+            self.stdout.write(f"{comma}\n{text}", ending="")
+        elif self.verbosity > 0 or severity == Severity.ERROR:
+            repaired = f" [repaired: {finding.repaired}]" if finding.repaired else ""
+            with tqdm.external_write_mode(file=sys.stderr):
+                self.stdout.write(printable(f"{severity} {finding.code} {path}: {finding.message}{repaired}"))
+
+    def _closing(self) -> str:
+        counts = self.counts
+        text = (
+            f"{count(counts['jobs'], 'job')} checked, {count(counts['errors'], 'error')}, "
+            f"{count(counts['warnings'], 'warning')}"
+        )
+        return f"{text}, {counts['repaired']} repaired." if self.with_repair else f"{text}."

@@ -1,0 +1,113 @@
+"""Measuring a data.json: what is wrong is refused with its place, and both ways of reading agree."""
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from archive import measuring
+from archive.documents import MetricData, Series, encode_data
+from archive.exceptions import DocumentError
+from archive.measuring import measure
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", "truncated"),
+        ("[]", "object"),
+        ("{", "truncated"),
+        ('{"m":[]}', "`$[...]`"),
+        ('{"m":{"node":{"series":[]}}}', "timestep"),
+        ('{"m":{"node":{"timestep":0,"series":[]}}}', "timestep"),
+        ('{"m":{"node":{"timestep":60}}}', "series"),
+        ('{"m":{"node":{"timestep":60,"series":[{"data":[1]}]}}}', "hostname"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01"}]}}}', "data"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[1,"2x"]}]}}}', "data"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[[1]]}]}}}', "data"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[1,]}]}}}', "malformed"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[NaN]}]}}}', "malformed"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[-null]}]}}}', "malformed"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[1null]}]}}}', "malformed"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"n01","data":[1],"statistics":{"min":"a"}}]}}}', "min"),
+        ('{"m":{"node":{"timestep":60,"series":[],"statisticsSeries":{"min":[1],"max":[1]}}}}', "mean"),
+        ('{"m":{"node":{"timestep":60,"series":[],"statisticsSeries":{"min":1,"mean":[],"max":[]}}}}', "min"),
+        ('{"m":{"node":{"timestep":60,"series":[{"hostname":"\\udc00\xff","data":[1]}]}}}', ""),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_data_of_another_structure_is_an_error_that_names_the_place(text: str, place: str) -> None:
+    with pytest.raises(DocumentError) as raised:
+        measure(text.encode("latin-1"))
+    assert place in str(raised.value)
+    assert "expected" in str(raised.value)
+
+
+def some_document(dice: random.Random) -> bytes:
+    """Return a data.json with gaps, empty series, whole numbers, exponents, in one of several spellings."""
+
+    def number() -> float | int | None:
+        return dice.choice([None, dice.randint(-9, 9), dice.uniform(-1e3, 1e3), dice.uniform(0, 1e-9), 1e80])
+
+    def series(host: int) -> dict[str, Any]:
+        return {"hostname": f"n{host}", "id": dice.choice([None, "0", 3]), "data": [number() for _ in range(length())]}
+
+    def length() -> int:
+        return dice.choice([0, 1, 2, 50])
+
+    def metric() -> dict[str, Any]:
+        found: dict[str, Any] = {"unit": {"base": "W"}, "timestep": 60, "series": [series(n) for n in range(length())]}
+        if dice.random() < 0.5:
+            found["statisticsSeries"] = {name: [number() for _ in range(3)] for name in ("min", "mean", "max")}
+        return found
+
+    document = {name: {scope: metric() for scope in ("node", "core")} for name in ("a", "data", "null")}
+    spelling: Any = dice.choice([{"separators": (",", ":")}, {"indent": 2}, {}])
+    return json.dumps(document, **spelling).encode()
+
+
+def test_both_ways_of_measuring_agree_about_any_document() -> None:
+    dice = random.Random(7)
+    short = 0
+    for turn in range(600):
+        raw = some_document(dice)
+        if turn % 2:
+            place = dice.randrange(len(raw))
+            raw = (
+                raw[:place] + dice.choice([b"", b",", b"]", b"u", b"-", b"9e99,", b'"data":[', b" "]) + raw[place + 1 :]
+            )
+        quick = measuring._short_way(raw)
+        if quick is None:
+            continue
+        short += 1
+        slow = measuring._long_way(raw)
+        assert quick.metrics == slow.metrics
+        for ours, theirs in zip(quick.series, slow.series, strict=True):
+            assert (ours.hostname, ours.id, ours.statistics) == (theirs.hostname, theirs.id, theirs.statistics)
+        for one, other in zip(quick.measures, slow.measures, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert short > 100
+
+
+@pytest.mark.parametrize("value", [9e99, 8e88, 1e300])
+def test_the_numbers_that_stand_for_nulls_and_borders_are_samples_too(value: float) -> None:
+    data = {"m": {"node": MetricData({"base": ""}, 60, [Series("n01", None, np.array([1.0, value, np.nan]))])}}
+    measured = measure(encode_data(data))
+    assert measured.measures.max.tolist() == [value]
+    assert measured.measures.length.tolist() == [3]
+
+
+def test_measures_are_those_that_a_writer_stores() -> None:
+    dice = np.random.Generator(np.random.PCG64(3))
+    samples = [np.where(dice.random(500) < 0.1, np.nan, dice.normal(50, 20, 500)) for _ in range(300)]
+    series = [Series(f"n{number}", None, values) for number, values in enumerate(samples)]
+    raw = encode_data({"m": {"node": MetricData({"base": ""}, 60, series)}})
+    assert len(raw) > 4 * measuring._PART
+    assert measuring._short_way(raw) is not None
+    measured = measure(raw)
+    for name in ("min", "avg", "max"):
+        stored = [getattr(each.statistics, name) for each in measured.series]
+        np.testing.assert_allclose(getattr(measured.measures, name), stored, rtol=1e-12)
+    assert measured.metrics[0].statistics_lengths == (500, 500, 500)
