@@ -20,6 +20,7 @@ __all__ = [
     "Resource",
     "Series",
     "TagName",
+    "check_outline",
     "decode_data",
     "decode_meta",
     "encode_data",
@@ -98,12 +99,7 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
     Sorted by name and scope. Scope core for jobs of one node, else node; where a metric has none of it, all that
     it has. Unknown names are left out. The metrics' JSON is passed through as it is. Raises DocumentError.
     """
-    try:
-        if not raw.isascii():
-            raw.decode()
-        document = _RAW_DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+    document = _outline(raw)
     names = sorted(document if metrics is None else document.keys() & set(metrics))
     wanted = "core" if num_nodes == 1 else "node"
     items = [
@@ -114,10 +110,32 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
     return b"[" + b",".join(items) + b"]"
 
 
-def _item(name: str, scope: str, metric: msgspec.Raw) -> bytes:
-    """Return one element of the array that `select_data` makes."""
+def check_outline(raw: bytes) -> None:
+    """Raise DocumentError unless a data.json is whole JSON, and metric -> scope -> object; the samples are not read."""
+    for name, scopes in _outline(raw).items():
+        for scope, metric in scopes.items():
+            _check_object(name, scope, metric)
+
+
+def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
+    """Read a data.json down to metric and scope."""
+    try:
+        if not raw.isascii():
+            raw.decode()
+        return _RAW_DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+
+
+def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
+    """Raise DocumentError where what stands for a metric in a scope is no object."""
     if not bytes(memoryview(metric)[:1]) == b"{":
         raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
+
+
+def _item(name: str, scope: str, metric: msgspec.Raw) -> bytes:
+    """Return one element of the array that `select_data` makes."""
+    _check_object(name, scope, metric)
     return b'{"name":%b,"scope":%b,"metric":%b}' % (orjson.dumps(name), orjson.dumps(scope), metric)
 
 

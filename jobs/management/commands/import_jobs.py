@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from jobs.checks import archive_problem
 from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, count, printable, progress
-from jobs.importing import Counts, JobImport, Source
+from jobs.importing import Counts, JobImport
+from jobs.importsources import Source
 
 
 class Command(ServerCommand):
