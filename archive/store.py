@@ -3,10 +3,8 @@
 import contextlib
 import functools
 import os
-import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from isal import igzip, isal_zlib
 
@@ -71,7 +69,7 @@ class ArchiveStore:
         When this returns, all is on disk. A folder with a meta.json is complete: the data is durable before
         meta.json appears. Without data, meta.json alone is written. Raises ArchiveError or OSError.
         """
-        with self._writing(key) as folder:
+        with self.writing(key) as folder:
             if data is not None:
                 folder.write_bytes(COMPRESSED_DATA_FILE, igzip.compress(data, COMPRESSION_LEVEL, mtime=0))
                 folder.sync()
@@ -84,20 +82,6 @@ class ArchiveStore:
     def write_meta(self, key: JobKey, meta: bytes) -> None:
         """Write meta.json (JSON) alone, durable on return; data files stay as they are."""
         self.write_job(key, meta, None)
-
-    def copy_job(self, key: JobKey, meta: bytes, data: Collection[Path]) -> None:
-        """Write a job whose data files are copies, byte for byte, of data.json or data.json.gz (or both) elsewhere.
-
-        The suffix decides a copy's name. Durable and complete like `write_job`; data files of other names stay.
-        """
-        with self._writing(key) as folder:
-            for source in data:
-                with source.open("rb") as origin:
-                    folder.write(data_name(source), functools.partial(_copy, origin))
-            if data:
-                folder.sync()
-            folder.write_bytes(META_FILE, meta)
-            folder.sync()
 
     def read_meta(self, key: JobKey) -> bytes:
         """Return meta.json as it is; raise FileNotFoundError where there is none."""
@@ -171,13 +155,16 @@ class ArchiveStore:
                 yield key
 
     @contextlib.contextmanager
-    def _writing(self, key: JobKey) -> Iterator[Folder]:
-        """Open the job's folder, made where missing, rid of what dead writers left."""
+    def writing(self, key: JobKey, *, flush: bool = True) -> Iterator[Folder]:
+        """Open the job's folder, made where missing, rid of what dead writers left.
+
+        With `flush` False the caller flushes the folders above it.
+        """
         path = job_folder(self.root, key)
         if not self.root.is_dir():
             raise ArchiveError(f"{self.root}: the archive root is not there (a file system that is not mounted?)")
         try:
-            make_folders(self.root, path)
+            make_folders(self.root, path, flush=flush)
         except FileNotFoundError as error:
             raise ArchiveError(f"{path}: a folder above was removed while this one was made") from error
         with open_folder(path) as folder:
@@ -193,25 +180,20 @@ def data_name(path: Path) -> str:
 def decompress(compressed: bytes) -> bytes:
     """Return what a gzip file holds; raise DocumentError for one that is cut or none.
 
-    The file's last four bytes say how much that is: with memory for all of it at once this takes two thirds of the
-    time. Where they do not fit, as with a file of several gzip streams, it is done the usual way.
+    The file's last four bytes say how much that is. With memory for all of it at once, it takes less than half of the
+    time; where they do not fit, as with a file of several gzip streams, it is done the usual way.
     """
     size = int.from_bytes(compressed[-4:], "little")
     try:
-        if 0 < size <= len(compressed) * _MOST_DENSE:
-            plain: bytes = isal_zlib.decompress(compressed, _GZIP, size)
-            if len(plain) == size:
+        if size <= len(compressed) * _MOST_DENSE:
+            stream = isal_zlib.decompressobj(_GZIP)
+            plain: bytes = stream.decompress(compressed, size + 1)
+            if stream.eof and not stream.unused_data:
                 return plain
         plain = igzip.decompress(compressed)  # type: ignore[no-untyped-call]  # isal leaves it untyped
     except (OSError, EOFError, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub has no class
         raise DocumentError(f"{error}; expected a whole gzip file") from error
     return plain
-
-
-def _copy(origin: BinaryIO, descriptor: int) -> None:
-    """Copy an open file to a descriptor."""
-    with os.fdopen(descriptor, "wb", closefd=False) as target:
-        shutil.copyfileobj(origin, target, 1 << 20)
 
 
 @functools.lru_cache(maxsize=64)

@@ -21,6 +21,14 @@ _NAMES = ", ".join(f'"{column}"' for column in COLUMNS)
 _MOST_PARAMETERS = 30_000  # of a statement; both databases take a little more
 
 
+def use_little_memory() -> None:
+    """Keep SQLite from mapping and caching as much of a large table as it may for the server's sake."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA mmap_size=0")
+            cursor.execute("PRAGMA cache_size=-16384")  # KiB
+
+
 def insert_jobs(rows: Sequence[Sequence[Any]]) -> set[int]:
     """Insert rows, ids first, in one transaction with what else the caller does, and return the ids of those inserted.
 

@@ -1,11 +1,11 @@
 """The files of an import: read and check them, and copy them into the archive. Runs in processes without a database."""
 
 import filecmp
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from archive.copying import JobCopy, copy_jobs
 from archive.documents import check_outline
 from archive.exceptions import ArchiveError, DocumentError
 from archive.layout import DATA_FILE, META_FILE, job_folder, parse_job_folder
@@ -15,8 +15,6 @@ from jobs.encoding import Row
 from jobs.exceptions import InvalidJobError
 from jobs.importsources import DEPTH, FoundJob
 from jobs.restoring import LARGEST_BATCH, ArchivedJob, read_job, reason
-
-_FLUSHES = 8  # at a time, per process
 
 
 class ReadJob(NamedTuple):
@@ -71,37 +69,28 @@ class Copying(NamedTuple):
     rows: Sequence[Row] | None
 
 
-def copy_jobs(copying: Copying) -> tuple[list[str | None], None]:
-    """Check data files and copy what is not in place, durable on return; return why a job is refused, None if not."""
-    with ThreadPoolExecutor(_FLUSHES) as threads:
-        copies = []
-        for number, one in enumerate(copying.jobs):
-            row = copying.rows[number] if copying.rows is not None and not one.in_place else None
-            try:
-                for path in one.found.data:
-                    check_data(path)
-                missing = [] if one.in_place else _missing_copies(one)
-                copies.append(threads.submit(_copy, one, missing, row))
-            except (InvalidJobError, ArchiveError, OSError) as error:
-                copies.append(threads.submit(_refusal, one, error))
-        return [copy.result() for copy in copies], None
+def check_and_copy(copying: Copying) -> tuple[list[str | None], None]:
+    """Check data files, copy what is not in place, durable on return; return why each job is refused, None if not."""
+    refused: list[str | None] = [None] * len(copying.jobs)
+    copies: dict[int, JobCopy] = {}
+    for number, one in enumerate(copying.jobs):
+        try:
+            for path in one.found.data:
+                check_data(path)
+            missing = () if one.in_place else _missing_copies(one)
+        except (InvalidJobError, ArchiveError, OSError) as error:
+            refused[number] = f"{one.found.meta}: {reason(error)}"
+        else:
+            if copying.rows is not None and not one.in_place:
+                meta = archiving.meta_document(copying.rows[number], one.job.statistics)
+                copies[number] = JobCopy(one.job.key, meta, missing)
+    for number, failure in zip(copies, copy_jobs(archiving.store(), list(copies.values())), strict=True):
+        if failure is not None:
+            refused[number] = f"{copying.jobs[number].found.meta}: {reason(failure)}"
+    return refused, None
 
 
-def _refusal(one: ReadJob, error: Exception) -> str:
-    return f"{one.found.meta}: {reason(error)}"
-
-
-def _copy(one: ReadJob, data: Collection[Path], row: Row | None) -> str | None:
-    """Copy a job's files, unless there is no row to make its meta.json from; return why that failed, or None."""
-    try:
-        if row is not None:
-            archiving.store().copy_job(one.job.key, archiving.meta_document(row, one.job.statistics), data)
-    except (ArchiveError, OSError) as error:
-        return _refusal(one, error)
-    return None
-
-
-def _missing_copies(one: ReadJob) -> list[Path]:
+def _missing_copies(one: ReadJob) -> Sequence[Path]:
     """Return the data files that our archive lacks; raise InvalidJobError where it holds others of this job."""
     store, key = archiving.store(), one.job.key
     here = {path.name: path for path in store.data_files(key)}

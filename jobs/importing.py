@@ -11,8 +11,8 @@ Files are read, checked and copied in processes on all cores; this one alone tal
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +22,14 @@ from archive.clusters import decode_cluster
 from archive.exceptions import ArchiveError
 from archive.layout import JobKey
 from jobs import archiving, bulk, restoring, tasks
-from jobs.importfiles import Copying, Reading, ReadJob, copy_jobs, read_jobs
+from jobs.importfiles import Copying, Reading, ReadJob, check_and_copy, read_jobs
 from jobs.importsources import FoundJob, Source, Told
 from jobs.processes import Workers
 from jobs.restoring import reason
 from jobs.tagging import Pair
 
-_BATCH = 25  # jobs that are read, copied and inserted together
+_BATCH = 50  # jobs that are read, copied and inserted together
+_LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take their time, and all cores share it
 
 
 @dataclass
@@ -69,6 +70,7 @@ class JobImport:
         for source in self.sources:
             for path in source.cluster_files():
                 self._import_cluster(path)
+        bulk.use_little_memory()
         found = (job for source in self.sources for job in source.jobs(self._refuse))
         with Workers() as workers:
             self._import(workers, found)
@@ -98,9 +100,8 @@ class JobImport:
 
     def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
         """Let jobs pass through the steps; some batches are in each step at a time."""
-        batches = iter(lambda: list(islice(found, _BATCH)), [])
-        chosen = (self._choose(reading) for reading in workers.map(read_jobs, batches))
-        for refused in workers.map(copy_jobs, chosen):
+        chosen = (self._choose(reading) for reading in workers.map(read_jobs, _batches(found)))
+        for refused in workers.map(check_and_copy, chosen):
             self._insert(self._copied.popleft(), refused)
 
     def _choose(self, reading: Reading) -> Copying:
@@ -153,3 +154,18 @@ class JobImport:
         if known := restoring.known_rows(one.job.key for one in jobs if not one.in_place):
             with transaction.atomic():
                 tasks.record_edit(sorted(known.values()))
+
+
+def _batches(found: Iterable[FoundJob]) -> Iterator[list[FoundJob]]:
+    """Yield jobs some at a time."""
+    batch: list[FoundJob] = []
+    size = 0
+    for one in found:
+        batch.append(one)
+        with suppress(OSError):  # it is looked at again when it is read
+            size += sum(path.stat().st_size for path in one.data)
+        if len(batch) == _BATCH or size > _LARGEST_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -71,6 +71,7 @@ class Rebuild:
 
     def run(self) -> Counts:
         """Read the archive and insert in batches, each a transaction of its own."""
+        bulk.use_little_memory()
         with Workers() as workers:
             jobs = greatest = 0
             for survey in workers.map(_survey, self._batches(lambda text: None)):

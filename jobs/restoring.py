@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import orjson
 from django.db import IntegrityError, transaction
 
 from archive.documents import JobMeta, decode_meta
@@ -59,7 +60,7 @@ class ArchivedJob(NamedTuple):
     def row(self, row_id: int, ids: Mapping[Pair, int]) -> Row:
         """Return the row that a meta.json is made from."""
         by_id = sorted((ids[pair], *pair) for pair in self.tags)
-        tags = encoding.encode([{"id": tag_id, "type": type_, "name": name} for tag_id, type_, name in by_id])
+        tags = orjson.dumps([{"id": tag_id, "type": type_, "name": name} for tag_id, type_, name in by_id])
         return (row_id, *self.values[:-1], tags.decode(), self.values[-1])
 
 

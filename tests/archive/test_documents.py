@@ -67,7 +67,7 @@ def test_every_key_of_a_meta_file_finds_its_place() -> None:
 def test_missing_optional_keys_have_defaults_and_null_counts_as_missing() -> None:
     bare, nulls = decode_meta(meta()), decode_meta(meta(tags=None, resources=None, exclusive=None, statistics=None))
     assert bare == nulls
-    assert (bare.exclusive, bare.monitoring_status, bare.meta_data, bare.statistics) == (1, None, None, None)
+    assert (bare.exclusive, bare.monitoring_status, bare.meta_data, bytes(bare.statistics)) == (1, None, None, b"{}")
 
 
 def test_the_number_of_nodes_is_that_of_the_resources_where_the_file_does_not_say() -> None:
@@ -111,7 +111,7 @@ def test_whole_floats_are_integers() -> None:
 def test_statistics_keep_the_numbers_as_they_are_written() -> None:
     text = b'{ "ipc": {"max": 0.510204081632653, "min": 0.0, "avg": 1e2, "x": 12345678901234567890123} }'
     raw = b'{"statistics": ' + text + b', "jobId": 5, "cluster": "c", "startTime": 1}'
-    assert decode_meta(raw).statistics == text
+    assert bytes(decode_meta(raw).statistics) == text
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_sample_meta_files_are_read(name: str, job_id: int) -> None:
     read = decode_meta(raw)
     assert read.job_id == job_id
     assert len(read.resources) == read.num_nodes
-    assert json.loads(read.statistics) == json.loads(raw)["statistics"]
+    assert json.loads(bytes(read.statistics)) == json.loads(raw)["statistics"]
 
 
 def test_a_data_file_has_the_keys_of_the_format_in_their_order() -> None:
