@@ -34,13 +34,14 @@ _LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take 
 
 @dataclass
 class Counts:
-    """What an import did: jobs, and the names of clusters whose cluster.json it copied."""
+    """What an import did: jobs, the names of clusters whose cluster.json it copied, and of those that have none."""
 
     imported: int = 0
     skipped: int = 0
     refused: int = 0
     in_place: int = 0
     clusters: list[str] = field(default_factory=list)
+    without_config: set[str] = field(default_factory=set)
 
 
 class _Batch(NamedTuple):
@@ -77,6 +78,7 @@ class JobImport:
             while self._twice:
                 again, self._twice = self._twice, []
                 self._import(workers, iter(again))
+        self.counts.without_config.difference_update(self.counts.clusters, archiving.store().clusters())
         return self.counts
 
     def _refuse(self, text: str) -> None:
@@ -146,6 +148,7 @@ class JobImport:
             self.counts.skipped += len(ready) - len(inserted)
             ready = {row_id: ready[row_id] for row_id in inserted}
         self.counts.imported += len(ready)
+        self.counts.without_config.update(one.job.key.cluster for one in ready.values())
         self.counts.in_place += sum(one.in_place for one in ready.values())
         self.progress(len(batch.jobs))
 

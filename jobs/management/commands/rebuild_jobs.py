@@ -57,7 +57,9 @@ class Command(ServerCommand):
             ) from None
         except (DatabaseError, BrokenProcessPool) as error:
             bar.close()
-            raise CommandError(f"{error}\n{_closing(work.counts)} Run it again to go on.") from error
+            raise CommandError(
+                f"It could not go on: {error}\n{_closing(work.counts)} Run it again to go on."
+            ) from error
 
     def _trouble(self, text: str) -> None:
         with tqdm.external_write_mode(file=sys.stderr):
