@@ -36,7 +36,7 @@ _STATISTICS = bulk.COLUMNS.index("statistics") - 1
 # The keys of a meta.json of our own, in order, and those of them that are in each.
 _OUR_KEYS = tuple(encoding.job_meta(["1"] * (len(encoding.COLUMNS) + 2)))
 _ALWAYS = frozenset(encoding.job_meta([None] * (len(encoding.COLUMNS) + 2)))
-_BEGINS_WITH_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,15})\s*[,}]')
+_BEGINS_LIKE_OURS = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,15})\s*,\s*"jobId"')
 
 
 class ArchivedJob(NamedTuple):
@@ -121,14 +121,14 @@ def reason(error: Exception) -> str:
 
 def own_id_at_most(beginning: bytes) -> int:
     """Return the id at the beginning of a meta.json that may be one of our own, 0 where there is none."""
-    found = _BEGINS_WITH_ID.match(beginning)
+    found = _BEGINS_LIKE_OURS.match(beginning)
     return int(found[1]) if found and int(found[1]) <= _LARGEST_ID else 0
 
 
 def _is_ours(raw: bytes, meta: JobMeta) -> bool:
     """Tell whether this server wrote a meta.json: it names its row, and has our keys in our order.
 
-    ClusterCockpit's own files have no id (release 1), or other keys and another order (those of later ones that have).
+    ClusterCockpit's own files have no id; those of its newer releases have other keys, in another order.
     """
     if meta.id is None or not 0 < meta.id <= _LARGEST_ID or meta.monitoring_status != MonitoringStatus.ARCHIVED:
         return False

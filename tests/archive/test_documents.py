@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from archive import metadocument
 from archive.documents import (
     JobData,
     MetricData,
@@ -62,6 +63,34 @@ def test_every_key_of_a_meta_file_finds_its_place() -> None:
     assert read.meta_data == {"jobName": "x", "note": None}
     assert read.start_time == 1649723812
     assert bytes(read.statistics) == b"{}"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"numNodes": 2},
+        {"numNodes": 2.0, "smt": "4", "metaData": {"a": "null", "b": None, "c": "1"}, "stopTime": 5},
+        {"numNodes": 1, "tags": [{"id": 3, "type": "ä", "name": "b"}], "concurrentJobs": {"items": None, "count": 0}},
+        {
+            "numNodes": 1,
+            "resources": [{"hostname": "a", "hwthreads": [1.0]}],
+            "statistics": {"m": {"avg": 1.50}},
+            "id": 7,
+        },
+    ],
+)
+def test_the_short_way_for_usual_files_reads_the_same_values(keys: dict[str, Any]) -> None:
+    raw = meta(**keys)
+    short, long = metadocument._decode_exact(raw), metadocument._decode_any(raw)
+    assert short is not None
+    for name in long.__struct_fields__:
+        values = [getattr(read, name) for read in (short, long)]
+        assert values[0] == values[1] or [bytes(value) for value in values] == [b'{"m": {"avg": 1.5}}'] * 2, name
+
+
+@pytest.mark.parametrize("key", ["numnodes", "submitTime", "Statistics"])
+def test_the_short_way_leaves_what_it_does_not_know(key: str) -> None:
+    assert metadocument._decode_exact(meta(numNodes=1, **{key: 1})) is None
 
 
 def test_missing_optional_keys_have_defaults_and_null_counts_as_missing() -> None:
