@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from archive.exceptions import ArchiveError
-from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder, parse_job_folder
+from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from jobs import archiving, bulk, restoring
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job
@@ -146,26 +146,29 @@ def _read(ids: list[str]) -> tuple[_Reading, list[str] | None]:
             reading.refused.append(_Refused(text, None))
 
         for path in _folders(folder, refuse):
-            size += _read_folder(Path(path), reading)
+            size += _read_folder(path, reading)
     return reading, None
 
 
-def _read_folder(folder: Path, reading: _Reading) -> int:
-    """Read the job in a folder into `reading`; return how large its meta.json is (bytes)."""
+def _read_folder(folder: str, reading: _Reading) -> int:
+    """Read the job in a folder into `reading`; return how large its meta.json is (bytes).
+
+    The folder is a text: Path objects would take as long as all the rest.
+    """
     root = archiving.store().root
-    key, meta = parse_job_folder(root, folder), folder / META_FILE
     try:
-        job, size = restoring.read_job(meta)
-        if job.key != key:
+        job, size = restoring.read_job(f"{folder}/{META_FILE}")
+        if folder != f"{root}/{place_of(job.key)}":
             raise InvalidJobError(
                 f"it holds job {job.key.job_id} of {job.key.cluster} with startTime {job.key.start_time}, "
-                f"which belongs into {job_folder(root, job.key)}"
+                f"which belongs into {root}/{place_of(job.key)}"
             )
     except FileNotFoundError:
-        if any((folder / name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
-            reading.refused.append(_Refused(f"{folder}: {META_FILE} is missing", key))
+        if any(Path(folder, name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
+            reading.refused.append(_Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder))))
     except (InvalidJobError, ArchiveError, OSError) as error:
-        reading.refused.append(_Refused(f"{meta}: {restoring.reason(error)}", key))
+        text = f"{folder}/{META_FILE}: {restoring.reason(error)}"
+        reading.refused.append(_Refused(text, parse_job_folder(root, Path(folder))))
     else:
         reading.jobs.append(job)
         return size

@@ -105,12 +105,13 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
     )
 
 
-def read_job(meta: Path) -> tuple[ArchivedJob, int]:
+def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
     """Read a meta.json; return its job and how large it is (bytes).
 
     Raises InvalidJobError, DocumentError, or OSError; `reason` says it.
     """
-    raw = meta.read_bytes()
+    with open(meta, "rb", buffering=0) as file:  # noqa: PTH123  for a text, a Path costs as much again
+        raw = file.read()
     return archived_job(raw, decode_meta(raw)), len(raw)
 
 
