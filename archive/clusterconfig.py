@@ -134,7 +134,7 @@ class _Override(msgspec.Struct, rename="camel"):
 
 class _Metric(msgspec.Struct, rename="camel"):
     name: str
-    unit: dict[str, str | None] | None = None
+    unit: dict[str, str | None] | str | None = None
     scope: str | None = None
     aggregation: str | None = None
     timestep: int | None = None
@@ -167,9 +167,9 @@ class _SubCluster(msgspec.Struct, rename="camel"):
     sockets_per_node: int | None = None
     cores_per_socket: int | None = None
     threads_per_core: int | None = None
-    flop_rate_scalar: dict[str, Any] | None = None
-    flop_rate_simd: dict[str, Any] | None = None
-    memory_bandwidth: dict[str, Any] | None = None
+    flop_rate_scalar: dict[str, Any] | float | None = None
+    flop_rate_simd: dict[str, Any] | float | None = None
+    memory_bandwidth: dict[str, Any] | float | None = None
 
 
 class _Cluster(msgspec.Struct, rename="camel"):
@@ -222,7 +222,8 @@ def _metric(read: _Metric) -> MetricConfig:
     timestep = DEFAULT_TIMESTEP if read.timestep is None else read.timestep
     if timestep <= 0:
         raise DocumentError(f"timestep {timestep}: expected seconds, above zero")
-    unit = {key: text for key in ("base", "prefix") if (text := (read.unit or {}).get(key)) is not None}
+    given = {"base": read.unit} if isinstance(read.unit, str) else read.unit or {}
+    unit = {key: text for key in ("base", "prefix") if (text := given.get(key)) is not None}
     metric = MetricConfig(
         name=read.name,
         unit={"base": "", **unit},
@@ -265,10 +266,15 @@ def _subcluster(read: _SubCluster) -> SubCluster:
         sockets_per_node=read.sockets_per_node or 0,
         cores_per_socket=read.cores_per_socket or 0,
         threads_per_core=read.threads_per_core or 0,
-        flop_rate_scalar=read.flop_rate_scalar,
-        flop_rate_simd=read.flop_rate_simd,
-        memory_bandwidth=read.memory_bandwidth,
+        flop_rate_scalar=_rate(read.flop_rate_scalar, "F/s"),
+        flop_rate_simd=_rate(read.flop_rate_simd, "F/s"),
+        memory_bandwidth=_rate(read.memory_bandwidth, "B/s"),
     )
+
+
+def _rate(read: dict[str, Any] | float | None, base: str) -> dict[str, Any] | None:
+    """Return a rate with its unit; the plain number of an archive before version 1 counts in units of 10^9."""
+    return {"unit": {"base": base, "prefix": "G"}, "value": read} if isinstance(read, float) else read
 
 
 def _index(units: tuple[tuple[int, ...], ...]) -> dict[int, int]:

@@ -22,6 +22,7 @@ __all__ = [
     "Resource",
     "Series",
     "TagName",
+    "check_outline",
     "decode_data",
     "decode_meta",
     "encode_data",
@@ -115,12 +116,7 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
     Sorted by name and scope. Scope core for jobs of one node, else node; where a metric has none of it, all that
     it has. Unknown names are left out. The metrics' JSON is passed through as it is. Raises DocumentError.
     """
-    try:
-        if not raw.isascii():
-            raw.decode()
-        document = _RAW_DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+    document = _outline(raw)
     names = sorted(document if metrics is None else document.keys() & set(metrics))
     wanted = "core" if num_nodes == 1 else "node"
     items = [
@@ -132,10 +128,32 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
     return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
 
 
-def _item(name: str, scope: str, metric: msgspec.Raw) -> tuple[bytes, bytes, msgspec.Raw, bytes]:
-    """Return one element of the array that `select_data` makes, in parts, a comma in front."""
+def check_outline(raw: bytes) -> None:
+    """Raise DocumentError unless a data.json is whole JSON, and metric -> scope -> object; the samples are not read."""
+    for name, scopes in _outline(raw).items():
+        for scope, metric in scopes.items():
+            _check_object(name, scope, metric)
+
+
+def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
+    """Read a data.json down to metric and scope."""
+    try:
+        if not raw.isascii():
+            raw.decode()
+        return _RAW_DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+
+
+def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
+    """Raise DocumentError where what stands for a metric in a scope is no object."""
     if not bytes(memoryview(metric)[:1]) == b"{":
         raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
+
+
+def _item(name: str, scope: str, metric: msgspec.Raw) -> tuple[bytes, bytes, msgspec.Raw, bytes]:
+    """Return one element of the array that `select_data` makes, in parts, a comma in front."""
+    _check_object(name, scope, metric)
     head = b'{"name":%b,"scope":%b,"metric":' % (orjson.dumps(name), orjson.dumps(scope))
     return b",", head, metric, b"}"
 

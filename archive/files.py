@@ -19,8 +19,11 @@ TEMP_SUFFIX = ".tmp"
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
 
 
-def make_folders(root: Path, folder: Path) -> None:
-    """Create `folder` with its parents below `root`, each one durable: its entry is flushed in the parent."""
+def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
+    """Create `folder` with its parents below `root`, each one durable: its entry is flushed in the parent.
+
+    With `flush` False that is left to the caller.
+    """
     if folder.is_dir():
         return
     missing = [folder]
@@ -30,7 +33,8 @@ def make_folders(root: Path, folder: Path) -> None:
         # One that another writer made just now may not be on disk yet: it is flushed like a folder of our own.
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=FOLDER_MODE)
-        sync_folder(path.parent)
+        if flush:
+            sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -59,15 +63,16 @@ class Folder:
         self.path = path
         self.descriptor = descriptor
 
-    def write(self, name: str, fill: Callable[[int], None]) -> None:
-        """Put a file under `name` with what `fill` writes to the descriptor it is given.
+    @contextlib.contextmanager
+    def temporary(self, name: str, fill: Callable[[int], None]) -> Iterator[int]:
+        """Write what `fill` writes to a temporary file, which becomes `name` when the block ends without an error.
 
-        The new file is flushed before the rename; call `sync` to make the rename itself durable.
+        Yields its descriptor, for the block to flush it to disk.
         """
         temp, descriptor = self._create_temp(name)
         try:
             fill(descriptor)
-            os.fsync(descriptor)
+            yield descriptor
             os.rename(temp, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -76,9 +81,17 @@ class Folder:
         finally:
             os.close(descriptor)
 
+    def write(self, name: str, fill: Callable[[int], None]) -> None:
+        """Put a file under `name` with what `fill` writes to the descriptor it is given.
+
+        The new file is flushed before the rename; call `sync` to make the rename itself durable.
+        """
+        with self.temporary(name, fill) as descriptor:
+            os.fsync(descriptor)
+
     def write_bytes(self, name: str, content: bytes) -> None:
         """Put a file with this content under `name`."""
-        self.write(name, lambda descriptor: _write_all(descriptor, content))
+        self.write(name, lambda descriptor: write_all(descriptor, content))
 
     def sync(self) -> None:
         """Flush the folder's entries to disk."""
@@ -151,7 +164,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
         raise ArchiveError(f"{path}: the folder or a file in it was removed while it was written") from error
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
     """Write all bytes; the system may take fewer per call."""
     view = memoryview(content)
     while view:

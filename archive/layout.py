@@ -45,8 +45,13 @@ def job_folder(root: Path, key: JobKey) -> Path:
         )
     if key.job_id <= 0 or key.start_time <= 0:
         raise InvalidNameError(f"jobId {key.job_id}, startTime {key.start_time}: expected numbers above zero")
+    return root / place_of(key)
+
+
+def place_of(key: JobKey) -> str:
+    """Return the folder of a job below the root, of names that are known to be right."""
     thousands, rest = divmod(key.job_id, 1000)
-    return root / key.cluster / str(thousands) / f"{rest:03d}" / str(key.start_time)
+    return f"{key.cluster}/{thousands}/{rest:03d}/{key.start_time}"
 
 
 def parse_job_folder(root: Path, path: Path) -> JobKey | None:

@@ -10,18 +10,17 @@ from django.conf import settings
 from django.db import transaction
 
 from archive.clusters import registry_for
-from archive.documents import decode_meta
 from archive.exceptions import ArchiveError, DocumentError, SourceError
 from archive.findings import Code, Finding
 from archive.jobcheck import allowed_difference
 from archive.layout import META_FILE, JobKey, job_folder
 from archive.statistics import job_statistics
-from jobs import archiving, encoding, tasks
+from jobs import archiving, bulk, encoding, tasks
 from jobs.encoding import Row
 from jobs.exceptions import InvalidJobError
-from jobs.importing import job_of, known_rows, tags_of
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import JobQuerySet
+from jobs.restoring import known_rows, read_job
 from jobs.states import MonitoringStatus
 
 _BATCH = 200  # rows per query
@@ -94,17 +93,17 @@ def _differences(row: Row, key: JobKey) -> dict[str, str]:
     if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
         return {}  # the worker is about to write it
     try:
-        meta = decode_meta(archiving.store().read_meta(key))
-        job, tags = job_of(meta), tags_of(meta)
+        job, _ = read_job(job_folder(archiving.store().root, key) / META_FILE)
     except InvalidJobError as error:
         return {"": str(error)}
     except (DocumentError, OSError):
         return {}  # has a finding of its own
+    values = dict(zip(bulk.COLUMNS[1:], job.values, strict=True))
     here: dict[str, Any] = {
-        "job_state": str(job.job_state),
-        "tags": sorted(tags),
-        "statistics": _json(job.statistics),
-        "meta_data": _json(job.meta_data),
+        "job_state": str(values["job_state"]),
+        "tags": sorted(job.tags),
+        "statistics": _json(values["statistics"]),
+        "meta_data": _json(values["meta_data"]),
     }
     there: dict[str, Any] = {
         "job_state": row[_INDEX["job_state"]],

@@ -1,244 +1,61 @@
 """Jobs of other archives into database and archive: find their folders, check each job, copy its files, add its row.
 
-The order of the steps, for a kill at any instant: the data files are copied, then meta.json is written, each durable
-and whole, then a batch of rows is inserted in one transaction, which also notes that each meta.json has to follow the
-rows' new ids; then that is done. Before the transaction there is a complete folder without a row: the next run finds
-the same files in place and goes on from there. After it there are row and folder, alike in every value but ids, and the
-note, which the next run or any archive worker carries out. At no time does a row claim files that are not there. Rows
-before files, or files inside the transaction, would do that or keep starts and stops waiting for the disk.
+The order of the steps, for a kill at any instant: row ids are reserved, the data files are copied, then meta.json is
+written, which names the row's id, each durable and whole, then a batch of rows is inserted in one transaction. Before
+it there is a complete folder without a row: the next run finds the same files in place and goes on from there. After it
+there are row and folder, alike in every value. At no time does a row claim files that are not there. Rows before files,
+or files inside the transaction, would do that or keep starts and stops waiting for the disk.
+
+Files are read, checked and copied in processes on all cores; this one alone talks to the database.
 """
 
-import filecmp
-import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-from django.db import IntegrityError, transaction
-from isal import igzip, isal_zlib
+from django.db import transaction
 
 from archive.clusters import decode_cluster
-from archive.documents import JobMeta, decode_meta, select_data
-from archive.exceptions import ArchiveError, DocumentError
-from archive.layout import (
-    CLUSTER_FILE,
-    COMPRESSED_DATA_FILE,
-    DATA_FILE,
-    META_FILE,
-    VERSION_FILE,
-    JobKey,
-    job_folder,
-    parse_job_folder,
-)
-from archive.store import ARCHIVE_VERSION
-from jobs import archiving, encoding, tasks
-from jobs.exceptions import InvalidJobError
-from jobs.messages import Resource, encode_metadata, encode_resources
-from jobs.models import ArchiveTask, Job, JobTag, Tag
-from jobs.services import SCHEDULER_STATE
-from jobs.states import JobState, MonitoringStatus, expected_final, final_state
-from jobs.worker import ArchiveWorker
+from archive.exceptions import ArchiveError
+from archive.layout import JobKey
+from jobs import archiving, bulk, restoring, tasks
+from jobs.importfiles import Copying, Reading, ReadJob, check_and_copy, read_jobs
+from jobs.importsources import FoundJob, Source, Told
+from jobs.processes import Workers
+from jobs.restoring import reason
+from jobs.tagging import Pair
 
-_BATCH = 200  # rows per transaction
-_DEPTH = 4  # folders between an archive's root and a job's files
-_TRIES = 5  # of a batch that meets a start of one of its jobs
-_DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
-
-_INT32 = 2**31 - 1
-_INT64 = 2**63 - 1
-_LONGEST_TEXT = 255
-
-Told = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class FoundJob:
-    """Where one job's files lie; `meta` may be missing."""
-
-    meta: Path
-    data: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What one PATH means: a folder to search, or a meta.json with or without its data file."""
-
-    path: Path
-    data: Path | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> "Source":
-        """Read a PATH; raise ValueError for one that is neither there nor a pair of files that are."""
-        if Path(text).exists():
-            return cls(Path(text))
-        for position, character in enumerate(text):
-            meta, data = Path(text[:position]), Path(text[position + 1 :])
-            if character == ":" and meta.is_file() and data.is_file():
-                return cls(meta, data)
-        raise ValueError(f"{text!r}: expected a folder, a meta.json, or meta.json:data.json; there is no such file")
-
-    def jobs(self, trouble: Told) -> Iterator[FoundJob]:
-        """Yield the jobs, by cluster, id and start; `trouble` is told of folders that cannot be read."""
-        if self.path.is_dir():
-            yield from _search(self.path, _DEPTH, trouble)
-        else:
-            yield FoundJob(self.path, () if self.data is None else (self.data,))
-
-    def cluster_files(self) -> list[Path]:
-        """Return the cluster.json of a cluster folder, or those of an archive root."""
-        if not self.path.is_dir():
-            return []
-        here = self.path / CLUSTER_FILE
-        return [here] if here.is_file() else sorted(self.path.glob(f"*/{CLUSTER_FILE}"))
-
-    def is_empty(self) -> bool:
-        """Tell whether there is nothing to import; stops at the first job."""
-        return next(self.jobs(lambda text: None), None) is None and not self.cluster_files()
-
-    def remark(self) -> str | None:
-        """Return what to say before reading, or None."""
-        if self.path.is_file() and self.data is None and _data_beside(self.path):
-            return f"{self.path}: taken alone; to take the data files beside it along give the folder"
-        try:
-            version = (self.path / VERSION_FILE).read_text(encoding="utf-8", errors="replace").strip()
-        except OSError:
-            return None
-        if version == ARCHIVE_VERSION:
-            return None
-        return f"{self.path}: archive version {version[:40]!r}, read as if it were {ARCHIVE_VERSION!r}"
-
-
-def _data_beside(meta: Path) -> tuple[Path, ...]:
-    return tuple(path for name in _DATA_FILES if (path := meta.with_name(name)).is_file())
-
-
-def _search(folder: Path, depth: int, trouble: Told) -> Iterator[FoundJob]:
-    try:
-        with os.scandir(folder) as entries:
-            seen = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
-    except OSError as error:
-        trouble(f"{folder}: {error.strerror or error}")
-        return
-    if META_FILE in seen or not seen.keys().isdisjoint(_DATA_FILES):
-        yield FoundJob(folder / META_FILE, _data_beside(folder / META_FILE))
-    elif depth:
-        below = [name for name, is_folder in seen.items() if is_folder]
-        for name in sorted(below, key=lambda name: (len(name), name) if name.isdecimal() else (0, name)):
-            yield from _search(folder / name, depth - 1, trouble)
-
-
-def job_of(meta: JobMeta) -> Job:
-    """Return the row, not yet saved, of an archived job; raise InvalidJobError for a value that has no place in it."""
-    state = final_state(meta.job_state) if meta.job_state else None
-    if state is None:
-        raise InvalidJobError(f"jobState is {meta.job_state[:40]!r}, expected one of {expected_final()}")
-    word, own_word = state
-    kept = {} if own_word is None else {SCHEDULER_STATE: own_word}
-    return Job(
-        job_id=meta.job_id,
-        cluster=meta.cluster,
-        sub_cluster=_text("subCluster", meta.sub_cluster),
-        partition=_text("partition", meta.partition),
-        user=_text("user", meta.user),
-        project=_text("project", meta.project),
-        array_job_id=meta.array_job_id,
-        num_nodes=_number("numNodes", meta.num_nodes, 1, _INT32),
-        num_hwthreads=_number("numHwthreads", meta.num_hwthreads, 0, _INT32),
-        num_acc=_number("numAcc", meta.num_acc, 0, _INT32),
-        exclusive=_number("exclusive", meta.exclusive, 0, 3) % 3,  # 3 is another word for 0
-        monitoring_status=MonitoringStatus.ARCHIVED,
-        smt=_number("smt", meta.smt, 0, _INT32),
-        job_state=JobState(word),
-        start_time=meta.start_time,
-        duration=_number("duration", meta.duration, 0, _INT64 - meta.start_time),
-        walltime=max(0, meta.walltime),  # an unlimited job's is negative
-        resources=encode_resources([_resource(resource) for resource in meta.resources]),
-        statistics=_compact(meta.statistics or b"{}"),
-        meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
-    )
-
-
-def tags_of(meta: JobMeta) -> list[tuple[str, str]]:
-    """Return a job's tags as pairs of type and name, each once; raise InvalidJobError for one that cannot be."""
-    pairs = [(_text("tag type", tag.type), _text("tag name", tag.name)) for tag in meta.tags]
-    if not all(type_ and name for type_, name in pairs):
-        raise InvalidJobError("tags: expected a type and a name for each tag, got an empty text")
-    return list(dict.fromkeys(pairs))
-
-
-def _text(key: str, text: str) -> str:
-    text = text.replace("\0", "")  # which PostgreSQL refuses
-    if len(text) > _LONGEST_TEXT:
-        raise InvalidJobError(f"{key} is {text[:40]!r}…, expected at most {_LONGEST_TEXT} characters, got {len(text)}")
-    return text
-
-
-def _number(key: str, number: int, least: int, most: int) -> int:
-    if not least <= number <= most:
-        raise InvalidJobError(f"{key} is {number}, expected {least} to {most}")
-    return number
-
-
-def _clean_mapping(texts: dict[str, str | None]) -> dict[str, str | None]:
-    return {key.replace("\0", ""): text and text.replace("\0", "") for key, text in texts.items()}
-
-
-def _resource(resource: Any) -> Resource:
-    return Resource(
-        hostname=_text("hostname", resource.hostname),
-        hwthreads=resource.hwthreads,
-        accelerators=resource.accelerators,
-        configuration=resource.configuration,
-    )
-
-
-def _compact(text: bytes) -> str:
-    """Return JSON text without the white space between its parts; numbers keep each digit."""
-    return msgspec.json.format(text, indent=-1).decode()
-
-
-def check_data(path: Path, num_nodes: int) -> None:
-    """Raise DocumentError unless a data.json or data.json.gz is whole and holds metric -> scope -> samples."""
-    raw = path.read_bytes()
-    try:
-        if path.suffix == ".gz":
-            raw = igzip.decompress(raw)  # type: ignore[no-untyped-call]  # isal leaves it untyped
-        select_data(raw, None, num_nodes)
-    except (OSError, EOFError, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub has no class
-        raise DocumentError(f"{path.name}: {error}; expected a whole gzip file") from error
-    except DocumentError as error:
-        raise DocumentError(str(error).replace(DATA_FILE, path.name, 1)) from error
+_BATCH = 50  # jobs that are read, copied and inserted together
+_LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take their time, and all cores share it
 
 
 @dataclass
 class Counts:
-    """What an import did: jobs, and the names of clusters whose cluster.json it copied."""
+    """What an import did: jobs, the names of clusters whose cluster.json it copied, and of those that have none."""
 
     imported: int = 0
     skipped: int = 0
     refused: int = 0
     in_place: int = 0
     clusters: list[str] = field(default_factory=list)
+    without_config: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A job on its way: where it was found, its unsaved row, its tags, and whether its files are ours already."""
+class _Batch(NamedTuple):
+    """Jobs whose files are being copied, by their row ids to be, and the ids of their tags."""
 
-    found: FoundJob
-    job: Job
-    tags: list[tuple[str, str]]
-    in_place: bool
+    jobs: dict[int, ReadJob]
+    tags: dict[Pair, int]
 
 
 @dataclass
 class JobImport:
     """Import jobs from sources; `counts` is right at any time, also when `run` was interrupted.
 
-    `trouble` is told each refused job with its reason, `progress` the number of jobs looked at.
+    `trouble` is told each refused job with its reason, `progress` the number of jobs that are dealt with.
     """
 
     sources: Sequence[Source]
@@ -246,16 +63,22 @@ class JobImport:
     progress: Callable[[int], Any] = lambda number: None
     dry_run: bool = False
     counts: Counts = field(default_factory=Counts)
+    _copied: deque[_Batch] = field(default_factory=deque)  # or being copied, in this order
+    _twice: list[FoundJob] = field(default_factory=list)
 
     def run(self) -> Counts:
         """Import all that is not there yet; with `dry_run` only check it."""
         for source in self.sources:
             for path in source.cluster_files():
                 self._import_cluster(path)
+        bulk.use_little_memory()
         found = (job for source in self.sources for job in source.jobs(self._refuse))
-        while batch := list(islice(found, _BATCH)):
-            self._import(batch)
-            self.progress(len(batch))
+        with Workers() as workers:
+            self._import(workers, found)
+            while self._twice:
+                again, self._twice = self._twice, []
+                self._import(workers, iter(again))
+        self.counts.without_config.difference_update(self.counts.clusters, archiving.store().clusters())
         return self.counts
 
     def _refuse(self, text: str) -> None:
@@ -273,142 +96,79 @@ class JobImport:
             if not self.dry_run:
                 store.write_cluster(name, raw)
         except (ArchiveError, OSError) as error:
-            self._refuse(f"{path}: {_reason(error)}")
+            self._refuse(f"{path}: {reason(error)}")
         else:
             self.counts.clusters.append(name)
 
-    def _import(self, batch: Sequence[FoundJob]) -> None:
-        entries: dict[JobKey, _Entry] = {}
-        for found in batch:
-            entry = self._read(found)
-            if entry is None:
-                continue
-            if entry.job.key in entries:
+    def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
+        """Let jobs pass through the steps; some batches are in each step at a time."""
+        chosen = (self._choose(reading) for reading in workers.map(read_jobs, _batches(found)))
+        for refused in workers.map(check_and_copy, chosen):
+            self._insert(self._copied.popleft(), refused)
+
+    def _choose(self, reading: Reading) -> Copying:
+        """Take the jobs that have no row, and reserve ids for them and their tags."""
+        for text in reading.refused:
+            self._refuse(text)
+        known = restoring.known_rows(one.job.key for one in reading.jobs)
+        under_way = {one.job.key for batch in self._copied for one in batch.jobs.values()}
+        chosen: dict[JobKey, ReadJob] = {}
+        twice = 0
+        for one in reading.jobs:
+            if one.job.key in known:
                 self.counts.skipped += 1
+            elif one.job.key in under_way or one.job.key in chosen:
+                # The first of them may turn out to be broken: this one is looked at when that is known.
+                self._twice.append(one.found)
+                twice += 1
             else:
-                entries[entry.job.key] = entry
-        known = known_rows(entries)
-        self.counts.skipped += len(known)
-        # In one order everywhere, so that two imports of the same jobs wait for each other and do not deadlock.
-        wanted = sorted(key for key in entries if key not in known)
-        ready = [entries[key] for key in wanted if self._prepare(entries[key])]
-        if not self.dry_run:
-            ready = self._insert(ready)
+                chosen[one.job.key] = one
+        self.progress(len(reading.refused) + len(reading.jobs) - len(chosen) - twice)
+        jobs = list(chosen.values())
+        if self.dry_run or not jobs:
+            self._copied.append(_Batch(dict(enumerate(jobs)), {}))
+            return Copying(jobs, None)
+        tags = restoring.ids_of_tags(one.job for one in jobs)
+        batch = _Batch(dict(zip(bulk.reserve_ids(len(jobs)), jobs, strict=True)), tags)
+        self._copied.append(batch)
+        return Copying(jobs, [one.job.row(row_id, tags) for row_id, one in batch.jobs.items()])
+
+    def _insert(self, batch: _Batch, refused: Sequence[str | None]) -> None:
+        """Insert the rows of the jobs whose files are in place."""
+        ready = {}
+        for (row_id, one), why in zip(batch.jobs.items(), refused, strict=True):
+            if why is None:
+                ready[row_id] = one
+            else:
+                self._refuse(why)
+        if not self.dry_run and ready:
+            rows = {row_id: one.job for row_id, one in ready.items()}
+            inserted = restoring.insert(rows, written=batch.tags)
+            self._note_overwritten(one for row_id, one in ready.items() if row_id not in inserted)
+            self.counts.skipped += len(ready) - len(inserted)
+            ready = {row_id: ready[row_id] for row_id in inserted}
         self.counts.imported += len(ready)
-        self.counts.in_place += sum(entry.in_place for entry in ready)
-        if not self.dry_run:
-            self._follow([*known.values(), *(entry.job.pk for entry in ready if not entry.in_place)])
+        self.counts.without_config.update(one.job.key.cluster for one in ready.values())
+        self.counts.in_place += sum(one.in_place for one in ready.values())
+        self.progress(len(batch.jobs))
 
-    def _read(self, found: FoundJob) -> _Entry | None:
-        """Read and check a meta.json; None for a job that is refused."""
-        try:
-            meta = decode_meta(found.meta.read_bytes())
-            folder = found.meta.parent.absolute()
-            if len(folder.parents) > _DEPTH:
-                named = parse_job_folder(folder.parents[_DEPTH - 1], folder)
-                if found.meta.name == META_FILE and named and named[1:] != (meta.job_id, meta.start_time):
-                    raise InvalidJobError(
-                        f"it holds job {meta.job_id} with startTime {meta.start_time}: the wrong folder"
-                    )
-            job = job_of(meta)
-            ours = job_folder(archiving.store().root, job.key) / META_FILE
-            in_place = ours.exists() and ours.samefile(found.meta)
-            return _Entry(found, job, tags_of(meta), in_place)
-        except FileNotFoundError:
-            self._refuse(f"{found.meta.parent}: {found.meta.name} is missing")
-        except (InvalidJobError, ArchiveError, OSError) as error:
-            self._refuse(f"{found.meta}: {_reason(error)}")
-        return None
-
-    def _prepare(self, entry: _Entry) -> bool:
-        """Check the data files and copy what is not in place; False for a job that is refused."""
-        store, key = archiving.store(), entry.job.key
-        try:
-            for path in entry.found.data:
-                check_data(path, entry.job.num_nodes)
-            if entry.in_place:
-                return True
-            here = {path.name: path for path in store.data_files(key)}
-            theirs = {DATA_FILE if path.suffix != ".gz" else COMPRESSED_DATA_FILE: path for path in entry.found.data}
-            same = {name for name in here.keys() & theirs if filecmp.cmp(here[name], theirs[name], shallow=False)}
-            if here.keys() - theirs or (store.has_job(key) and here.keys() - same):
-                raise InvalidJobError(
-                    f"the archive holds other data of this job, in {job_folder(store.root, key)}; "
-                    "remove that folder, or import it to have its row back"
-                )
-            if not self.dry_run:
-                for name in theirs.keys() - same:
-                    store.copy_data(key, theirs[name])
-                store.write_meta(key, archiving.meta_document(_row(entry), entry.job.statistics))
-        except (InvalidJobError, ArchiveError, OSError) as error:
-            self._refuse(f"{entry.found.meta}: {_reason(error)}")
-            return False
-        return True
-
-    def _insert(self, entries: list[_Entry]) -> list[_Entry]:
-        """Insert the rows with their tags; return those that nobody else had inserted meanwhile."""
-        for tries in range(1, _TRIES + 1):
-            tags = _tag_ids(pair for entry in entries for pair in entry.tags)
-            try:
-                with transaction.atomic():
-                    known = known_rows({entry.job.key for entry in entries})
-                    new = [entry for entry in entries if entry.job.key not in known]
-                    for entry in new:
-                        entry.job.pk = None
-                    Job.objects.bulk_create([entry.job for entry in new])
-                    JobTag.objects.bulk_create(
-                        [JobTag(job=entry.job, tag_id=tags[pair]) for entry in new for pair in entry.tags]
-                    )
-                    tasks.record_edit([entry.job.pk for entry in new if not entry.in_place])
-            except IntegrityError:  # the same job started, or a tag was deleted, between look and insert
-                if tries == _TRIES:
-                    raise
-            else:
-                break
-        self.counts.skipped += len(known)
-        return new
-
-    def _follow(self, row_ids: Sequence[int]) -> None:
-        """Bring the meta.json of imported jobs up to date: those of this batch, and what a killed import left.
-
-        What fails here is kept by jobs.tasks with its reason, and tried again by the worker.
-        """
-        due = list(
-            ArchiveTask.objects.filter(pk__in=row_ids, job__in=Job.objects.archived()).values_list("pk", flat=True)
-        )
-        if due:
-            ArchiveWorker(only=due, at_once=True).drain()
+    def _note_overwritten(self, jobs: Iterable[ReadJob]) -> None:
+        """Note that meta.json has to follow the rows of jobs that somebody else inserted while they were copied."""
+        if known := restoring.known_rows(one.job.key for one in jobs if not one.in_place):
+            with transaction.atomic():
+                tasks.record_edit(sorted(known.values()))
 
 
-def known_rows(keys: Iterable[JobKey]) -> dict[JobKey, int]:
-    """Return which of these jobs have a row, with its id."""
-    wanted = set(keys)
-    rows = Job.objects.filter(job_id__in={key.job_id for key in wanted})
-    found = rows.order_by().values_list("pk", "cluster", "job_id", "start_time")
-    known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}
-    return {key: pk for key, pk in known.items() if key in wanted}
-
-
-def _tag_ids(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """Return the ids of tags, created where they are new; a tag without a job does no harm."""
-    wanted = sorted(set(pairs))
-    if not wanted:
-        return {}
-    of_types = Tag.objects.filter(type__in={type_ for type_, _ in wanted})
-    known = {(tag.type, tag.name): tag.pk for tag in of_types.all()}
-    missing = [pair for pair in wanted if pair not in known]
-    if missing:
-        Tag.objects.bulk_create([Tag(type=type_, name=name) for type_, name in missing], ignore_conflicts=True)
-        known = {(tag.type, tag.name): tag.pk for tag in of_types.all()}
-    return known
-
-
-def _row(entry: _Entry) -> encoding.Row:
-    """Return the row that a meta.json is made from, before the database has given ids."""
-    columns = [getattr(entry.job, column) for column in encoding.COLUMNS]
-    tags = encoding.encode([{"type": type_, "name": name} for type_, name in entry.tags]).decode()
-    return (*columns, tags, entry.job.meta_data)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+def _batches(found: Iterable[FoundJob]) -> Iterator[list[FoundJob]]:
+    """Yield jobs some at a time."""
+    batch: list[FoundJob] = []
+    size = 0
+    for one in found:
+        batch.append(one)
+        with suppress(OSError):  # it is looked at again when it is read
+            size += sum(path.stat().st_size for path in one.data)
+        if len(batch) == _BATCH or size > _LARGEST_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -23,6 +23,7 @@ from jobs.messages import StartJob, TagName, encode_metadata, encode_resources
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus, expected_final, final_state, is_start_state
+from jobs.tagging import tag_ids
 
 # Jobs per transaction of a large deletion: small enough that a start waits only some milliseconds for one.
 _DELETE_BATCH = 500
@@ -264,13 +265,7 @@ def untag_jobs(*, row_ids: Sequence[int], tag: Tag) -> int:
 
 def _link_tags(row_ids: Sequence[int], tags: Sequence[TagName]) -> None:
     wanted = list(dict.fromkeys((tag.type or "", tag.name or "") for tag in tags))
-    known = {(tag.type, tag.name): tag.pk for tag in Tag.objects.filter(type__in={type_ for type_, _ in wanted})}
-    missing = [pair for pair in wanted if pair not in known]
-    if missing:
-        statements.lock_new_tags()
-        Tag.objects.bulk_create([Tag(type=type_, name=name) for type_, name in missing], ignore_conflicts=True)
-        created = Tag.objects.filter(type__in={type_ for type_, _ in missing})
-        known |= {(tag.type, tag.name): tag.pk for tag in created}
+    known = tag_ids(wanted)
     links = [JobTag(job_id=row_id, tag_id=known[pair]) for row_id in row_ids for pair in wanted]
     JobTag.objects.bulk_create(links, ignore_conflicts=True, batch_size=1000)
 

@@ -171,16 +171,6 @@ def test_each_new_folder_is_flushed_in_its_parent(store: ArchiveStore, monkeypat
     assert flushed == [store.root, store.root / "fritz", store.root / "fritz/1034", folder.parent]
 
 
-@pytest.mark.parametrize("name", ["data.json", "data.json.gz"])
-def test_a_copied_data_file_keeps_every_byte_and_its_form(store: ArchiveStore, tmp_path: Path, name: str) -> None:
-    source = tmp_path / name
-    source.write_bytes(os.urandom(3_000_000))
-    path = store.copy_data(KEY, source)
-    assert path == job_folder(store.root, KEY) / name
-    assert path.read_bytes() == source.read_bytes()
-    assert not store.has_job(KEY)
-
-
 def test_files_and_folders_have_the_usual_modes(store: ArchiveStore) -> None:
     before = os.umask(0o027)
     try:

@@ -348,7 +348,7 @@ def test_a_job_that_another_worker_holds_is_left_to_it(run: Run, job: Job, archi
     archived()
     lose_folder(folder_of(job, archive_root))
     tasks.record_edit([job.pk])
-    assert [claim.row_id for claim in tasks.claim("another", 1)] == [job.pk]
+    assert [claim.row_id for claim in tasks.claim_edited("another", 1)] == [job.pk]
     assert run("check_archive", "--against-database", "--repair").status == 1
     job.refresh_from_db()
     assert job.is_archived

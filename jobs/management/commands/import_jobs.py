@@ -1,6 +1,7 @@
 """Import jobs from another archive."""
 
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -9,7 +10,8 @@ from tqdm import tqdm
 
 from jobs.checks import archive_problem
 from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, count, printable, progress
-from jobs.importing import Counts, JobImport, Source
+from jobs.importing import Counts, JobImport
+from jobs.importsources import Source
 
 
 class Command(ServerCommand):
@@ -50,6 +52,8 @@ class Command(ServerCommand):
             counts = self._run(work, bar)
         for name in counts.clusters:
             self.say(f"cluster {name}: cluster.json {'would be copied' if dry_run else 'copied'}")
+        for name in sorted(counts.without_config):
+            self.note(f"cluster {name}: jobs, but no cluster.json, neither there nor here.")
         if counts.in_place:
             self.note(
                 f"{count(counts.in_place, 'job')} lie in the archive of this server already: rows only, no file "
@@ -66,10 +70,10 @@ class Command(ServerCommand):
             bar.close()
             closing = _closing(work.counts, dry_run=work.dry_run)
             raise CommandError(f"Interrupted. {closing} Run it again to go on.", returncode=INTERRUPTED) from None
-        except DatabaseError as error:
+        except (DatabaseError, BrokenProcessPool) as error:
             bar.close()
             closing = _closing(work.counts, dry_run=work.dry_run)
-            raise CommandError(f"The database did not do it: {error}\n{closing} Run it again to go on.") from error
+            raise CommandError(f"It could not go on: {error}\n{closing} Run it again to go on.") from error
 
     def _trouble(self, text: str) -> None:
         with tqdm.external_write_mode(file=sys.stderr):

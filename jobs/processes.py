@@ -1,0 +1,72 @@
+"""Work on all cores: functions that read and write files, in processes of their own, away from the database."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from types import TracebackType
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+_MOST = 8  # processes: more than that one database does not keep up with
+
+
+class Workers:
+    """Processes, one per core. They end with this one, however it ends, and leave Ctrl-C to it."""
+
+    def __init__(self) -> None:
+        """Prepare; the processes start with the first work."""
+        number = min(len(os.sched_getaffinity(0)), _MOST)
+        # Forked: a new interpreter takes as long to start as some thousand jobs take.
+        context = multiprocessing.get_context("fork")
+        self._pool = ProcessPoolExecutor(number, mp_context=context, initializer=_begin)
+        self._ahead = 2 * number
+
+    def __enter__(self) -> "Workers":
+        """Return this."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        """Let what is in work end, and drop the rest."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def map(self, function: Callable[[Given], tuple[Made, Given | None]], given: Iterable[Given]) -> Iterator[Made]:
+        """Yield what `function` makes of each, in order; only a few are taken from `given` ahead of time.
+
+        `function` returns what it made, and what it left of the given, for a call of its own, where that became large.
+        """
+        waiting: deque[Future[tuple[Made, Given | None]]] = deque()
+        for item in given:
+            waiting.append(self._pool.submit(function, item))
+            while len(waiting) > self._ahead:
+                yield self._next(function, waiting)
+        while waiting:
+            yield self._next(function, waiting)
+
+    def _next(
+        self,
+        function: Callable[[Given], tuple[Made, Given | None]],
+        waiting: deque[Future[tuple[Made, Given | None]]],
+    ) -> Made:
+        made, rest = waiting.popleft().result()
+        if rest:
+            waiting.appendleft(self._pool.submit(function, rest))
+        return made
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
