@@ -196,14 +196,16 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool 
         task = (held.filter(not_before__lte=Now()) if died else held).first()
         if job is None or task is None:
             return
+        free_at_once = died and task.attempts < _DEATHS_WITHOUT_PAUSE
         pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
-        if died and task.attempts < _DEATHS_WITHOUT_PAUSE:
-            pause = timedelta()
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:
             waiting = Job.objects.awaiting_archive().filter(pk=claim.row_id)
             waiting.update(monitoring_status=MonitoringStatus.FAILED)
         ArchiveTask.objects.filter(pk=task.pk).update(
-            worker="", not_before=_after(pause), attempts=F("attempts") + 1, error=reason
+            worker="",
+            not_before=Now() if free_at_once else _after(pause),
+            attempts=F("attempts") + 1,
+            error=reason,
         )
 
 
