@@ -33,6 +33,21 @@ def make_folders(root: Path, folder: Path) -> None:
         sync_folder(path.parent)
 
 
+def temp_name(name: str) -> str:
+    """Return a name that no reader of the archive looks at, for what will have `name` or had it."""
+    return f"{TEMP_PREFIX}{name}.{os.getpid()}-{secrets.token_hex(6)}{TEMP_SUFFIX}"
+
+
+def is_temp_name(name: str) -> bool:
+    """Say whether `temp_name` may have made this name."""
+    return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
+
+
+def drop_cached(descriptor: int) -> None:
+    """Let the system forget a flushed file's content, so that who reads it again gets what lies on the disk."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -55,7 +70,7 @@ class Folder:
         self.descriptor = descriptor
 
     def write(self, name: str, fill: Callable[[int], None]) -> None:
-        """Put a file under `name` with what `fill` writes to the descriptor it is given.
+        """Put a file under `name` with what `fill` writes to the descriptor it is given, which may be read, too.
 
         The new file is flushed before the rename; call `sync` to make the rename itself durable.
         """
@@ -96,8 +111,7 @@ class Folder:
         """Remove the temporary files whose writers are gone, return how many; those of live writers are locked."""
         with os.scandir(self.descriptor) as entries:
             names = [entry.name for entry in entries]
-        temps = [name for name in names if name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)]
-        return sum(self._remove_if_dead(name) for name in temps)
+        return sum(self._remove_if_dead(name) for name in names if is_temp_name(name))
 
     def _remove_if_dead(self, name: str) -> bool:
         """Unlink one temporary file if its lock can be had; say whether that was done."""
@@ -118,8 +132,8 @@ class Folder:
     def _create_temp(self, name: str) -> tuple[str, int]:
         """Create a temporary file that this writer alone holds the lock of."""
         while True:
-            temp = f"{TEMP_PREFIX}{name}.{os.getpid()}-{secrets.token_hex(6)}{TEMP_SUFFIX}"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            temp = temp_name(name)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(temp, flags, FILE_MODE, dir_fd=self.descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -22,7 +22,7 @@ from isal import igzip, isal_zlib
 
 from archive.clusters import decode_cluster
 from archive.documents import JobMeta, decode_meta, select_data
-from archive.exceptions import ArchiveError, DocumentError
+from archive.exceptions import ArchiveError, DocumentError, reason
 from archive.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -273,7 +273,7 @@ class JobImport:
             if not self.dry_run:
                 store.write_cluster(name, raw)
         except (ArchiveError, OSError) as error:
-            self._refuse(f"{path}: {_reason(error)}")
+            self._refuse(f"{path}: {reason(error)}")
         else:
             self.counts.clusters.append(name)
 
@@ -287,7 +287,7 @@ class JobImport:
                 self.counts.skipped += 1
             else:
                 entries[entry.job.key] = entry
-        known = _known(entries)
+        known = Job.objects.ids_of(entries)
         self.counts.skipped += len(known)
         # In one order everywhere, so that two imports of the same jobs wait for each other and do not deadlock.
         wanted = sorted(key for key in entries if key not in known)
@@ -317,7 +317,7 @@ class JobImport:
         except FileNotFoundError:
             self._refuse(f"{found.meta.parent}: {found.meta.name} is missing")
         except (InvalidJobError, ArchiveError, OSError) as error:
-            self._refuse(f"{found.meta}: {_reason(error)}")
+            self._refuse(f"{found.meta}: {reason(error)}")
         return None
 
     def _prepare(self, entry: _Entry) -> bool:
@@ -341,7 +341,7 @@ class JobImport:
                     store.copy_data(key, theirs[name])
                 store.write_meta(key, archiving.meta_document(_row(entry), entry.job.statistics))
         except (InvalidJobError, ArchiveError, OSError) as error:
-            self._refuse(f"{entry.found.meta}: {_reason(error)}")
+            self._refuse(f"{entry.found.meta}: {reason(error)}")
             return False
         return True
 
@@ -351,7 +351,7 @@ class JobImport:
             tags = _tag_ids(pair for entry in entries for pair in entry.tags)
             try:
                 with transaction.atomic():
-                    known = _known({entry.job.key for entry in entries})
+                    known = Job.objects.ids_of(entry.job.key for entry in entries)
                     new = [entry for entry in entries if entry.job.key not in known]
                     for entry in new:
                         entry.job.pk = None
@@ -380,15 +380,6 @@ class JobImport:
             ArchiveWorker(only=due, at_once=True).drain()
 
 
-def _known(keys: Iterable[JobKey]) -> dict[JobKey, int]:
-    """Return which of these jobs have a row, with its id."""
-    wanted = set(keys)
-    rows = Job.objects.filter(job_id__in={key.job_id for key in wanted})
-    found = rows.order_by().values_list("pk", "cluster", "job_id", "start_time")
-    known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}
-    return {key: pk for key, pk in known.items() if key in wanted}
-
-
 def _tag_ids(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Return the ids of tags, created where they are new; a tag without a job does no harm."""
     wanted = sorted(set(pairs))
@@ -408,7 +399,3 @@ def _row(entry: _Entry) -> encoding.Row:
     columns = [getattr(entry.job, column) for column in encoding.COLUMNS]
     tags = encoding.encode([{"type": type_, "name": name} for type_, name in entry.tags]).decode()
     return (*columns, tags, entry.job.meta_data)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

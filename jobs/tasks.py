@@ -7,20 +7,25 @@ it began with leaves the row, and meta.json is written once more. Whoever change
 before, so that an edit and a claim cannot pass each other unseen.
 """
 
+import contextlib
+import logging
 import os
 import secrets
 import socket
-from collections.abc import Collection, Iterable, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import connection, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db import Error, connection, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from jobs.models import ArchiveTask, Job
 from jobs.states import MonitoringStatus
+
+logger = logging.getLogger(__name__)
 
 # A dead worker's job is free again after LEASE at the latest; a living one renews it several times before.
 LEASE = timedelta(seconds=8)
@@ -63,16 +68,20 @@ _TASKS = f'"{ArchiveTask._meta.db_table}"'
 # index jobs_to_archive, as constants; the second begins with the tasks, of which there are few.
 _WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE j."monitoring_status" = 1 AND NOT (j."job_state" = 'running') AND (t."job_id" IS NULL OR {{free}})"""
-_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id" WHERE j."monitoring_status" = 3 AND {{free}}"""
+_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id"
+    WHERE j."monitoring_status" = 3 AND t."edits" > 0 AND {{free}}"""
+
+# Jobs for which nothing is to be written any more. A claim of one has no edit: when its holder dies, no worker takes it
+# for an edit that meta.json has to follow.
+_SETTLED = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
+    WHERE NOT (j."monitoring_status" = 1) AND NOT (j."job_state" = 'running') AND (t."job_id" IS NULL OR {{free}})"""
 
 
 def claim(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
     """Take up to `limit` jobs that are due; workers on other hosts take others meanwhile. `only`: of these row ids."""
     claims: list[Claim] = []
     for jobs in (_EDITED, _WAITING):
-        source = jobs.format(free=_free("t"))
-        if only is not None:
-            source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
+        source = jobs.format(free=_free("t")) + ("" if only is None else _among(only))
         parameters = list(only or ())
         if len(claims) < limit and _any(source, parameters):
             claims += _claim(worker, limit - len(claims), source, parameters)
@@ -82,6 +91,16 @@ def claim(worker: str, limit: int, *, only: Collection[int] | None = None) -> li
 def claim_edit(worker: str, row_id: int) -> list[Claim]:
     """Take an archived job whose meta.json has to follow an edit; nothing where there is none or somebody has it."""
     return _claim(worker, 1, _EDITED.format(free=_free("t")) + """ AND j."id" = %s""", [row_id])
+
+
+def claim_settled(worker: str, row_ids: Collection[int]) -> list[Claim]:
+    """Take those of these jobs that neither run nor wait and that nobody has, to take them out of the archive."""
+    return _claim(worker, len(row_ids), _SETTLED.format(free=_free("t")) + _among(row_ids), list(row_ids))
+
+
+def _among(row_ids: Collection[int]) -> str:
+    """Return the condition that a job is one of these, which are parameters."""
+    return f""" AND j."id" IN ({", ".join(["%s"] * len(row_ids)) or "NULL"})"""
 
 
 def _free(table: str) -> str:
@@ -129,6 +148,30 @@ def release(worker: str) -> None:
     ArchiveTask.objects.filter(worker=worker).update(worker="", not_before=Now())
 
 
+@contextlib.contextmanager
+def renewing(worker: str, holds: Callable[[], object]) -> Iterator[None]:
+    """Keep what a worker holds, from a thread of its own, whenever `holds` is true."""
+    finished = threading.Event()
+
+    def renew_until_finished() -> None:
+        while not finished.wait(RENEW_EVERY):
+            if holds():
+                try:
+                    renew(worker)
+                except Error:
+                    logger.exception("could not renew the lease, trying again")
+                    connection.close()
+        connection.close()
+
+    renewal = threading.Thread(target=renew_until_finished, name="lease", daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        renewal.join()
+
+
 def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
     """Record that jobs lie in the archive, each with its statistics as JSON text, and drop the claims.
 
@@ -170,6 +213,38 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool) -> None:
         ArchiveTask.objects.filter(pk=task.pk).update(
             worker="", not_before=_after(pause), attempts=F("attempts") + 1, error=reason
         )
+
+
+def retire(worker: str, row_ids: Collection[int]) -> dict[int, int]:
+    """Record that the archive no longer has these jobs (monitoringStatus 0); no edit is written to it from then on.
+
+    Returns, by row id, the monitoringStatus that each had, for `reinstate`. What is no longer held, or has an edit that
+    meta.json has yet to follow, is left out and stays as it is.
+    """
+    with transaction.atomic():
+        jobs = Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk")
+        before = dict(jobs.values_list("pk", "monitoring_status"))
+        held = ArchiveTask.objects.filter(pk__in=before, worker=worker).values_list("pk", "edits")
+        retired = {
+            row_id: before[row_id]
+            for row_id, edits in held
+            if edits == 0 or before[row_id] != MonitoringStatus.ARCHIVED
+        }
+        Job.objects.archived().filter(pk__in=retired).update(monitoring_status=MonitoringStatus.DISABLED)
+    return retired
+
+
+def reinstate(retired: Mapping[int, int]) -> None:
+    """Take `retire` back, of jobs whose files could not be taken out after all."""
+    archived = [row_id for row_id, status in retired.items() if status == MonitoringStatus.ARCHIVED]
+    Job.objects.filter(pk__in=archived).update(monitoring_status=MonitoringStatus.ARCHIVED)
+
+
+def give_up(worker: str, row_ids: Collection[int]) -> None:
+    """Let go of all that a worker holds; of these jobs nothing is left to do, nor of others without an edit."""
+    held = ArchiveTask.objects.filter(worker=worker)
+    held.filter(Q(pk__in=row_ids) | Q(edits=0, attempts=0))._raw_delete(using="default")
+    release(worker)
 
 
 def retry_failed(*, only: Iterable[int] | None = None) -> int:

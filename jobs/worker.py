@@ -85,17 +85,13 @@ class ArchiveWorker:
     @contextlib.contextmanager
     def _working(self) -> Iterator[ThreadPoolExecutor]:
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="archive")
-        finished = threading.Event()
-        renewal = threading.Thread(target=self._renew_until, args=(finished,), name="lease", daemon=True)
-        renewal.start()
-        try:
-            yield pool
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            self._held = {future: claim for future, claim in self._held.items() if not future.cancelled()}
-            self._finish_or_give_back()
-            finished.set()
-            renewal.join()
+        with tasks.renewing(self.name, lambda: self._held):
+            try:
+                yield pool
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._held = {future: claim for future, claim in self._held.items() if not future.cancelled()}
+                self._finish_or_give_back()
 
     def _take(self, pool: ThreadPoolExecutor) -> None:
         """Claim jobs while fewer than half of what may be held are in work, and hand them to the threads."""
@@ -140,13 +136,3 @@ class ArchiveWorker:
             tasks.release(self.name)
         except Error:
             logger.exception("could not give jobs back; others take them when the lease ends")
-
-    def _renew_until(self, finished: threading.Event) -> None:
-        while not finished.wait(tasks.RENEW_EVERY):
-            if self._held:
-                try:
-                    tasks.renew(self.name)
-                except Error:
-                    logger.exception("could not renew the lease, trying again")
-                    connection.close()
-        connection.close()
