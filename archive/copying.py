@@ -6,14 +6,13 @@ for all of them, and the order of writes that keeps a single job whole holds for
 """
 
 import os
-import shutil
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from archive.exceptions import ArchiveError
-from archive.files import sync_folder, write_all
+from archive.files import copier, sync_folder, write_all
 from archive.layout import META_FILE, JobKey
 from archive.store import ArchiveStore, data_name
 
@@ -63,20 +62,12 @@ def _steps(store: ArchiveStore, job: JobCopy) -> Generator[list[Flush], None, No
     """Write one job; yield what has to be flushed before the next step."""
     with store.writing(job.key, flush=False) as folder:
         for source in job.data:
-            with folder.temporary(data_name(source), _copier(source)) as descriptor:
+            with folder.temporary(data_name(source), copier(source)) as descriptor:
                 yield [descriptor]
         with folder.temporary(META_FILE, lambda descriptor: write_all(descriptor, job.meta)) as descriptor:
             yield [descriptor, folder.descriptor]
         # The folders above, too: another process may have made them just now, and not have flushed them yet.
         yield [folder.descriptor, *(path for path in folder.path.parents if path.is_relative_to(store.root))]
-
-
-def _copier(source: Path) -> Callable[[int], None]:
-    def copy(descriptor: int) -> None:
-        with source.open("rb") as origin, os.fdopen(descriptor, "wb", closefd=False) as target:
-            shutil.copyfileobj(origin, target, 1 << 20)
-
-    return copy
 
 
 def _flush(what: Flush) -> Exception | None:

@@ -1,5 +1,9 @@
 """The errors that the archive raises; plain exceptions that know nothing of HTTP."""
 
+import errno
+
+_CONCERNS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
 
 class ArchiveError(Exception):
     """Base of everything that goes wrong with the archive."""
@@ -24,3 +28,13 @@ class SourceError(ArchiveError):
         """Keep the reason and whether it may pass by itself."""
         super().__init__(message)
         self.transient = transient
+
+
+def reason(error: Exception) -> str:
+    """Return why something failed, for a line that names the file or folder already."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def concerns_all(error: Exception) -> bool:
+    """Say whether the next file would meet the same: a file system that is full or read-only."""
+    return isinstance(error, OSError) and error.errno in _CONCERNS_ALL

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -37,6 +38,21 @@ def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
             sync_folder(path.parent)
 
 
+def temp_name(name: str) -> str:
+    """Return a name that no reader of the archive looks at, for what will have `name` or had it."""
+    return f"{TEMP_PREFIX}{name}.{os.getpid()}-{secrets.token_hex(6)}{TEMP_SUFFIX}"
+
+
+def is_temp_name(name: str) -> bool:
+    """Say whether `temp_name` may have made this name."""
+    return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
+
+
+def drop_cached(descriptor: int) -> None:
+    """Let the system forget a flushed file's content, so that who reads it again gets what lies on the disk."""
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -46,9 +62,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def is_temp(name: str) -> bool:
-    """Say whether a file of this name is a temporary one of a writer."""
-    return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
+def copier(source: Path) -> Callable[[int], None]:
+    """Return what `Folder.write` fills a file with to make it a copy of another."""
+
+    def copy(descriptor: int) -> None:
+        with source.open("rb") as origin, os.fdopen(descriptor, "wb", closefd=False) as target:
+            shutil.copyfileobj(origin, target, 1 << 20)
+
+    return copy
 
 
 class Folder:
@@ -114,7 +135,7 @@ class Folder:
         """Remove the temporary files whose writers are gone, return how many; those of live writers are locked."""
         with os.scandir(self.descriptor) as entries:
             names = [entry.name for entry in entries]
-        return sum(self.is_dead_temp(name, remove=True) for name in names if is_temp(name))
+        return sum(self.is_dead_temp(name, remove=True) for name in names if is_temp_name(name))
 
     def is_dead_temp(self, name: str, *, remove: bool = False) -> bool:
         """Say whether the lock of a temporary file can be had: its writer is gone. With `remove` it is unlinked too."""
@@ -136,8 +157,8 @@ class Folder:
     def _create_temp(self, name: str) -> tuple[str, int]:
         """Create a temporary file that this writer alone holds the lock of."""
         while True:
-            temp = f"{TEMP_PREFIX}{name}.{os.getpid()}-{secrets.token_hex(6)}{TEMP_SUFFIX}"
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            temp = temp_name(name)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             descriptor = os.open(temp, flags, FILE_MODE, dir_fd=self.descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)

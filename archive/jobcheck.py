@@ -14,7 +14,7 @@ import numpy.typing as npt
 from archive.clusterconfig import SCOPES, Cluster
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, DocumentError
-from archive.files import is_temp, open_folder
+from archive.files import is_temp_name, open_folder
 from archive.findings import Code, Finding
 from archive.layout import (
     CLUSTER_FILE,
@@ -163,7 +163,7 @@ def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Find
     findings: list[Finding] = []
     for entry in entries:
         path = folder / entry.name
-        if is_temp(entry.name) and entry.is_file(follow_symlinks=False):
+        if is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
             with open_folder(folder) as opened:
                 if opened.is_dead_temp(entry.name):
                     findings.append(Finding(Code.LEFTOVER, path, "a temporary file whose writer is gone"))

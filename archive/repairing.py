@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from archive.exceptions import ArchiveError, DocumentError
-from archive.files import is_temp, make_folders, open_folder, sync_folder
+from archive.files import is_temp_name, make_folders, open_folder, sync_folder
 from archive.findings import Code, Finding
 from archive.jobcheck import JobChecker
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder
@@ -96,7 +96,7 @@ def _move_job(root: Path, path: Path) -> str:
     folder = path.parent
     errors = [finding for finding in JobChecker(root).check(folder) if finding.code.severity == "error"]
     if [finding.code for finding in errors] != [Code.WRONG_PLACE] or any(
-        is_temp(entry.name) for entry in folder.iterdir()
+        is_temp_name(entry.name) for entry in folder.iterdir()
     ):
         return ""
     meta = decode_meta((folder / META_FILE).read_bytes())

@@ -9,7 +9,7 @@ from pathlib import Path
 from isal import igzip, isal_zlib
 
 from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
-from archive.files import Folder, make_folders, open_folder, sync_folder
+from archive.files import Folder, copier, make_folders, open_folder, sync_folder
 from archive.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -41,14 +41,14 @@ class ArchiveStore:
         if not self.root.exists():
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(exist_ok=True)
-            self._write_version()
+            self.write_version()
             sync_folder(self.root.parent)
         elif self.root.is_dir() and not (self.root / VERSION_FILE).exists():
             with open_folder(self.root) as folder:
                 interrupted = folder.remove_dead_temps() > 0
             if interrupted:
                 # What lay there was our own version.txt: the process that made the root was killed.
-                self._write_version()
+                self.write_version()
         self.check_version()
 
     def check_version(self) -> None:
@@ -83,6 +83,16 @@ class ArchiveStore:
         """Write meta.json (JSON) alone, durable on return; data files stay as they are."""
         self.write_job(key, meta, None)
 
+    def copy_data(self, key: JobKey, source: Path) -> Path:
+        """Copy a data.json or data.json.gz byte for byte into the job's folder, durable on return; return its path.
+
+        The suffix decides the name. Another data file of the job stays: both may lie there, and .gz wins.
+        """
+        with self.writing(key) as folder:
+            folder.write(data_name(source), copier(source))
+            folder.sync()
+            return folder.path / data_name(source)
+
     def read_meta(self, key: JobKey) -> bytes:
         """Return meta.json as it is; raise FileNotFoundError where there is none."""
         return (job_folder(self.root, key) / META_FILE).read_bytes()
@@ -109,11 +119,21 @@ class ArchiveStore:
 
     def iter_jobs(self, cluster: str | None = None) -> Iterator[JobKey]:
         """Yield the complete jobs, of one cluster or of all, by cluster, job id and start, in bounded memory."""
+        for folder in self.iter_id_folders(cluster):
+            yield from self._jobs_in(folder)
+
+    def iter_id_folders(self, cluster: str | None = None) -> Iterator[Path]:
+        """Yield the folders that each hold the runs of one job id, of one cluster or of all, by cluster and id."""
+        for folder in self.iter_thousands(cluster):
+            for rest in _folders(folder):
+                yield folder / rest
+
+    def iter_thousands(self, cluster: str | None = None) -> Iterator[Path]:
+        """Yield the folders that each hold a thousand job ids, of one cluster or of all."""
         names = _folders(self.root) if cluster is None else [cluster]
         for name in filter(is_valid_cluster_name, names):
             for thousands in _folders(self.root / name):
-                for rest in _folders(self.root / name / thousands):
-                    yield from self._jobs_in(self.root / name / thousands / rest)
+                yield self.root / name / thousands
 
     def holds_jobs(self) -> bool:
         """Say whether there is any complete job; stop at the first."""
@@ -124,8 +144,8 @@ class ArchiveStore:
         names = filter(is_valid_cluster_name, _folders(self.root))
         return sorted(name for name in names if (self.root / name / CLUSTER_FILE).is_file())
 
-    def _write_version(self) -> None:
-        """Write version.txt, durable."""
+    def write_version(self) -> None:
+        """Write version.txt, durable on return: the root is an archive from then on."""
         with open_folder(self.root) as folder:
             folder.write_bytes(VERSION_FILE, f"{ARCHIVE_VERSION}\n".encode())
             folder.sync()

@@ -20,7 +20,7 @@ from jobs.encoding import Row
 from jobs.exceptions import InvalidJobError
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import JobQuerySet
-from jobs.restoring import known_rows, read_job
+from jobs.restoring import read_job
 from jobs.states import MonitoringStatus
 
 _BATCH = 200  # rows per query
@@ -44,7 +44,7 @@ class DatabaseCheck:
         """Yield what is to say of complete job folders: no row, or one that says something else."""
         for begin in range(0, len(keys), _BATCH):
             part = keys[begin : begin + _BATCH]
-            known = known_rows(part)
+            known = Job.objects.ids_of(part)
             rows = archiving.fetch_rows(known.values()) if known else {}
             for key in part:
                 path = job_folder(archiving.store().root, key)
@@ -132,14 +132,14 @@ def _shown(value: Any) -> str:
 
 def knows(key: JobKey | None) -> bool:
     """Say whether the database has this job: a folder with its name must then not be moved away."""
-    return key is not None and bool(known_rows([key]))
+    return key is not None and bool(Job.objects.ids_of([key]))
 
 
 def repair(finding: Finding) -> str:
     """Repair one finding from the database; return what was done, an empty text where it is left."""
     if finding.job is None:
         return ""
-    row_id = known_rows([finding.job]).get(finding.job)
+    row_id = Job.objects.ids_of([finding.job]).get(finding.job)
     for row in [] if row_id is None else _fetch([row_id]):
         if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
             return ""

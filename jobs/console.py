@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import FrameType
 from typing import Any, TypeAlias
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -30,8 +31,10 @@ __all__ = [
     "INTERRUPTED",
     "Bar",
     "ServerCommand",
+    "complaining",
     "confirm",
     "count",
+    "days_ago",
     "following",
     "leave_hanging_threads",
     "on_terminal",
@@ -39,6 +42,7 @@ __all__ = [
     "printable",
     "progress",
     "require_answer",
+    "shown_size",
     "shown_time",
     "stop_on_signals",
     "whole_number",
@@ -47,6 +51,7 @@ __all__ = [
 Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
 
 _LARGEST_TIME = 2**63 - 1
+_MOST_DAYS = 18250  # 50 years
 _LOOK_EVERY = 0.2  # seconds between two looks of a bar at what another thread counts
 
 
@@ -74,12 +79,22 @@ def parse_when(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text[:40]!r}: {expected}") from None
 
 
+def days_ago(text: str) -> int:
+    """Parse a number of days to the time that lies so far back (epoch seconds)."""
+    return int(time.time()) - whole_number(text, least=0, most=_MOST_DAYS) * 86400
+
+
 def shown_time(seconds: int) -> str:
     """Return epoch seconds as a time in TIME_ZONE, for people."""
     try:
         return f"{datetime.fromtimestamp(seconds, timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S %Z}"
     except (OverflowError, ValueError, OSError):
         return f"{seconds} s after 1970"
+
+
+def shown_size(size: int) -> str:
+    """Return bytes for people, as `3.40GB`."""
+    return tqdm.format_sizeof(size, "B")
 
 
 def require_answer(*, yes: bool) -> None:
@@ -104,6 +119,16 @@ def progress(*, total: int | None, unit: str, verbosity: int) -> Bar:
     """Return a bar on stderr with rate and time left; it stays silent without a terminal or with `-v 0`."""
     silent = verbosity < 1 or not sys.stderr.isatty()
     return tqdm(total=total, unit=f" {unit}s", disable=silent, file=sys.stderr, dynamic_ncols=True)
+
+
+def complaining(stderr: OutputWrapper, verdict: str) -> Callable[[str], None]:
+    """Return a function that writes `verdict: text` to stderr, above a bar if there is one."""
+
+    def complain(text: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            stderr.write(f"{verdict}: {printable(text)}")
+
+    return complain
 
 
 @contextlib.contextmanager

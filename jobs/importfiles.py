@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from archive.copying import JobCopy, copy_jobs
 from archive.documents import check_outline
-from archive.exceptions import ArchiveError, DocumentError
+from archive.exceptions import ArchiveError, DocumentError, reason
 from archive.layout import DATA_FILE, META_FILE, job_folder, parse_job_folder
 from archive.store import data_name, decompress
 from jobs import archiving
 from jobs.encoding import Row
 from jobs.exceptions import InvalidJobError
 from jobs.importsources import DEPTH, FoundJob
-from jobs.restoring import LARGEST_BATCH, ArchivedJob, read_job, reason
+from jobs.restoring import LARGEST_BATCH, ArchivedJob, read_job
 
 
 class ReadJob(NamedTuple):

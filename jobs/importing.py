@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from archive.clusters import decode_cluster
-from archive.exceptions import ArchiveError
+from archive.exceptions import ArchiveError, reason
 from archive.layout import JobKey
 from jobs import archiving, bulk, restoring, tasks
 from jobs.importfiles import Copying, Reading, ReadJob, check_and_copy, read_jobs
 from jobs.importsources import FoundJob, Source, Told
+from jobs.models import Job
 from jobs.processes import Workers
-from jobs.restoring import reason
 from jobs.tagging import Pair
 
 _BATCH = 50  # jobs that are read, copied and inserted together
@@ -110,7 +110,7 @@ class JobImport:
         """Take the jobs that have no row, and reserve ids for them and their tags."""
         for text in reading.refused:
             self._refuse(text)
-        known = restoring.known_rows(one.job.key for one in reading.jobs)
+        known = Job.objects.ids_of(one.job.key for one in reading.jobs)
         under_way = {one.job.key for batch in self._copied for one in batch.jobs.values()}
         chosen: dict[JobKey, ReadJob] = {}
         twice = 0
@@ -154,7 +154,7 @@ class JobImport:
 
     def _note_overwritten(self, jobs: Iterable[ReadJob]) -> None:
         """Note that meta.json has to follow the rows of jobs that somebody else inserted while they were copied."""
-        if known := restoring.known_rows(one.job.key for one in jobs if not one.in_place):
+        if known := Job.objects.ids_of(one.job.key for one in jobs if not one.in_place):
             with transaction.atomic():
                 tasks.record_edit(sorted(known.values()))
 

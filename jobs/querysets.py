@@ -1,11 +1,13 @@
 """Sets of jobs: who sees which, and which wait for what."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Q
 
 from accounts.models import Role, User
+from archive.layout import JobKey
 from jobs.states import JobState, MonitoringStatus
 
 if TYPE_CHECKING:
@@ -42,3 +44,15 @@ class JobQuerySet(models.QuerySet["Job"]):
     def archived(self) -> "JobQuerySet":
         """Return jobs that the archive holds."""
         return self.filter(monitoring_status=MonitoringStatus.ARCHIVED)
+
+    def busy(self) -> "JobQuerySet":
+        """Return jobs that run, and those that the archive worker has yet to write."""
+        return self.filter(Q(job_state=JobState.RUNNING) | Q(monitoring_status=MonitoringStatus.ARCHIVING))
+
+    def ids_of(self, keys: Iterable[JobKey]) -> dict[JobKey, int]:
+        """Return which of these jobs have a row, with its id."""
+        wanted = set(keys)
+        rows = self.filter(job_id__in={key.job_id for key in wanted}).order_by()
+        found = rows.values_list("pk", "cluster", "job_id", "start_time")
+        known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}
+        return {key: pk for key, pk in known.items() if key in wanted}

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from archive.exceptions import ArchiveError
+from archive.exceptions import ArchiveError, reason
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from jobs import archiving, bulk, restoring
 from jobs.exceptions import InvalidJobError
@@ -91,7 +91,7 @@ class Rebuild:
         restored = restoring.restore(reading.jobs)
         self.counts.restored += restored
         self.counts.present += len(reading.jobs) - restored
-        known = restoring.known_rows(refused.key for refused in reading.refused if refused.key is not None)
+        known = Job.objects.ids_of(refused.key for refused in reading.refused if refused.key is not None)
         for refused in reading.refused:
             if refused.key in known:
                 self.counts.present += 1
@@ -115,7 +115,7 @@ def _folders(path: str | Path, trouble: Told) -> Iterator[str]:
         with os.scandir(path) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
     except OSError as error:
-        trouble(f"{path}: {restoring.reason(error)}")
+        trouble(f"{path}: {reason(error)}")
         return
     names.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
     yield from (f"{path}/{name}" for name in names)
@@ -167,7 +167,7 @@ def _read_folder(folder: str, reading: _Reading) -> int:
         if any(Path(folder, name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
             reading.refused.append(_Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder))))
     except (InvalidJobError, ArchiveError, OSError) as error:
-        text = f"{folder}/{META_FILE}: {restoring.reason(error)}"
+        text = f"{folder}/{META_FILE}: {reason(error)}"
         reading.refused.append(_Refused(text, parse_job_folder(root, Path(folder))))
     else:
         reading.jobs.append(job)

@@ -108,16 +108,11 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
 def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
     """Read a meta.json; return its job and how large it is (bytes).
 
-    Raises InvalidJobError, DocumentError, or OSError; `reason` says it.
+    Raises InvalidJobError, DocumentError, or OSError.
     """
     with open(meta, "rb", buffering=0) as file:  # noqa: PTH123  for a text, a Path costs as much again
         raw = file.read()
     return archived_job(raw, decode_meta(raw)), len(raw)
-
-
-def reason(error: Exception) -> str:
-    """Return why a file was refused, for a line that names it."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def own_id_at_most(beginning: bytes) -> int:
@@ -181,15 +176,6 @@ def _clean_resource(resource: Resource) -> Resource:
     )
 
 
-def known_rows(keys: Iterable[JobKey]) -> dict[JobKey, int]:
-    """Return which of these jobs have a row, with its id."""
-    wanted = set(keys)
-    rows = Job.objects.filter(job_id__in={key.job_id for key in wanted}).order_by()
-    found = rows.values_list("pk", "cluster", "job_id", "start_time")
-    known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}
-    return {key: pk for key, pk in known.items() if key in wanted}
-
-
 def ids_of_tags(jobs: Iterable[ArchivedJob]) -> dict[Pair, int]:
     """Return the ids of these jobs' tags; a new one gets the id that a meta.json of our own names, where it is free."""
     wishes: dict[Pair, int] = {}
@@ -230,7 +216,7 @@ def restore(jobs: Iterable[ArchivedJob]) -> int:
     restored = 0
     waiting = {job.key: job for job in jobs}
     while waiting:
-        for key in known_rows(waiting):
+        for key in Job.objects.ids_of(waiting):
             del waiting[key]
         own = {job.own_id for job in waiting.values() if job.own_id is not None}
         free = own.difference(Job.objects.filter(pk__in=own).values_list("pk", flat=True).order_by())

@@ -7,21 +7,26 @@ it began with leaves the row, and meta.json is written once more. Whoever change
 before, so that an edit and a claim cannot pass each other unseen.
 """
 
+import contextlib
+import logging
 import os
 import secrets
 import socket
-from collections.abc import Collection, Iterable, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db import Error, connection, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from jobs.models import ArchiveTask, Job
 from jobs.states import MonitoringStatus
+
+logger = logging.getLogger(__name__)
 
 # A dead worker's job is free again after LEASE at the latest; a living one renews it several times before.
 LEASE = timedelta(seconds=8)
@@ -67,7 +72,13 @@ _TASKS = f'"{ArchiveTask._meta.db_table}"'
 _WAITS = """j."monitoring_status" = 1 AND NOT (j."job_state" = 'running')"""
 _WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE {_WAITS} AND j."cluster" = %s AND (t."job_id" IS NULL OR {{free}})"""
-_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id" WHERE j."monitoring_status" = 3 AND {{free}}"""
+_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id"
+    WHERE j."monitoring_status" = 3 AND t."edits" > 0 AND {{free}}"""
+
+# Jobs for which nothing is to be written any more. A claim of one has no edit: when its holder dies, no worker takes it
+# for an edit that meta.json has to follow.
+_SETTLED = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
+    WHERE NOT (j."monitoring_status" = 1) AND NOT (j."job_state" = 'running') AND (t."job_id" IS NULL OR {{free}})"""
 
 # Each name is one look into the index, however many jobs of that cluster wait.
 _WAITING_CLUSTERS = f"""
@@ -98,6 +109,11 @@ def claim_waiting(worker: str, cluster: str, limit: int, *, only: Collection[int
 def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
     """Take up to `limit` archived jobs whose meta.json has to follow an edit and that nobody holds."""
     return _claim(worker, limit, _EDITED, [], only)
+
+
+def claim_settled(worker: str, row_ids: Collection[int]) -> list[Claim]:
+    """Take those of these jobs that neither run nor wait and that nobody has, to take them out of the archive."""
+    return _claim(worker, len(row_ids), _SETTLED, [], row_ids)
 
 
 def _free(table: str) -> str:
@@ -136,7 +152,11 @@ def take_from_dead_workers() -> None:
     A job that kills each worker which takes it (too large for the memory, say) so leaves the others alone.
     """
     dead = ArchiveTask.objects.exclude(worker="").filter(not_before__lte=Now())
-    for task in list(dead[:_FREED_AT_ONCE]):
+    tasks = list(dead[:_FREED_AT_ONCE])
+    if tasks:
+        # Those of a killed retain_archive: nothing is to be written of these jobs.
+        dead.filter(edits=0, attempts=0).exclude(job__in=Job.objects.awaiting_archive()).delete()
+    for task in tasks:
         reason = f"the worker {task.worker} did not live to finish it"
         fail(task.worker, Claim(task.pk, task.edits), reason, permanent=False, died=True)
 
@@ -156,6 +176,30 @@ def release(worker: str, *, only: Collection[int] | None = None) -> None:
     """Give back what a worker holds, all or these, for others to take at once."""
     held = ArchiveTask.objects.filter(worker=worker)
     (held if only is None else held.filter(pk__in=only)).update(worker="", not_before=Now())
+
+
+@contextlib.contextmanager
+def renewing(worker: str, holds: Callable[[], object]) -> Iterator[None]:
+    """Keep what a worker holds, from a thread of its own, whenever `holds` is true."""
+    finished = threading.Event()
+
+    def renew_until_finished() -> None:
+        while not finished.wait(RENEW_EVERY):
+            if holds():
+                try:
+                    renew(worker)
+                except Error:
+                    logger.exception("could not renew the lease, trying again")
+                    connection.close()
+        connection.close()
+
+    renewal = threading.Thread(target=renew_until_finished, name="lease", daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        renewal.join()
 
 
 def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
@@ -207,6 +251,38 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool 
             attempts=F("attempts") + 1,
             error=reason,
         )
+
+
+def retire(worker: str, row_ids: Collection[int]) -> dict[int, int]:
+    """Record that the archive no longer has these jobs (monitoringStatus 0); no edit is written to it from then on.
+
+    Returns, by row id, the monitoringStatus that each had, for `reinstate`. What is no longer held, or has an edit that
+    meta.json has yet to follow, is left out and stays as it is.
+    """
+    with transaction.atomic():
+        jobs = Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk")
+        before = dict(jobs.values_list("pk", "monitoring_status"))
+        held = ArchiveTask.objects.filter(pk__in=before, worker=worker).values_list("pk", "edits")
+        retired = {
+            row_id: before[row_id]
+            for row_id, edits in held
+            if edits == 0 or before[row_id] != MonitoringStatus.ARCHIVED
+        }
+        Job.objects.archived().filter(pk__in=retired).update(monitoring_status=MonitoringStatus.DISABLED)
+    return retired
+
+
+def reinstate(retired: Mapping[int, int]) -> None:
+    """Take `retire` back, of jobs whose files could not be taken out after all."""
+    archived = [row_id for row_id, status in retired.items() if status == MonitoringStatus.ARCHIVED]
+    Job.objects.filter(pk__in=archived).update(monitoring_status=MonitoringStatus.ARCHIVED)
+
+
+def give_up(worker: str, row_ids: Collection[int]) -> None:
+    """Let go of all that a worker holds; of these jobs nothing is left to do, nor of others without an edit."""
+    held = ArchiveTask.objects.filter(worker=worker)
+    held.filter(Q(pk__in=row_ids) | Q(edits=0, attempts=0))._raw_delete(using="default")
+    release(worker)
 
 
 def retry_failed(*, only: Iterable[int] | None = None) -> int:

@@ -141,18 +141,14 @@ class ArchiveWorker:
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        finished = threading.Event()
-        renewal = threading.Thread(target=self._renew_until, args=(finished,), name="lease", daemon=True)
-        renewal.start()
-        try:
-            yield
-        finally:
-            for lane in self._lanes.values():
-                lane.pool.shutdown(wait=False)
-            self._drop_what_is_not_begun(self._lanes.values())
-            self._finish_or_give_back()
-            finished.set()
-            renewal.join()
+        with tasks.renewing(self.name, lambda: self._held):
+            try:
+                yield
+            finally:
+                for lane in self._lanes.values():
+                    lane.pool.shutdown(wait=False)
+                self._drop_what_is_not_begun(self._lanes.values())
+                self._finish_or_give_back()
 
     def _take(self, *, draining: bool = False) -> None:
         """Claim jobs for each lane in which fewer than half of what it may hold are in work."""
@@ -233,13 +229,3 @@ class ArchiveWorker:
             tasks.release(self.name)
         except Error:
             logger.exception("could not give jobs back; others take them when the lease ends")
-
-    def _renew_until(self, finished: threading.Event) -> None:
-        while not finished.wait(tasks.RENEW_EVERY):
-            if self._held:
-                try:
-                    tasks.renew(self.name)
-                except Error:
-                    logger.exception("could not renew the lease, trying again")
-                    connection.close()
-        connection.close()

@@ -1,15 +1,13 @@
 """Import jobs from another archive."""
 
-import sys
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from tqdm import tqdm
 
 from jobs.checks import archive_problem
-from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, count, printable, progress
+from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, complaining, count, progress
 from jobs.importing import Counts, JobImport
 from jobs.importsources import Source
 
@@ -48,7 +46,9 @@ class Command(ServerCommand):
         with progress(total=None, unit="job", verbosity=self.verbosity) as bar:
             if not bar.disable:
                 bar.total = sum(1 for source in sources for _ in source.jobs(lambda text: None))
-            work = JobImport(sources=sources, trouble=self._trouble, progress=bar.update, dry_run=dry_run)
+            work = JobImport(
+                sources=sources, trouble=complaining(self.stderr, "refused"), progress=bar.update, dry_run=dry_run
+            )
             counts = self._run(work, bar)
         for name in counts.clusters:
             self.say(f"cluster {name}: cluster.json {'would be copied' if dry_run else 'copied'}")
@@ -74,10 +74,6 @@ class Command(ServerCommand):
             bar.close()
             closing = _closing(work.counts, dry_run=work.dry_run)
             raise CommandError(f"It could not go on: {error}\n{closing} Run it again to go on.") from error
-
-    def _trouble(self, text: str) -> None:
-        with tqdm.external_write_mode(file=sys.stderr):
-            self.stderr.write(f"refused: {printable(text)}")
 
 
 def _source(text: str) -> Source:

@@ -1,0 +1,71 @@
+"""Compress the data files of the archive that are not compressed."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from archive.compression import Compression, Counts
+from archive.exceptions import ArchiveError
+from jobs import archiving
+from jobs.checks import archive_problem
+from jobs.console import (
+    INTERRUPTED,
+    ServerCommand,
+    complaining,
+    count,
+    days_ago,
+    progress,
+    shown_size,
+    stop_on_signals,
+)
+
+
+class Command(ServerCommand):
+    """Find the files, compress them, say how much that saved."""
+
+    help = (
+        "Compress each data.json of the archive to data.json.gz. The new file is read back and compared before the "
+        "plain one is removed. What cannot be compressed is named with its reason and left as it is, and the exit "
+        "status is 1. Interrupted or killed, it keeps what it has done; run again, it goes on."
+    )
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument("--older-than", metavar="DAYS", type=days_ago, help="Only jobs that ended more days ago.")
+        parser.add_argument("--cluster", metavar="C", help="Only jobs of this cluster.")
+        parser.add_argument("--dry-run", action="store_true", help="Say how much there is, and change nothing.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Compress, and print the sizes."""
+        which = {"store": archiving.store(), "before": options["older_than"], "cluster": options["cluster"]}
+        if options["dry_run"]:
+            counts = Compression(**which, trouble=complaining(self.stderr, "left")).survey()
+            self.say(f"Dry run: {count(counts.files, 'file')} ({shown_size(counts.before)}) would be compressed.")
+        else:
+            if problem := archive_problem():
+                raise CommandError(problem)
+            counts = self._run(which)
+        if counts.failed:
+            raise CommandError(f"{count(counts.failed, 'job')} could not be done: see the reasons above.")
+
+    def _run(self, which: dict[str, Any]) -> Counts:
+        with progress(total=None, unit="file", verbosity=self.verbosity) as bar:
+            if not bar.disable:
+                bar.total = Compression(**which).survey().files
+            work = Compression(**which, trouble=complaining(self.stderr, "left"), progress=bar.update)
+            try:
+                with stop_on_signals(work.stopping):
+                    work.run()
+            except (ArchiveError, OSError) as error:
+                bar.close()
+                raise CommandError(f"{error}\n{_closing(work.counts)} Run it again to go on.") from error
+        if work.stopping.is_set():
+            raise CommandError(f"Interrupted. {_closing(work.counts)} Run it again to go on.", returncode=INTERRUPTED)
+        self.say(_closing(work.counts))
+        return work.counts
+
+
+def _closing(counts: Counts) -> str:
+    sizes = f": {shown_size(counts.before)} before, {shown_size(counts.after)} after" if counts.files else ""
+    return f"{count(counts.files, 'file')} compressed{sizes}."

@@ -1,0 +1,147 @@
+"""Delete or move what the archive has of jobs that ended long ago."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.db import DatabaseError
+
+from archive.exceptions import ArchiveError
+from archive.retention import open_target
+from archive.store import ArchiveStore
+from jobs import archiving
+from jobs.checks import archive_problem
+from jobs.console import (
+    BAD_USAGE,
+    INTERRUPTED,
+    ServerCommand,
+    complaining,
+    confirm,
+    count,
+    days_ago,
+    printable,
+    progress,
+    require_answer,
+    shown_size,
+    shown_time,
+    stop_on_signals,
+)
+from jobs.retention import Counts, Retention
+
+_MOVE = "move:"
+
+
+def _what_to_do(text: str) -> str:
+    if text != "delete" and not (text.startswith(_MOVE) and len(text) > len(_MOVE)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected delete, or move:TARGET with the root of another archive")
+    return text
+
+
+class Command(ServerCommand):
+    """Say what would go, ask, and take it out of the archive."""
+
+    help = (
+        "Delete the archived jobs that ended more than a number of days ago, or move them to another archive: each "
+        "copy is compared with what it was made from before the job goes here. Jobs that run or wait for the archive "
+        "stay. Without --rows the database keeps the jobs, as jobs without samples. Interrupted or killed, it keeps "
+        "what it has done; run again, it goes on."
+    )
+    requires_system_checks = "__all__"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the options."""
+        parser.add_argument(
+            "--older-than", metavar="DAYS", type=days_ago, required=True, help="Only jobs that ended more days ago."
+        )
+        parser.add_argument(
+            "--do",
+            metavar="delete|move:TARGET",
+            type=_what_to_do,
+            required=True,
+            help="Delete the jobs' files, or move them to the archive TARGET: one that is there, an empty folder, or "
+            "a folder that is made; other file systems are allowed.",
+        )
+        parser.add_argument("--omit-tagged", action="store_true", help="Keep jobs that have a tag.")
+        parser.add_argument("--rows", action="store_true", help="Delete the jobs from the database, too.")
+        parser.add_argument("--cluster", metavar="C", help="Only jobs of this cluster.")
+        parser.add_argument("--dry-run", action="store_true", help="Say what would go, and change nothing.")
+        parser.add_argument("--yes", action="store_true", help="Do not ask; needed where there is no terminal.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Count, ask, take out, and say how much."""
+        dry_run, yes = options["dry_run"], options["yes"]
+        if not dry_run:
+            require_answer(yes=yes)
+        target = self._target(options["do"])
+        if not dry_run and (problem := archive_problem()):
+            raise CommandError(problem)
+        which = {
+            "before": options["older_than"],
+            "target": target,
+            "cluster": options["cluster"],
+            "omit_tagged": options["omit_tagged"],
+            "rows": options["rows"],
+        }
+        done = "deleted" if target is None else f"moved to {target.root}"
+        if dry_run:
+            counts = self._describe(Retention(**which, trouble=complaining(self.stderr, "left")))
+            self.say(f"Dry run: {_size_of(counts)} would be {done}, 0 were.")
+        else:
+            counts = self._run(which, done, yes=yes)
+        if counts.failed:
+            raise CommandError(f"{count(counts.failed, 'folder')} could not be taken: see the reasons above.")
+
+    def _target(self, what: str) -> ArchiveStore | None:
+        if what == "delete":
+            return None
+        try:
+            return open_target(archiving.store(), Path(what.removeprefix(_MOVE)))
+        except (ArchiveError, OSError) as error:
+            raise CommandError(f"--do {what}: {error}", returncode=BAD_USAGE) from None
+
+    def _describe(self, work: Retention) -> Counts:
+        """Print how much of which clusters is meant."""
+        counts = work.survey()
+        self.say(f"{_size_of(counts)} ended before {shown_time(work.before)}{_left(counts)}")
+        for cluster, (jobs, size) in sorted(counts.by_cluster.items()):
+            self.say(f"  {printable(cluster)}  {count(jobs, 'job')}  {shown_size(size)}")
+        if counts.leftovers:
+            self.say(f"{count(counts.leftovers, 'job')} of an interrupted run: the rest of the files")
+        return counts
+
+    def _run(self, which: dict[str, Any], done: str, *, yes: bool) -> Counts:
+        total = None
+        if not yes or self.verbosity > 0:
+            found = self._describe(Retention(**which))
+            total = found.jobs + found.leftovers
+            rows = " and their rows" if which["rows"] else ""
+            if total and not confirm(f"{_size_of(found)}{rows} will be {done}. Go on?", yes=yes):
+                raise CommandError(f"Cancelled: 0 jobs {done}.")
+        with progress(total=total, unit="job", verbosity=self.verbosity) as bar:
+            work = Retention(**which, trouble=complaining(self.stderr, "left"), progress=bar.update)
+            try:
+                with stop_on_signals(work.stopping):
+                    work.run()
+            except (DatabaseError, ArchiveError, OSError) as error:
+                bar.close()
+                raise CommandError(f"{error}\n{_closing(work, done)} Run it again to go on.") from error
+        if work.stopping.is_set():
+            raise CommandError(f"Interrupted. {_closing(work, done)} Run it again to go on.", returncode=INTERRUPTED)
+        self.say(_closing(work, done))
+        return work.counts
+
+
+def _size_of(counts: Counts) -> str:
+    return f"{count(counts.jobs, 'job')} ({shown_size(counts.size)})"
+
+
+def _left(counts: Counts) -> str:
+    reasons = {"tagged": counts.tagged, "running or waiting": counts.busy, "in use": counts.held}
+    left = ", ".join(f"{number} {why}" for why, number in reasons.items() if number)
+    return f"; left: {left}" if left else ""
+
+
+def _closing(work: Retention, done: str) -> str:
+    rows = f", {count(work.counts.rows, 'row')} deleted" if work.rows else ""
+    return f"{_size_of(work.counts)} {done}{rows}{_left(work.counts)}."
