@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
 
-.PHONY: run test check browser prometheus clean
+.PHONY: run test test-sqlite test-postgres check browser prometheus clean
 
 run: $(VENV)/.server
 	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
@@ -15,9 +15,15 @@ run: $(VENV)/.server
 	grep -qs '^METRIC_SOURCES=.' .env || export METRIC_SOURCES="$${METRIC_SOURCES:-$$DEMO_SOURCES}"; \
 	exec $(BIN)/python manage.py run_demo
 
+# The suite on SQLite and on PostgreSQL, side by side: much of it waits.
 test: $(VENV)/.development browser prometheus
-	$(BIN)/pytest $(PYTEST)
-	$(BIN)/python -m tests.with_postgres $(BIN)/pytest $(PYTEST)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-sqlite test-postgres
+
+test-sqlite: | $(VENV)/.development
+	$(BIN)/pytest -o cache_dir=.pytest_cache/sqlite $(PYTEST)
+
+test-postgres: | $(VENV)/.development
+	$(BIN)/python -m tests.with_postgres $(BIN)/pytest -o cache_dir=.pytest_cache/postgres $(PYTEST)
 
 # Static checks, without the tests.
 check: $(VENV)/.development
