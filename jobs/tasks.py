@@ -172,9 +172,9 @@ def renew(worker: str) -> None:
     ArchiveTask.objects.filter(worker=worker).update(not_before=_after(LEASE))
 
 
-def release(worker: str, *, only: Collection[int] | None = None) -> None:
-    """Give back what a worker holds, all or these, for others to take at once."""
-    held = ArchiveTask.objects.filter(worker=worker)
+def release(worker: str, *, only: Collection[int] | None = None, but: Collection[int] = ()) -> None:
+    """Give back what a worker holds, all or these or all but these, for others to take at once."""
+    held = ArchiveTask.objects.filter(worker=worker).exclude(pk__in=but)
     (held if only is None else held.filter(pk__in=only)).update(worker="", not_before=Now())
 
 

@@ -113,8 +113,12 @@ class ArchiveWorker:
     def run(self) -> Counts:
         """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
         with self._working():
+            in_trouble = False
             while not self.stopping.is_set():
                 try:
+                    if in_trouble:  # what was claimed when it came, and never begun
+                        tasks.release(self.name, but=[work.claim.row_id for work in self._held.values()])
+                        in_trouble = False
                     self._tidy()
                     self._take()
                     if self._held:
@@ -124,6 +128,7 @@ class ArchiveWorker:
                 except Error:
                     logger.exception("the database did not answer, trying again")
                     connection.close()
+                    in_trouble = True
                     self.stopping.wait(_AFTER_TROUBLE)
         return self.counts
 

@@ -357,6 +357,24 @@ def test_a_worker_survives_a_database_that_does_not_answer(
     assert len(calls) >= 4
 
 
+def test_what_was_claimed_when_the_database_went_away_is_begun_when_it_is_back(
+    running: ArchiveWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_AFTER_TROUBLE", 0.05)
+    fetch_rows, calls = archiving.fetch_rows, []
+
+    def refuse_once(row_ids: Any) -> Any:
+        calls.append(row_ids)
+        if len(calls) == 1:
+            raise OperationalError("away")
+        return fetch_rows(row_ids)
+
+    monkeypatch.setattr(archiving, "fetch_rows", refuse_once)
+    JobFactory.create(finished=True)
+    assert wait_until(lambda: running.counts.archived == 1) < tasks.LEASE.total_seconds() / 2
+    assert len(calls) == 2
+
+
 def test_a_worker_that_is_told_to_stop_gives_back_at_once_what_it_has_not_begun(
     archive_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
