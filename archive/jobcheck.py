@@ -167,6 +167,8 @@ def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Find
             with open_folder(folder) as opened:
                 if opened.is_dead_temp(entry.name):
                     findings.append(Finding(Code.LEFTOVER, path, "a temporary file whose writer is gone"))
+        elif is_temp_name(entry.name) and entry.name.split(".")[1].isdecimal() and entry.is_dir(follow_symlinks=False):
+            findings.append(Finding(Code.LEFTOVER, path, "the rest of a job that retain_archive took out"))
         else:
             kind = "folder" if entry.is_dir() else "file"
             findings.append(Finding(Code.STRAY, path, f"a {kind} that does not belong there"))

@@ -10,6 +10,7 @@ from archive.jobcheck import JobChecker
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder
 from archive.measuring import measure
 from archive.metadocument import decode_meta
+from archive.retention import remove_folder
 from archive.store import read_data_file
 
 _LEVELS_OF_A_JOB = 3  # folders below that of the cluster
@@ -32,6 +33,9 @@ def repair(root: Path, finding: Finding) -> str:
 
 
 def _remove_leftover(root: Path, path: Path) -> str:
+    if path.is_dir():
+        remove_folder(path)
+        return "removed"
     with open_folder(path.parent) as folder:
         return "removed" if folder.is_dead_temp(path.name, remove=True) else ""
 

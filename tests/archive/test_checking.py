@@ -23,6 +23,7 @@ from archive.findings import Code, Finding, Severity
 from archive.jobcheck import JobChecker
 from archive.layout import JobKey, job_folder
 from archive.repairing import repair
+from archive.retention import hide
 from archive.sources import JobInfo, SyntheticSource
 from archive.statistics import job_statistics
 from archive.store import ArchiveStore
@@ -237,6 +238,18 @@ def test_plain_data_is_checked_too(store: ArchiveStore, folder: Path) -> None:
 
 
 # Kinds of findings: what else lies there
+
+
+def test_the_rest_of_a_job_that_was_taken_out_is_a_leftover(store: ArchiveStore, folder: Path) -> None:
+    other = add_job(store, KEY._replace(start_time=START + 1))
+    hidden = hide(store, KEY._replace(start_time=START + 1))
+    stray = folder.with_name(".snapshot.tmp")
+    stray.mkdir()
+    assert [(each.code, each.path) for each in check(store)] == [(Code.LEFTOVER, hidden), (Code.STRAY, stray)]
+    assert repair(store.root, check(store)[0]) == "removed"
+    assert not hidden.exists()
+    assert not other.exists()
+    assert (folder / "meta.json").exists()
 
 
 def test_a_dead_temporary_file_is_a_leftover_and_that_of_a_live_writer_is_none(
