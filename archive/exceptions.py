@@ -1,6 +1,8 @@
 """The errors that the archive raises; plain exceptions that know nothing of HTTP."""
 
 import errno
+from functools import partial
+from typing import Any
 
 _CONCERNS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
@@ -28,6 +30,10 @@ class SourceError(ArchiveError):
         """Keep the reason and whether it may pass by itself."""
         super().__init__(message)
         self.transient = transient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes."""
+        return partial(type(self), transient=self.transient), self.args
 
 
 def reason(error: Exception) -> str:

@@ -153,6 +153,13 @@ def fill(jobs: int, nodes: int, hours: int) -> None:
     )
 
 
+def cpu_of(processes: list["subprocess.Popen[bytes]"]) -> float:
+    """Return the seconds of CPU that processes and their children have used."""
+    mains = [psutil.Process(process.pid) for process in processes]
+    everyone = [process for main in mains for process in (main, *main.children(recursive=True))]
+    return float(sum(sum(process.cpu_times()[:2]) for process in everyone))
+
+
 def drain(jobs: int, workers: int) -> tuple[float, float]:
     """Let workers archive all; return jobs per second, and the seconds of CPU that they used."""
     from jobs.models import Job
@@ -163,12 +170,11 @@ def drain(jobs: int, workers: int) -> tuple[float, float]:
     while not (first := archived.count()):
         time.sleep(0.005)
     begin = time.monotonic()
-    usage = [psutil.Process(process.pid) for process in processes]
-    cpu = -sum(sum(process.cpu_times()[:2]) for process in usage)
+    cpu = -cpu_of(processes)
     while (done := archived.count()) < jobs:
         time.sleep(0.02)
     seconds = time.monotonic() - begin
-    cpu += sum(sum(process.cpu_times()[:2]) for process in usage)
+    cpu += cpu_of(processes)
     for process in processes:
         process.terminate()
     for process in processes:

@@ -36,7 +36,7 @@ __all__ = [
     "count",
     "days_ago",
     "following",
-    "leave_hanging_threads",
+    "leave_now",
     "on_terminal",
     "parse_when",
     "printable",
@@ -170,16 +170,12 @@ def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def leave_hanging_threads(prefix: str, *, status: int, patience: float = 1.0) -> None:
-    """End the process with `status` now if threads named like this go on after `patience` seconds; else return.
+def leave_now(status: int) -> None:
+    """End this process without waiting for its threads and processes.
 
-    Python waits for all threads at its end, and one may hang in a metric store for as long as its time-out. What such a
-    thread held has been given back, and its files appear whole or not at all.
+    Python would, and one may hang in a metric store for as long as its time-out. What it held has been given back, and
+    its files appear whole or not at all.
     """
-    for thread in threading.enumerate():
-        if thread.name.startswith(prefix):
-            thread.join(patience)
-            if thread.is_alive():
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

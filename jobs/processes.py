@@ -59,6 +59,22 @@ class Workers:
         return made
 
 
+def writers(number: int) -> ProcessPoolExecutor:
+    """Return processes for `jobs.archiving.write`, which leave signals to this one and end with it.
+
+    They come from a server process that has loaded all of it and holds nothing open: this process has threads, and one
+    may hold a lock at the moment of a fork.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ccbackend.preload"])
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin_writer)
+
+
+def _begin_writer() -> None:
+    _begin()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service's stop reaches the whole group
+
+
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

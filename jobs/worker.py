@@ -4,21 +4,21 @@ import contextlib
 import logging
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Collection, Iterator
-from concurrent.futures import ALL_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from django.db import Error, connection
 
 from archive.exceptions import SourceError
 from jobs import archiving, tasks
+from jobs.processes import writers
 
 logger = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 0.3 s of a stop
 _COLLECT = 0.05  # seconds of finished work that one transaction records
-_THREADS = 4  # jobs of a cluster written at once: mostly they wait for the disk or a metric store
+_AT_ONCE = 4  # jobs of a cluster written at once: half of the time they wait for the disk or a metric store
 _HELD = 32  # jobs of a cluster claimed at once
 _TIDY_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
@@ -53,16 +53,16 @@ class Trouble:
 
 @dataclass(eq=False)
 class Lane:
-    """A cluster's part of a worker: threads of its own, so that a source that hangs holds up no other cluster."""
+    """A cluster's part of a worker: a pool of its own, so that a source that hangs holds up no other cluster."""
 
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="archive"))
+    pool: Executor
     trouble: Trouble = field(default_factory=Trouble)
     held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job that a lane's threads write, since `begun` (monotonic seconds)."""
+    """A claimed job that a lane's pool writes, since `begun` (monotonic seconds)."""
 
     lane: Lane
     claim: tasks.Claim
@@ -81,18 +81,26 @@ class Counts:
 class ArchiveWorker:
     """Drain finished jobs into the archive. Any number may run, on any number of hosts.
 
-    `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains.
+    `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains. With `in_processes`
+    jobs are written by processes, on all cores, and one that needs more memory than there is ends its own alone; else
+    by threads of this one.
     """
 
     only: Collection[int] | None = None
     at_once: bool = False
+    in_processes: bool = False
     name: str = field(default_factory=tasks.worker_name)
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_tidying: float = 0.0
-    _lanes: defaultdict[str | None, Lane] = field(default_factory=lambda: defaultdict(Lane))  # None: edits
+    _lanes: dict[str | None, Lane] = field(default_factory=dict)  # None: edits
     _archive: Trouble = field(default_factory=Trouble)
     _held: dict[Future[str], Work] = field(default_factory=dict)
+
+    @property
+    def hangs(self) -> bool:
+        """Tell whether jobs were given back that somebody still writes: Python's end would wait for that."""
+        return bool(self._held)
 
     def drain(self) -> Counts:
         """Archive all that is due now and return the counts; a job that fails is not tried again.
@@ -158,6 +166,8 @@ class ArchiveWorker:
     def _take(self, *, draining: bool = False) -> None:
         """Claim jobs for each lane in which fewer than half of what it may hold are in work."""
         for cluster in (None, *tasks.waiting_clusters()):
+            if cluster not in self._lanes:
+                self._lanes[cluster] = Lane(self._new_pool())
             lane = self._lanes[cluster]
             limit = self._room(lane, draining=draining)
             if not limit:
@@ -172,6 +182,9 @@ class ArchiveWorker:
                     future = lane.pool.submit(archiving.write, rows[claim.row_id])
                     self._held[future] = Work(lane, claim, time.monotonic())
                     lane.held += 1
+
+    def _new_pool(self) -> Executor:
+        return writers(_AT_ONCE) if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
 
     def _room(self, lane: Lane, *, draining: bool) -> int:
         """Return how many jobs a lane may take now: one that is in trouble, or the archive, one after a pause."""
@@ -202,14 +215,18 @@ class ArchiveWorker:
     def _failed(self, work: Work, error: Exception) -> None:
         """Record a failure; where it is not the job's alone, give back the jobs that meet the same."""
         permanent = isinstance(error, SourceError) and not error.transient
-        trouble = work.lane.trouble if isinstance(error, SourceError) else self._archive
+        is_the_lane_s = isinstance(error, SourceError | BrokenExecutor)
+        trouble = work.lane.trouble if is_the_lane_s else self._archive
         if not permanent and trouble.foresaw(work.begun):
             tasks.release(self.name, only=[work.claim.row_id])
             return
-        reason = archiving.describe(error)
+        died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, and so all are
+        reason = "a process that writes jobs was killed (is memory short?)" if died else archiving.describe(error)
         logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
         tasks.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
+        if died:
+            work.lane.pool = self._new_pool()
         if not permanent:
             trouble.add_failure()
             lanes = self._lanes.values() if trouble is self._archive else [work.lane]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from archive.store import ArchiveStore
@@ -135,3 +136,48 @@ def test_it_goes_on_after_the_database_was_away(machine: Machine) -> None:
         wait_for(lambda: machine.execute("SELECT monitoring_status FROM jobs_job") == [(3,)])
         process.terminate()
         assert process.wait(10) == 0
+
+
+def writers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """Return the processes that write jobs: children of the one that they are forked from."""
+    children = psutil.Process(process.pid).children()
+    return [writer for child in children for writer in child.children()]
+
+
+def hang(machine: Machine, cluster: str) -> None:
+    """Let whoever writes a job of a cluster wait for ever."""
+    (machine.folder / "archive" / cluster).mkdir()
+    os.mkfifo(machine.folder / "archive" / cluster / "cluster.json")
+
+
+def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine) -> None:
+    with worker(machine, METRIC_SOURCES='{"fritz": {"kind": "synthetic"}}') as process:
+        hang(machine, "fritz")
+        machine.add_job(1)
+        wait_for(lambda: writers_of(process))
+        writers_of(process)[0].kill()
+        wait_for(lambda: machine.execute("SELECT attempts, worker FROM jobs_archivetask") == [(1, "")])
+        ((error,),) = machine.execute("SELECT error FROM jobs_archivetask")
+        assert error == "a process that writes jobs was killed (is memory short?)"
+        machine.add_job(2, cluster="alex")
+        archived = "SELECT job_id FROM jobs_job WHERE monitoring_status = 3"
+        wait_for(lambda: machine.execute(archived) == [(2,)])
+        (machine.folder / "archive" / "fritz" / "cluster.json").unlink()
+        machine.execute("UPDATE jobs_archivetask SET not_before = '2000-01-01'")
+        wait_for(lambda: len(machine.execute(archived)) == 2)
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_processes_that_write_end_with_their_worker(machine: Machine, number: int) -> None:
+    with worker(machine, METRIC_SOURCES='{"*": {"kind": "synthetic"}}') as process:
+        hang(machine, "fritz")
+        for job_id in range(1, 9):
+            machine.add_job(job_id)
+        wait_for(lambda: len(writers_of(process)) > 1)
+        everyone = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        process.wait(10)
+        psutil.wait_procs(everyone, timeout=5)
+        assert [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []

@@ -34,7 +34,9 @@ def test_a_kill_in_the_middle_of_500_stops_loses_and_doubles_nothing(tmp_path: P
 
         assert len(settled) == JOBS
         assert set(settled.values()) <= {200, 422}
-        assert sum(status == 422 for status in settled.values()) <= CLIENTS, "only a stop whose answer was lost"
+        assert sum(status == 422 for status in settled.values()) <= 2 * CLIENTS, (
+            "only a stop whose answer was lost in one of two kills"
+        )
         client = server.client()
         server.wait_until(lambda: _archived(client) == JOBS, seconds=40)
         rows = client.get("/api/jobs/?items-per-page=-1").json["jobs"]

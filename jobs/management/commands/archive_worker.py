@@ -7,11 +7,10 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from jobs.checks import archive_problem
-from jobs.console import ServerCommand, count, leave_hanging_threads, stop_on_signals
+from jobs.console import ServerCommand, count, leave_now, stop_on_signals
 from jobs.worker import ArchiveWorker
 
 _NICENESS = 10  # below the server, which shares the machine
-_THREADS = "archive_"  # how the worker's threads are named
 
 
 class Command(ServerCommand):
@@ -38,14 +37,15 @@ class Command(ServerCommand):
         if problem := archive_problem():
             raise CommandError(problem)
         os.nice(_NICENESS)
-        worker = ArchiveWorker()
+        worker = ArchiveWorker(in_processes=not options["once"])
         self.say(f"Archive worker {worker.name} writes to {settings.ARCHIVE_ROOT}.")
         with stop_on_signals(worker.stopping):
             counts = worker.drain() if options["once"] else worker.run()
             failures = "failed attempt" if counts.failed == 1 else "failed attempts"
             self.say(f"Archive worker stopped: {count(counts.archived, 'job')} archived, {counts.failed} {failures}.")
             status = 1 if options["once"] and counts.failed else 0
-            leave_hanging_threads(_THREADS, status=status)
+            if worker.hangs:
+                leave_now(status)
         if status:
             raise CommandError(
                 f"{counts.failed} {failures}; the jobs are tried again by themselves.", returncode=status
