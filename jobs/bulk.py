@@ -4,10 +4,11 @@ Why not the ORM here: an unsaved Job alone takes longer to build than its row ta
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 
 from jobs import encoding
 from jobs.models import Job, JobTag
@@ -38,11 +39,12 @@ def insert_jobs(rows: Sequence[Sequence[Any]]) -> set[int]:
     inserted: set[int] = set()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # A fifth of the time that a list of values takes.
+            with suppress(IntegrityError):  # mostly all are new: then a single step will do
+                with transaction.atomic():
+                    _copy(rows, _JOBS)
+                return {row[0] for row in rows}
             cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_NEW} (LIKE {_JOBS}) ON COMMIT DELETE ROWS")
-            with cursor.copy(f"COPY {_NEW} ({_NAMES}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
+            _copy(rows, _NEW)
             cursor.execute(into.format(source=f"SELECT {_NAMES} FROM {_NEW}"))
             inserted.update(row_id for (row_id,) in cursor.fetchall())
             cursor.execute(f"TRUNCATE {_NEW}")  # for a caller who goes on in the same transaction
@@ -51,6 +53,14 @@ def insert_jobs(rows: Sequence[Sequence[Any]]) -> set[int]:
             cursor.execute(into.format(source=_values(part)), list(chain.from_iterable(part)))
             inserted.update(row_id for (row_id,) in cursor.fetchall())
     return inserted
+
+
+def _copy(rows: Sequence[Sequence[Any]], table: str) -> None:
+    """Send rows to a table of PostgreSQL, in a fifth of the time that a list of values takes."""
+    to = f"COPY {table} ({_NAMES}) FROM STDIN"
+    with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(to) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def insert_links(links: Sequence[tuple[int, int]]) -> None:

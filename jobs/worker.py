@@ -158,10 +158,10 @@ class ArchiveWorker:
             try:
                 yield
             finally:
-                for lane in self._lanes.values():
-                    lane.pool.shutdown(wait=False)
                 self._drop_what_is_not_begun(self._lanes.values())
                 self._finish_or_give_back()
+                for lane in self._lanes.values():
+                    lane.pool.shutdown(wait=not self.hangs)
 
     def _take(self, *, draining: bool = False) -> None:
         """Claim jobs for each lane in which fewer than half of what it may hold are in work."""
