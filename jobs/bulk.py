@@ -67,6 +67,11 @@ def insert_links(links: Sequence[tuple[int, int]]) -> None:
     """Put tags on jobs: pairs of row id and tag id; those that are there already stay."""
     into = f'INSERT INTO "{JobTag._meta.db_table}" ("job_id", "tag_id")'
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            pairs = "SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
+            jobs, tags = [job for job, _ in links], [tag for _, tag in links]
+            cursor.execute(f"{into} {pairs} ON CONFLICT DO NOTHING", [jobs, tags])
+            return
         for part in _parts(links):
             cursor.execute(f"{into} {_values(part)} ON CONFLICT DO NOTHING", list(chain.from_iterable(part)))
 

@@ -219,7 +219,7 @@ def restore(jobs: Iterable[ArchivedJob]) -> int:
         for key in Job.objects.ids_of(waiting):
             del waiting[key]
         own = {job.own_id for job in waiting.values() if job.own_id is not None}
-        free = own.difference(Job.objects.filter(pk__in=own).values_list("pk", flat=True).order_by())
+        free = own.difference(Job.objects.among("id", own).values_list("pk", flat=True).order_by())
         rows = {}
         others = []
         for job in waiting.values():
