@@ -12,6 +12,7 @@ from django.db import Error, connection
 
 from archive.exceptions import SourceError
 from jobs import archiving, tasks
+from jobs.encoding import Row
 from jobs.processes import writers
 
 logger = logging.getLogger(__name__)
@@ -121,6 +122,9 @@ class ArchiveWorker:
     def run(self) -> Counts:
         """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
         with self._working():
+            if self.in_processes:  # let the server process load everything now, not when the first job comes
+                self._lanes[None] = Lane(self._new_pool())
+                self._lanes[None].pool.submit(time.monotonic)
             in_trouble = False
             while not self.stopping.is_set():
                 try:
@@ -179,12 +183,18 @@ class ArchiveWorker:
             rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
                 if claim.row_id in rows:  # else it was deleted this moment
-                    future = lane.pool.submit(archiving.write, rows[claim.row_id])
-                    self._held[future] = Work(lane, claim, time.monotonic())
+                    self._held[self._submit(lane, rows[claim.row_id])] = Work(lane, claim, time.monotonic())
                     lane.held += 1
 
     def _new_pool(self) -> Executor:
         return writers(_AT_ONCE) if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
+
+    def _submit(self, lane: Lane, row: Row) -> Future[str]:
+        try:
+            return lane.pool.submit(archiving.write, row)
+        except BrokenExecutor:  # a process was killed while it had nothing to do
+            lane.pool = self._new_pool()
+            return lane.pool.submit(archiving.write, row)
 
     def _room(self, lane: Lane, *, draining: bool) -> int:
         """Return how many jobs a lane may take now: one that is in trouble, or the archive, one after a pause."""
