@@ -1,4 +1,4 @@
-"""Templates of PromQL queries: what their placeholders stand for, and how the series of an answer are told apart."""
+"""Templates of PromQL queries: what their variables stand for, and how the series of an answer are told apart."""
 
 import re
 import string
@@ -37,7 +37,7 @@ class PromqlTemplate:
         return query
 
     def label(self, name: str) -> str:
-        """Return the label in whose matcher a placeholder stands."""
+        """Return the label in whose matcher a variable stands."""
         return next(label for known, label, _ in self._labels if known == name)
 
 
@@ -66,12 +66,12 @@ def template_errors(text: object, *, ids: bool) -> list[str]:
 
 
 def _matchers(text: str, name: str) -> list[tuple[str, str]]:
-    """Return label and quoted pattern of each regex matcher that holds a placeholder."""
+    """Return label and quoted pattern of each regex matcher that holds a variable."""
     return [(label, pattern) for label, pattern in _MATCHER.findall(text) if _count(pattern, name)]
 
 
 def _count(text: str, name: str) -> int:
-    """Return how often a placeholder occurs."""
+    """Return how often a variable occurs."""
     return sum(name in (match["named"], match["braced"]) for match in string.Template.pattern.finditer(text))
 
 

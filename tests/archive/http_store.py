@@ -1,12 +1,13 @@
 """A server on loopback, on which the fake metric stores of the tests are built."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 
-class LoopbackServer:
+class LoopbackServer(ABC):
     """Answers each request with what `body` makes of it, unless `misbehave` takes the answer over."""
 
     def __init__(self) -> None:
@@ -41,9 +42,9 @@ class LoopbackServer:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
+    @abstractmethod
     def body(self, request: bytes) -> bytes:
         """Return the body of the answer to a request, given the request's body."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._thread.start()
