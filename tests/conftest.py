@@ -12,8 +12,10 @@ from django.conf import settings as django_settings
 
 from accounts import credentials
 from accounts.models import User
+from tests.clients import AppClient
 from tests.factories import JobFactory, UserFactory, token_for
-from tests.server import SHARED, AppClient, Server, running_server
+from tests.paths import SHARED
+from tests.server import Server, running_server
 
 SAMPLES = {
     "emmy": SHARED / "samples/archive/emmy/cluster.json",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[1]
+from tests.paths import PROJECT
+
 MAY_IMPORT = {
     "ccbackend": {"ccbackend", "jobs", "accounts", "archive"},
     "jobs": {"jobs", "accounts", "archive"},

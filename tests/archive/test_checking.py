@@ -28,7 +28,7 @@ from archive.sources import JobInfo, SyntheticSource
 from archive.statistics import job_statistics
 from archive.store import ArchiveStore
 from tests.conftest import TEST_CLUSTER
-from tests.server import PROJECT, SHARED
+from tests.paths import PROJECT, SHARED
 
 START = 1_700_000_000
 KEY = JobKey("testcluster", 1034871, START)

@@ -12,8 +12,9 @@ import pytest
 
 from archive.clusters import Cluster, ClusterRegistry, NodeList, Topology, decode_cluster, registry_for
 from archive.exceptions import DocumentError
+from tests.paths import SHARED
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+SAMPLES = SHARED / "samples"
 
 DEMO: dict[str, Any] = {
     "name": "demo",

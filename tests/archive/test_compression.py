@@ -21,8 +21,8 @@ from archive.exceptions import ArchiveError, DocumentError
 from archive.files import Folder
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore
+from tests.paths import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 KEY = JobKey("fritz", 1034871, 1000)
 DATA = b'{"cpu_load": {"node": [1.0, null]}}'
 
@@ -218,6 +218,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from archive.compression import Compression
+from tests.paths import PROJECT
 from archive.store import ArchiveStore
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
 counts = Compression(ArchiveStore(Path(sys.argv[1])), trouble=print).run()

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from archive.documents import (
     select_data,
 )
 from archive.exceptions import DocumentError
+from tests.paths import SHARED
 
-SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+SAMPLES = SHARED / "samples"
 
 META: dict[str, Any] = {"jobId": 5, "cluster": "fritz", "startTime": 1649723812}
 

@@ -24,6 +24,7 @@ from archive.exceptions import SourceError
 from archive.sources import JobInfo, MetricSource, get_source, prometheus, validate_config
 from archive.sources.promql import PromqlTemplate
 from tests.archive.http_store import LoopbackServer
+from tests.paths import PROJECT
 
 START = 1_700_000_000
 GPUS = ("00000000:01:00.0", "00000000:1B:00.0")
@@ -310,7 +311,7 @@ def test_a_finer_template_of_another_scope_than_cluster_jsons_makes_the_node_alo
 
 
 def test_the_example_of_the_documentation_works(server: str) -> None:
-    page = Path(__file__).parents[2].joinpath("docs", "configuration.md").read_text()
+    page = (PROJECT / "docs/configuration.md").read_text()
     (text,) = [text for text in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"prometheus"' in text]
     entries = json.loads(text)
     assert validate_config(entries) == []

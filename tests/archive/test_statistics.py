@@ -9,7 +9,7 @@ import pytest
 from archive.clusters import Cluster, MetricConfig
 from archive.documents import JobData, MetricData, Series, decode_data
 from archive.statistics import combined_statistics, job_statistics, series_statistics, statistics_series
-from tests.server import SHARED
+from tests.paths import SHARED
 
 NAN = float("nan")
 

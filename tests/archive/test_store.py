@@ -14,8 +14,8 @@ from archive import files
 from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore, store_for
+from tests.paths import SHARED
 
-PROJECT = Path(__file__).parents[2]
 KEY = JobKey("fritz", 1034871, 1649723812)
 
 
@@ -285,7 +285,7 @@ def test_many_threads_write_one_job_at_once_and_it_is_whole(store: ArchiveStore)
 
 
 def test_the_sample_archive_is_read() -> None:
-    root = PROJECT.parent / "shared" / "samples" / "archive"
+    root = SHARED / "samples/archive"
     if not root.is_dir():
         pytest.skip(f"no sample archive at {root}")
     sample = ArchiveStore(root)

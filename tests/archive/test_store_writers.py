@@ -17,14 +17,15 @@ import pytest
 from archive import files
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore
+from tests.paths import PROJECT
 
-PROJECT = Path(__file__).parents[2]
 KEY = JobKey("fritz", 1034871, 1649723812)
 
 WRITER = """
 import itertools, sys
 from pathlib import Path
 from archive.layout import JobKey
+from tests.paths import PROJECT
 from archive.store import ArchiveStore
 store = ArchiveStore(Path(sys.argv[1]))
 print("ready", flush=True)

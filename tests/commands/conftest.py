@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-PROJECT = Path(__file__).parents[2]
+from tests.paths import PROJECT
 
 
 @pytest.fixture(autouse=True)

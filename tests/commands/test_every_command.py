@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.management import BaseCommand, load_command_class
 
-from tests.commands.conftest import PROJECT
+from tests.paths import PROJECT
 
 COMMANDS = {
     path.stem: path.relative_to(PROJECT).parts[0]

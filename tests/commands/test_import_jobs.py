@@ -22,6 +22,7 @@ from jobs.importsources import Source
 from jobs.models import ArchiveTask, Job, Tag
 from tests.commands.conftest import Machine, Run
 from tests.factories import JobFactory
+from tests.paths import SHARED
 
 DATA = b'{"cpu_load":{"node":{"unit":{"base":""},"timestep":60,"series":[{"hostname":"n01","data":[1.0,null]}]}}}'
 
@@ -559,12 +560,11 @@ def test_exit_statuses_of_real_processes(machine: Machine, put: Put, theirs: Pat
     assert "0 jobs imported, 1 skipped (here already), 1 refused." in outcome.out
 
 
-SHARED = Path(__file__).parents[3] / "shared" / "samples"
-EMMY = SHARED / "archive"
-FRITZ = SHARED / "import"
+EMMY = SHARED / "samples/archive"
+FRITZ = SHARED / "samples/import"
 
 
-@pytest.mark.skipif(not EMMY.is_dir() or not FRITZ.is_dir(), reason=f"no real samples in {SHARED}")
+@pytest.mark.skipif(not EMMY.is_dir() or not FRITZ.is_dir(), reason=f"no real samples in {SHARED}/samples")
 @pytest.mark.parametrize(
     ("path", "meta", "data"),
     [

@@ -23,9 +23,10 @@ from jobs import bulk, rebuilding, restoring, services
 from jobs.messages import TagName
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.commands.conftest import Machine, Run
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import SHARED, AppClient
+from tests.paths import SHARED
 
 EMMY = SHARED / "samples/archive"
 

@@ -19,9 +19,9 @@ from jobs.exceptions import JobNotFoundError
 from jobs.messages import TagName
 from jobs.models import ArchiveTask, Job, Tag
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.commands.conftest import Machine, Run
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 DATA = b'{"cpu_load":{"node":{"unit":{"base":""},"timestep":60,"series":[{"hostname":"n01","data":[1.0,null]}]}}}'
 

@@ -21,8 +21,8 @@ from archive.layout import job_folder
 from archive.store import ArchiveStore
 from jobs import archiving
 from jobs.models import ArchiveTask, Job
-from tests.commands.conftest import PROJECT
 from tests.factories import JobFactory
+from tests.paths import PROJECT
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.server import Server, at_once, running_server
+from tests.clients import at_once
+from tests.server import Server, running_server
 
 pytestmark = pytest.mark.server
 

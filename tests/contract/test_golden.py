@@ -15,8 +15,9 @@ import pytest
 from django.db import transaction
 
 from jobs.worker import ArchiveWorker
+from tests.clients import Answer, AppClient
 from tests.factories import UserFactory, token_for
-from tests.server import SHARED, Answer, AppClient
+from tests.paths import SHARED
 
 GOLDEN = SHARED / "samples/golden/requests.jsonl"
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.server import Answer, Server, WireClient, at_once, running_server, start_body
+from tests.clients import Answer, WireClient, at_once, start_body
+from tests.server import Server, running_server
 
 pytestmark = pytest.mark.server
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.clients import WireClient, at_once
 from tests.conftest import SAMPLES
-from tests.server import SHARED, Server, WireClient, at_once, running_server
+from tests.paths import SHARED
+from tests.server import Server, running_server
 
 JOBS = SHARED / "samples/jobs-fritz.jsonl"
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from django.test import Client
 
-from tests.server import SHARED
+from tests.paths import SHARED
 
 SWAGGER = SHARED / "spec/swagger.yaml"
 

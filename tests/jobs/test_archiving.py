@@ -11,8 +11,8 @@ from archive.layout import job_folder
 from jobs import checks
 from jobs.models import Job
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 pytestmark = pytest.mark.django_db
 

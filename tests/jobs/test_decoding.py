@@ -9,7 +9,7 @@ from jobs.decoding import decode
 from jobs.exceptions import InvalidJobError
 from jobs.messages import StartJob, StopJob, TagName
 from jobs.models import Job
-from tests.server import AppClient, start_body
+from tests.clients import AppClient, start_body
 
 
 def changed(**changes: Any) -> bytes:

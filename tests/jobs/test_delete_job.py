@@ -8,8 +8,8 @@ import pytest
 from archive.layout import job_folder
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 PATH = "/api/jobs/delete_job/"
 

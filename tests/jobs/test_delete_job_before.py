@@ -6,8 +6,8 @@ import pytest
 
 from jobs import services
 from jobs.models import Job, JobTag, Tag
+from tests.clients import AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 PATH = "/api/jobs/delete_job_before/"
 

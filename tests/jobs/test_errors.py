@@ -16,8 +16,9 @@ import pytest
 from django.db import OperationalError, connection, connections
 
 from jobs.models import Job
+from tests.clients import AppClient, start_body
 from tests.factories import START, JobFactory, token_for
-from tests.server import AppClient, Server, running_server, start_body
+from tests.server import Server, running_server
 
 MB = 1024 * 1024
 

@@ -11,8 +11,8 @@ import pytest
 from archive.layout import job_folder
 from jobs.models import Job
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 
 def names(document: Any) -> list[tuple[str, str]]:

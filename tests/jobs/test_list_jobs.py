@@ -10,8 +10,8 @@ import pytest
 from archive.layout import job_folder
 from jobs import encoding, statements
 from jobs.models import Job, JobTag
+from tests.clients import Answer, AppClient
 from tests.factories import START, STATISTICS, JobFactory, TagFactory
-from tests.server import Answer, AppClient
 
 PATH = "/api/jobs/"
 

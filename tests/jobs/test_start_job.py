@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.models import Job, JobTag, Tag
+from tests.clients import AppClient, start_body
 from tests.factories import START, JobFactory
-from tests.server import AppClient, start_body
 
 PATH = "/api/jobs/start_job/"
 

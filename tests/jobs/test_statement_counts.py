@@ -7,8 +7,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.models import Job
+from tests.clients import Answer, AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import Answer, AppClient
 
 ON_POSTGRESQL = 1  # the lock of the duplicate rule
 

@@ -8,8 +8,8 @@ import pytest
 
 from jobs import statements
 from jobs.models import Job
+from tests.clients import AppClient
 from tests.factories import START, JobFactory, TagFactory
-from tests.server import AppClient
 
 PATH = "/api/jobs/stop_job/"
 

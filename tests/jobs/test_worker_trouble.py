@@ -21,9 +21,9 @@ from jobs.exceptions import ArchiveUnavailableError
 from jobs.models import ArchiveTask, Job
 from jobs.states import MonitoringStatus
 from jobs.worker import ArchiveWorker
+from tests.clients import AppClient
 from tests.conftest import TEST_CLUSTER
 from tests.factories import JobFactory
-from tests.server import AppClient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
