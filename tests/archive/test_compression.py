@@ -27,14 +27,6 @@ KEY = JobKey("fritz", 1034871, 1000)
 DATA = b'{"cpu_load": {"node": [1.0, null]}}'
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ArchiveStore:
-    """Return a fresh archive."""
-    store = ArchiveStore(tmp_path / "archive")
-    store.prepare()
-    return store
-
-
 def put(store: ArchiveStore, plain: bytes = DATA, compressed: bytes | None = None, key: JobKey = KEY) -> Path:
     """Write a job with a data.json, or with both files; return its folder."""
     meta = {"jobId": key.job_id, "cluster": key.cluster, "startTime": key.start_time, "duration": 600}

@@ -15,14 +15,6 @@ from archive.store import ArchiveStore, decompress
 START = 1_700_000_000
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ArchiveStore:
-    """Return an empty archive."""
-    store = ArchiveStore(tmp_path / "archive")
-    store.prepare()
-    return store
-
-
 def key(job_id: int) -> JobKey:
     """Return a job of the cluster fritz."""
     return JobKey("fritz", job_id, START)

@@ -12,6 +12,7 @@ from archive import retention
 from archive.exceptions import ArchiveError
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore
+from tests.on_disk import content
 
 KEY = JobKey("fritz", 1034871, 1000)
 END = 1600
@@ -24,23 +25,10 @@ def put(store: ArchiveStore, key: JobKey = KEY, data: bytes | None = b'{"a": 1}'
     return job_folder(store.root, key)
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    """Return what lies in a folder and below."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def found(store: ArchiveStore, before: int = END + 1, **options: str) -> tuple[list[retention.Found], list[str]]:
     """Return what is due, and what was complained of."""
     told: list[str] = []
     return list(retention.find(store, before=before, trouble=told.append, **options)), told
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArchiveStore:
-    """Return a fresh archive."""
-    store = ArchiveStore(tmp_path / "archive")
-    store.prepare()
-    return store
 
 
 @pytest.fixture

@@ -14,27 +14,10 @@ from archive import files
 from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore, store_for
+from tests.on_disk import names, temp_files
 from tests.paths import SHARED
 
 KEY = JobKey("fritz", 1034871, 1649723812)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArchiveStore:
-    """Return a fresh store."""
-    store = ArchiveStore(tmp_path / "archive")
-    store.prepare()
-    return store
-
-
-def names(store: ArchiveStore, key: JobKey = KEY) -> list[str]:
-    """List what lies in a job's folder."""
-    return sorted(path.name for path in job_folder(store.root, key).iterdir())
-
-
-def temp_files(root: Path) -> list[Path]:
-    """List all temporary files under a root."""
-    return [path for path in root.rglob("*") if path.name.endswith(".tmp")]
 
 
 def test_a_missing_root_is_created_with_version_1_and_nothing_else(tmp_path: Path) -> None:
@@ -75,13 +58,13 @@ def test_a_job_comes_back_as_it_was_written(store: ArchiveStore) -> None:
     assert store.has_job(KEY)
     assert store.read_meta(KEY) == b'{"jobId": 1}'
     assert store.read_data(KEY) == b'{"cpu_load": {}}'
-    assert names(store) == ["data.json.gz", "meta.json"]
+    assert names(store, KEY) == ["data.json.gz", "meta.json"]
     assert gzip.decompress((job_folder(store.root, KEY) / "data.json.gz").read_bytes()) == b'{"cpu_load": {}}'
 
 
 def test_a_job_without_data_is_meta_json_alone(store: ArchiveStore) -> None:
     store.write_job(KEY, b"{}", None)
-    assert names(store) == ["meta.json"]
+    assert names(store, KEY) == ["meta.json"]
     assert store.data_files(KEY) == []
     with pytest.raises(FileNotFoundError):
         store.read_data(KEY)
@@ -92,7 +75,7 @@ def test_an_older_plain_data_file_goes_when_the_compressed_one_is_written(store:
     (job_folder(store.root, KEY) / "data.json").write_bytes(b'"old"')
     assert store.read_data(KEY) == b'"old"'
     store.write_job(KEY, b"{}", b'"new"')
-    assert names(store) == ["data.json.gz", "meta.json"]
+    assert names(store, KEY) == ["data.json.gz", "meta.json"]
 
 
 def test_the_old_plain_data_file_stays_until_the_new_one_is_on_disk(
@@ -281,7 +264,7 @@ def test_many_threads_write_one_job_at_once_and_it_is_whole(store: ArchiveStore)
         thread.join()
     assert store.read_meta(KEY) in texts
     assert store.read_data(KEY) in texts
-    assert names(store) == ["data.json.gz", "meta.json"]
+    assert names(store, KEY) == ["data.json.gz", "meta.json"]
 
 
 def test_the_sample_archive_is_read() -> None:

@@ -17,6 +17,7 @@ import pytest
 from archive import files
 from archive.layout import JobKey, job_folder
 from archive.store import ArchiveStore
+from tests.on_disk import names, temp_files
 from tests.paths import PROJECT
 
 KEY = JobKey("fritz", 1034871, 1649723812)
@@ -25,6 +26,7 @@ WRITER = """
 import itertools, sys
 from pathlib import Path
 from archive.layout import JobKey
+from tests.on_disk import names, temp_files
 from tests.paths import PROJECT
 from archive.store import ArchiveStore
 store = ArchiveStore(Path(sys.argv[1]))
@@ -33,24 +35,6 @@ for turn in itertools.count():
     text = b'"' + str(turn % 10).encode() * 300_000 + b'"'
     store.write_job(JobKey("fritz", 1 + turn % 3, 1000), text, text)
 """
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> ArchiveStore:
-    """Return a fresh store."""
-    store = ArchiveStore(tmp_path / "archive")
-    store.prepare()
-    return store
-
-
-def names(store: ArchiveStore, key: JobKey = KEY) -> list[str]:
-    """List what lies in a job's folder."""
-    return sorted(path.name for path in job_folder(store.root, key).iterdir())
-
-
-def temp_files(root: Path) -> list[Path]:
-    """List all temporary files under a root."""
-    return [path for path in root.rglob("*") if path.name.endswith(".tmp")]
 
 
 @contextlib.contextmanager
@@ -92,14 +76,14 @@ def test_what_a_killed_writer_left_goes_when_the_job_is_written_again(store: Arc
     (folder / ".data.json.gz.99-abc.tmp").write_bytes(b"half")
     (folder / "notes.tmp").write_bytes(b"not ours")
     store.write_meta(KEY, b"{}")
-    assert names(store) == ["meta.json", "notes.tmp"]
+    assert names(store, KEY) == ["meta.json", "notes.tmp"]
 
 
 def test_temporary_names_start_with_a_dot_and_end_with_tmp(store: ArchiveStore) -> None:
     store.write_meta(KEY, b"{}")
     seen: list[str] = []
     with files.open_folder(job_folder(store.root, KEY)) as folder:
-        folder.write("meta.json", lambda descriptor: seen.extend(names(store)))
+        folder.write("meta.json", lambda descriptor: seen.extend(names(store, KEY)))
     assert len(seen) == 2
     assert seen[0].startswith(".meta.json.")
     assert seen[0].endswith(".tmp")
@@ -137,7 +121,7 @@ def test_a_temporary_file_taken_by_a_cleaner_before_it_was_locked_is_made_again(
     store.write_meta(KEY, b'"new"')
     assert len(taken) == 1
     assert store.read_meta(KEY) == b'"new"'
-    assert names(store) == ["meta.json"]
+    assert names(store, KEY) == ["meta.json"]
 
 
 def test_a_file_system_without_locks_is_still_written(store: ArchiveStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +130,4 @@ def test_a_file_system_without_locks_is_still_written(store: ArchiveStore, monke
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     store.write_job(KEY, b"{}", b"{}")
-    assert names(store) == ["data.json.gz", "meta.json"]
+    assert names(store, KEY) == ["data.json.gz", "meta.json"]

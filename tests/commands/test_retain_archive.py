@@ -22,6 +22,7 @@ from jobs.worker import ArchiveWorker
 from tests.clients import AppClient
 from tests.commands.conftest import Machine, Run
 from tests.factories import START, JobFactory, TagFactory
+from tests.on_disk import content
 
 DATA = b'{"cpu_load":{"node":{"unit":{"base":""},"timestep":60,"series":[{"hostname":"n01","data":[1.0,null]}]}}}'
 
@@ -38,11 +39,6 @@ def put_without_row(key: JobKey, **values: Any) -> JobKey:
     meta = {"jobId": key.job_id, "cluster": key.cluster, "startTime": key.start_time, "duration": 600}
     archiving.store().write_job(key, json.dumps(meta | values).encode(), DATA)
     return key
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Return what lies in a folder and below."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def status(job: Job) -> int | None:
