@@ -1,11 +1,8 @@
 """The cc-metric-store source, against HTTP servers on loopback that speak the store's protocol, well or badly."""
 
-import gzip
 import json
 import logging
 from collections.abc import Iterator
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,106 +11,12 @@ import pytest
 from archive.clusters import decode_cluster
 from archive.documents import MetricData, Resource, encode_data
 from archive.exceptions import SourceError
-from archive.layout import job_folder
 from archive.sources import CcMetricStoreSource, JobInfo, cc_metric_store, get_source, validate_config
-from jobs.models import ArchiveTask
-from jobs.states import MonitoringStatus
-from jobs.worker import ArchiveWorker
-from tests.archive.http_store import LoopbackServer, respond
-from tests.factories import JobFactory
+from tests.archive.fake_metric_store import CLUSTER_JSON, FakeStore, level
+from tests.archive.http_store import respond
 
 START = 1_700_000_000
-TOKEN = "a-secret-token"
-
-
-def metric(name: str, scope: str, aggregation: str = "sum", **more: Any) -> dict[str, Any]:
-    """Return an entry of metricConfig."""
-    entry = {"name": name, "unit": {"base": "B/s", "prefix": "G"}, "scope": scope, "aggregation": aggregation}
-    return {**entry, "timestep": 60, "peak": 4, "normal": 3, "caution": 2, "alert": 1, **more}
-
-
-METRICS = [
-    metric("load", "node", "avg"),
-    metric("flops", "hwthread"),
-    metric("clock", "core", "avg"),
-    metric("power", "socket", timestep=30),
-    metric("mem_bw", "memoryDomain"),
-    metric("acc_used", "accelerator", "avg"),
-    metric("gone", "node", subClusters=[{"name": "main", "remove": True}]),
-]
-CLUSTER_JSON: dict[str, Any] = {
-    "name": "demo",
-    "metricConfig": METRICS,
-    "subClusters": [
-        {
-            "name": "main",
-            "nodes": "n[01-99]",
-            "topology": {
-                "node": list(range(8)),
-                "socket": [[0, 1, 4, 5], [2, 3, 6, 7]],
-                "memoryDomain": [[0, 1, 4, 5], [2, 3, 6, 7]],
-                "core": [[0, 4], [1, 5], [2, 6], [3, 7]],
-                "accelerators": [{"id": "00:01", "type": "GPU", "model": "A40"}],
-            },
-        },
-        {"name": "bare", "nodes": "b[01-99]"},
-    ],
-}
 CLUSTER = decode_cluster(json.dumps(CLUSTER_JSON).encode())
-AGGREGATION = {entry["name"]: entry["aggregation"] for entry in METRICS}
-TIMESTEP = {entry["name"]: entry["timestep"] for entry in METRICS}
-
-
-def level(name: str, host: str, unit: str = "") -> float:
-    """Return what the fake store says of one unit; each sample adds its number."""
-    return float(sum(map(ord, name + host)) + 1000 * int(unit.replace(":", "") or "0"))
-
-
-class FakeStore(LoopbackServer):
-    """A store that knows every host, and answers as the protocol says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[dict[str, Any]] = []
-        self.absent_hosts: set[str] = set()
-        self.all_null: set[tuple[str, str]] = set()
-        self.refused: set[tuple[str, str]] = set()
-        self.gaps: set[int] = set()
-        self.late = 0
-
-    def body(self, request: bytes) -> bytes:
-        """Return the body of the answer to a request."""
-        self.requests.append(json.loads(request))
-        return json.dumps(self.answer(self.requests[-1])).encode()
-
-    @property
-    def queries(self) -> list[dict[str, Any]]:
-        """All queries so far."""
-        return [query for request in self.requests for query in request["queries"]]
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer to a request."""
-        assert request["with-data"]
-        assert request["with-stats"]
-        return {"results": [self._result(request, query) for query in request["queries"]]}
-
-    def _result(self, request: dict[str, Any], query: dict[str, Any]) -> list[dict[str, Any]]:
-        name, host = query["metric"], query["host"]
-        begin = request["from"] + self.late
-        frame = {"from": begin, "to": request["to"]}
-        units = query.get("type-ids", [""])
-        if host in self.absent_hosts or (name, host) in self.refused:
-            return [{"error": "host or metric not found", **frame}] * (1 if query["aggreg"] else len(units))
-        steps = max(0, request["to"] - begin) // TIMESTEP[name]
-        table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in units])
-        if query["aggreg"]:
-            assert query["type"]
-            table = np.array([table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)])
-        return [{**frame, "data": self._with_gaps(row, (name, host)), "avg": 1, "min": 1, "max": 1} for row in table]
-
-    def _with_gaps(self, row: Any, of: tuple[str, str]) -> list[float | None]:
-        none = of in self.all_null
-        return [None if none or step in self.gaps else value for step, value in enumerate(row.tolist())]
 
 
 @pytest.fixture
@@ -386,70 +289,3 @@ def test_the_bounds_hold_for_all_requests_of_a_job_together(store: FakeStore, mo
 def test_an_unknown_version_is_named(version: Any) -> None:
     (message,) = validate_config({"*": {"kind": "cc-metric-store", "url": "http://h", "version": version}})
     assert "version" in message
-
-
-@pytest.fixture
-def demo(archive_root: Path, store: FakeStore, settings: Any) -> Path:
-    """Return an archive with the cluster demo, whose samples come from the fake store."""
-    folder = archive_root / "demo"
-    folder.mkdir()
-    (folder / "cluster.json").write_text(json.dumps(CLUSTER_JSON))
-    settings.METRIC_SOURCES = {"demo": {"kind": "cc-metric-store", "url": store.url, "token": TOKEN, "timeout": 5}}
-    return archive_root
-
-
-def finished_job() -> Any:
-    """Make a job of two nodes that waits for the archive."""
-    resources = json.dumps([{"hostname": "n01"}, {"hostname": "n02"}])
-    return JobFactory.create(finished=True, cluster="demo", num_nodes=2, resources=resources)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_worker_archives_what_the_store_has(demo: Path, store: FakeStore) -> None:
-    store.gaps = {0}
-    row = finished_job()
-    assert ArchiveWorker().drain().archived == 1
-    folder = job_folder(demo, row.key)
-    data = json.loads(gzip.decompress((folder / "data.json.gz").read_bytes()))
-    assert sorted(data) == ["clock", "flops", "load", "mem_bw", "power"]
-    first, second = (level("load", host) for host in ("n01", "n02"))
-    assert data["load"]["node"]["series"][1] == {
-        "hostname": "n02",
-        "statistics": {"min": second + 1, "avg": second + 5, "max": second + 9},
-        "data": [None, *(second + step for step in range(1, 10))],
-    }
-    assert [series["id"] for series in data["flops"]["core"]["series"]] == list("01230123")
-    statistics = json.loads((folder / "meta.json").read_bytes())["statistics"]
-    expected = {"min": first + 1, "avg": (first + second) / 2 + 5, "max": second + 9}
-    assert statistics["load"] == {"unit": {"base": "B/s", "prefix": "G"}, **expected}
-    row.refresh_from_db()
-    assert row.monitoring_status == MonitoringStatus.ARCHIVED
-    assert json.loads(row.statistics) == statistics
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_store_in_trouble_leaves_the_job_waiting_with_its_reason(demo: Path, store: FakeStore) -> None:
-    store.misbehave = lambda handler: respond(handler, 500, b"out of memory")
-    row = finished_job()
-    assert ArchiveWorker().drain().failed == 1
-    row.refresh_from_db()
-    assert row.monitoring_status == MonitoringStatus.ARCHIVING
-    error = ArchiveTask.objects.get(pk=row.pk).error
-    assert f"{store.url}/api/query: answered 500 Internal Server Error: out of memory" in error
-    assert not job_folder(demo, row.key).exists()
-    store.misbehave = None
-    task = ArchiveTask.objects.get(pk=row.pk)
-    ArchiveTask.objects.filter(pk=row.pk).update(not_before=task.not_before - timedelta(days=1))
-    assert ArchiveWorker().drain().archived == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_store_that_refuses_the_token_leaves_the_job_waiting_with_the_reason(demo: Path, store: FakeStore) -> None:
-    store.misbehave = lambda handler: respond(handler, 401, b"token expired")
-    row = finished_job()
-    assert ArchiveWorker().drain().failed == 1
-    row.refresh_from_db()
-    assert row.monitoring_status == MonitoringStatus.ARCHIVING
-    error = ArchiveTask.objects.get(pk=row.pk).error
-    assert "answered 401 Unauthorized: token expired" in error
-    assert TOKEN not in error

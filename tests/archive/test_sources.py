@@ -12,15 +12,7 @@ from archive.documents import Resource, encode_data
 from archive.exceptions import SourceError
 from archive.sources import JobInfo, NoneSource, SyntheticSource, get_source, synthetic, validate_config
 from archive.sources.base import units_on_host
-
-
-def metric(name: str, scope: str, aggregation: str = "sum", **more: Any) -> dict[str, Any]:
-    """Return an entry of metricConfig."""
-    unit = {"base": "F/s", "prefix": "G"}
-    thresholds = {"peak": 100, "normal": 50, "caution": 20, "alert": 10}
-    entry = {"name": name, "unit": unit, "scope": scope, "aggregation": aggregation, "timestep": 60}
-    return {**entry, **thresholds, **more}
-
+from tests.archive.demo_cluster import MAIN, metric
 
 CLUSTER = decode_cluster(
     json.dumps(
@@ -34,19 +26,7 @@ CLUSTER = decode_cluster(
                 metric("acc_power", "accelerator"),
                 metric("gone", "node", subClusters=[{"name": "main", "remove": True}]),
             ],
-            "subClusters": [
-                {
-                    "name": "main",
-                    "nodes": "n[01-99]",
-                    "topology": {
-                        "node": list(range(8)),
-                        "socket": [[0, 1, 4, 5], [2, 3, 6, 7]],
-                        "memoryDomain": [[0, 1, 4, 5], [2, 3, 6, 7]],
-                        "core": [[0, 4], [1, 5], [2, 6], [3, 7]],
-                        "accelerators": [{"id": "00:01", "type": "GPU", "model": "A40"}],
-                    },
-                }
-            ],
+            "subClusters": [MAIN],
         }
     ).encode()
 )
@@ -85,7 +65,7 @@ def test_every_metric_but_the_removed_ones_has_scope_node_and_its_native_scope()
     }
     assert [series.id for series in loaded["acc_power"]["accelerator"].series] == ["00:01", "00:01"]
     assert [series.id for series in loaded["mem_used"]["node"].series] == [None, None]
-    assert loaded["mem_bw"]["node"].unit == {"base": "F/s", "prefix": "G"}
+    assert loaded["mem_bw"]["node"].unit == {"base": "B/s", "prefix": "G"}
 
 
 @pytest.mark.parametrize(("nodes", "fine"), [(8, True), (9, False)])

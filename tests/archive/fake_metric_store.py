@@ -1,0 +1,78 @@
+"""A cc-metric-store on loopback that knows every host, and the cluster it has metrics of."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from tests.archive.demo_cluster import MAIN, metric
+from tests.archive.http_store import LoopbackServer
+
+METRICS = [
+    metric("load", "node", "avg"),
+    metric("flops", "hwthread"),
+    metric("clock", "core", "avg"),
+    metric("power", "socket", timestep=30),
+    metric("mem_bw", "memoryDomain"),
+    metric("acc_used", "accelerator", "avg"),
+    metric("gone", "node", subClusters=[{"name": "main", "remove": True}]),
+]
+CLUSTER_JSON: dict[str, Any] = {
+    "name": "demo",
+    "metricConfig": METRICS,
+    "subClusters": [MAIN, {"name": "bare", "nodes": "b[01-99]"}],
+}
+AGGREGATION = {entry["name"]: entry["aggregation"] for entry in METRICS}
+TIMESTEP = {entry["name"]: entry["timestep"] for entry in METRICS}
+
+
+def level(name: str, host: str, unit: str = "") -> float:
+    """Return what the fake store says of one unit; each sample adds its number."""
+    return float(sum(map(ord, name + host)) + 1000 * int(unit.replace(":", "") or "0"))
+
+
+class FakeStore(LoopbackServer):
+    """A store that knows every host, and answers as the protocol says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[dict[str, Any]] = []
+        self.absent_hosts: set[str] = set()
+        self.all_null: set[tuple[str, str]] = set()
+        self.refused: set[tuple[str, str]] = set()
+        self.gaps: set[int] = set()
+        self.late = 0
+
+    def body(self, request: bytes) -> bytes:
+        """Return the body of the answer to a request."""
+        self.requests.append(json.loads(request))
+        return json.dumps(self.answer(self.requests[-1])).encode()
+
+    @property
+    def queries(self) -> list[dict[str, Any]]:
+        """All queries so far."""
+        return [query for request in self.requests for query in request["queries"]]
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer to a request."""
+        assert request["with-data"]
+        assert request["with-stats"]
+        return {"results": [self._result(request, query) for query in request["queries"]]}
+
+    def _result(self, request: dict[str, Any], query: dict[str, Any]) -> list[dict[str, Any]]:
+        name, host = query["metric"], query["host"]
+        begin = request["from"] + self.late
+        frame = {"from": begin, "to": request["to"]}
+        units = query.get("type-ids", [""])
+        if host in self.absent_hosts or (name, host) in self.refused:
+            return [{"error": "host or metric not found", **frame}] * (1 if query["aggreg"] else len(units))
+        steps = max(0, request["to"] - begin) // TIMESTEP[name]
+        table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in units])
+        if query["aggreg"]:
+            assert query["type"]
+            table = np.array([table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)])
+        return [{**frame, "data": self._with_gaps(row, (name, host)), "avg": 1, "min": 1, "max": 1} for row in table]
+
+    def _with_gaps(self, row: Any, of: tuple[str, str]) -> list[float | None]:
+        none = of in self.all_null
+        return [None if none or step in self.gaps else value for step, value in enumerate(row.tolist())]
