@@ -2,19 +2,15 @@
 
 Memory is bounded whatever the archive's size: a process has a few folders before it, and what it found goes on at once.
 That no job lies twice needs no list of jobs, since a folder's name says which job belongs there: a second one is in
-the wrong place. The processes import neither Django nor models.
+the wrong place.
 """
 
-import contextlib
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache, partial
 from itertools import islice
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from archive.clusters import read_cluster
@@ -29,10 +25,10 @@ from archive.layout import (
     may_be_folder,
     parse_job_folder,
 )
+from archive.processes import Workers, cores
 from archive.store import ArchiveStore
 
 _BATCH = 4  # folders that a process gets at once: few, so that all processes end together
-_AHEAD = 2  # batches that each process has before it, so that it never waits for this one
 _DEPTH_OF_IDS = 2  # a cluster's folder may be empty, those of job ids below it may not
 _SYSTEM_FOLDERS = ("lost+found",)  # in the root, where a file system is mounted there
 
@@ -46,35 +42,38 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
 
+FolderCheck = Callable[[JobChecker, Path], Report]
+"""What is done with each folder of a job id, in the processes of a check."""
+
+
 class CheckerDiedError(ArchiveError):
     """A process that checks was killed, as by the system when memory is short."""
 
 
 @dataclass(frozen=True)
 class ArchiveCheck:
-    """Check an archive, or one cluster of it, with `processes` processes (default: one per CPU that may be used)."""
+    """Check an archive, or one cluster of it, with `processes` processes (default: one per core)."""
 
     root: Path
     cluster: str | None = None
-    processes: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    processes: int = field(default_factory=cores)
 
     def count_folders(self) -> int:
         """Return how many folders of job ids there are, for a progress bar."""
         return sum(isinstance(item, Path) for item in self._walk())
 
-    def run(self, check: "Callable[[JobChecker, Path], Report] | None" = None) -> Generator[Report, None, None]:
-        """Yield what is found, in no particular order; raise CheckerDiedError.
+    def run(self, check: "FolderCheck | None" = None) -> Generator[Report, None, None]:
+        """Yield what is found; raise CheckerDiedError.
 
         `check` does something else with each folder of a job id, for benchmarks.
         """
-        with contextlib.closing(_Pool(self.root, self.processes, check or check_job_id)) as pool:
-            walk = self._walk()
-            while batch := list(islice(walk, _BATCH)):
-                findings = [item for item in batch if isinstance(item, Finding)]
-                if findings:
-                    yield Report(findings=findings)
-                yield from pool.submit([item for item in batch if isinstance(item, Path)])
-            yield from pool.finish()
+        walk = self._walk()
+        batches = iter(lambda: list(islice(walk, _BATCH)), [])
+        with Workers(self.processes) as workers:
+            try:
+                yield from workers.map(partial(_check, check or check_job_id, self.root), batches)
+            except BrokenProcessPool:
+                raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
 
     def _walk(self) -> Iterator[Finding | Path]:
         """Yield the folders of job ids, and what is found above them."""
@@ -152,69 +151,21 @@ def check_job_id(checker: JobChecker, folder: Path) -> Report:
     return report
 
 
-class _Pool:
-    """Processes that check folders; each has its own pipe, so that one that is killed is noticed at once."""
-
-    def __init__(self, root: Path, processes: int, check: Callable[[JobChecker, Path], Report]) -> None:
-        # Not forked: a fork would take along connections to the database, and threads' locks as they are this moment.
-        context = multiprocessing.get_context("spawn")
-        self._busy: dict[Connection, int] = {}
-        self._processes: list[SpawnProcess] = []
-        for _ in range(max(1, processes)):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, root, check), daemon=True)
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._busy[ours] = 0
-
-    def submit(self, folders: list[Path]) -> Iterator[Report]:
-        """Give folders to a process, and yield what has to be collected before."""
-        while min(self._busy.values()) >= _AHEAD:
-            yield from self._collect()
-        free = min(self._busy, key=lambda connection: self._busy[connection])
-        try:
-            free.send(folders)
-        except OSError:
-            raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
-        self._busy[free] += 1
-
-    def finish(self) -> Iterator[Report]:
-        """Yield what is still to come."""
-        while any(self._busy.values()):
-            yield from self._collect()
-
-    def close(self) -> None:
-        """End the processes at once, whatever they do."""
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            process.join()
-        for connection in self._busy:
-            connection.close()
-
-    def _collect(self) -> Iterator[Report]:
-        for connection in multiprocessing.connection.wait([each for each, batches in self._busy.items() if batches]):
-            assert isinstance(connection, Connection)
-            try:
-                answer = connection.recv()
-            except (EOFError, OSError):
-                raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
-            self._busy[connection] -= 1
-            yield answer
+@cache
+def _checker(root: Path) -> JobChecker:
+    """Return the checker of this process, which has to read each cluster.json only once."""
+    return JobChecker(root)
 
 
-def _serve(connection: Connection, root: Path, check: Callable[[JobChecker, Path], Report]) -> None:
-    """Check what comes through the pipe, until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the first process ends this one
-    checker = JobChecker(root)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            folders = connection.recv()
-            whole = Report()
-            for folder in folders:
-                part = check(checker, folder)
-                whole.folders += part.folders
-                whole.jobs += part.jobs
-                whole.findings += part.findings
-            connection.send(whole)
+def _check(check: FolderCheck, root: Path, items: list[Finding | Path]) -> tuple[Report, None]:
+    """Check the folders among what the walk found, in a process of the pool."""
+    whole = Report()
+    for item in items:
+        if isinstance(item, Finding):
+            whole.findings.append(item)
+            continue
+        part = check(_checker(root), item)
+        whole.folders += part.folders
+        whole.jobs += part.jobs
+        whole.findings += part.findings
+    return whole, None

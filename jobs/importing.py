@@ -21,11 +21,11 @@ from django.db import transaction
 from archive.clusters import decode_cluster
 from archive.exceptions import ArchiveError, reason
 from archive.layout import JobKey
+from archive.processes import Workers
 from jobs import archiving, bulk, restoring, tasks
 from jobs.importfiles import Copying, Reading, ReadJob, check_and_copy, read_jobs
 from jobs.importsources import FoundJob, Source, Told
 from jobs.models import Job
-from jobs.processes import Workers
 from jobs.tagging import Pair
 
 _BATCH = 50  # jobs that are read, copied and inserted together

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from archive.exceptions import ArchiveError, reason
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
+from archive.processes import Workers
 from jobs import archiving, bulk, restoring
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job
-from jobs.processes import Workers
 from jobs.restoring import LARGEST_BATCH, ArchivedJob
 
 _BATCH = 250  # folders of job ids that are read together: mostly of one job each

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from django.db import Error, connection
 
 from archive.exceptions import SourceError
+from archive.processes import prepared
 from jobs import archiving, tasks
 from jobs.encoding import Row
-from jobs.processes import writers
 
 logger = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class ArchiveWorker:
                     lane.held += 1
 
     def _new_pool(self) -> Executor:
-        return writers(_AT_ONCE) if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
+        return prepared(_AT_ONCE, "ccbackend.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
 
     def _submit(self, lane: Lane, row: Row) -> Future[str]:
         try:

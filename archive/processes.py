@@ -16,12 +16,17 @@ Made = TypeVar("Made")
 _MOST = 8  # processes: more than that one database does not keep up with
 
 
+def cores() -> int:
+    """Return how many processes can run at once here, and one database keeps up with."""
+    return min(len(os.sched_getaffinity(0)), _MOST)
+
+
 class Workers:
     """Processes, one per core. They end with this one, however it ends, and leave Ctrl-C to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None = None) -> None:
         """Prepare; the processes start with the first work."""
-        number = min(len(os.sched_getaffinity(0)), _MOST)
+        number = number or cores()
         # Forked: a new interpreter takes as long to start as some thousand jobs take.
         context = multiprocessing.get_context("fork")
         self._pool = ProcessPoolExecutor(number, mp_context=context, initializer=_begin)
@@ -59,18 +64,18 @@ class Workers:
         return made
 
 
-def writers(number: int) -> ProcessPoolExecutor:
-    """Return processes for `jobs.archiving.write`, which leave signals to this one and end with it.
+def prepared(number: int, preload: str) -> ProcessPoolExecutor:
+    """Return processes that have imported the module `preload`, leave signals to this one and end with it.
 
     They come from a server process that has loaded all of it and holds nothing open: this process has threads, and one
     may hold a lock at the moment of a fork.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ccbackend.preload"])
-    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin_writer)
+    context.set_forkserver_preload([preload])
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin_prepared)
 
 
-def _begin_writer() -> None:
+def _begin_prepared() -> None:
     _begin()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service's stop reaches the whole group
 
