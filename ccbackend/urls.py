@@ -7,10 +7,6 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from ccbackend import errors
 
-admin.site.site_header = admin.site.site_title = "Job control"
-admin.site.index_title = "Overview"
-admin.site.enable_nav_sidebar = False  # the header has the sections; the lists need the width
-
 urlpatterns = [
     path("api/", include("jobs.api.urls")),
     path("api/", include("accounts.api.urls")),

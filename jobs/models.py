@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -173,3 +174,39 @@ class ArchiveTask(models.Model):
     def __str__(self) -> str:
         """Return the job's row id and how often archiving failed."""
         return f"job {self.pk}: {self.attempts} failed attempts"
+
+
+class NodeState(models.Model):
+    """What a cluster's scheduler last said of one node; POST nodestate/ replaces it."""
+
+    cluster = models.CharField(max_length=255)
+    hostname = models.CharField(max_length=255)
+    states = models.TextField(help_text='JSON: the scheduler\'s words, e.g. ["IDLE", "DRAIN"].')
+    cpus_allocated = models.IntegerField("CPUs allocated", default=0)
+    memory_allocated = models.BigIntegerField(default=0, help_text="In the scheduler's unit; Slurm counts MiB.")
+    gpus_allocated = models.IntegerField("GPUs allocated", default=0)
+    jobs_running = models.IntegerField(default=0)
+    reported_at = models.BigIntegerField(help_text="Epoch seconds.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["cluster", "hostname"], name="jobs_node_once")]
+
+    def __str__(self) -> str:
+        """Return cluster and hostname."""
+        return f"{self.cluster} {self.hostname}"
+
+
+class SavedFilter(models.Model):
+    """A job list that somebody comes back to: a name for the list's filters and search."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_filters")
+    name = models.CharField(max_length=100)
+    query = models.TextField(help_text="The query part of the list's address, without the question mark.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [models.UniqueConstraint(fields=["owner", "name"], name="jobs_filter_once")]
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name

@@ -1,0 +1,9 @@
+"""Which admin site the project has."""
+
+from django.contrib.admin.apps import AdminConfig
+
+
+class SiteConfig(AdminConfig):
+    """Django's admin, as the site of the jobs app."""
+
+    default_site = "jobs.site.JobControlSite"
