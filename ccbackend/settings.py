@@ -1,5 +1,6 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
+import importlib.util
 import logging
 import sys
 from pathlib import Path
@@ -169,6 +170,11 @@ FORMAT_MODULE_PATH = "ccbackend.formats"
 USE_TZ = True
 
 STATIC_URL = "static/"
+# BokehJS from Bokeh's wheel, found without importing Bokeh, which takes a second: clusters have no way to a CDN.
+_BOKEH = importlib.util.find_spec("bokeh")
+STATICFILES_DIRS = [
+    ("bokeh", f"{folder}/server/static/js") for folder in (_BOKEH and _BOKEH.submodule_search_locations) or ()
+]
 WHITENOISE_USE_FINDERS = True  # gunicorn alone serves the admin's files, without a collectstatic step
 
 REST_FRAMEWORK = {
