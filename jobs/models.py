@@ -88,6 +88,8 @@ class Job(models.Model):
             models.Index(fields=["cluster", "start_time", "id"], name="jobs_by_cluster"),
             # GET jobs/?user=.. and what a user sees in the admin.
             models.Index(fields=["user", "start_time"], name="jobs_by_user"),
+            # GET jobs/?project=.. and what a manager sees in the admin.
+            models.Index(fields=["project", "start_time"], name="jobs_by_project"),
             # GET jobs/?state=running, which adapters ask for without a limit: a small index of its own.
             models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
             # The archive worker's look for finished jobs that wait, cluster by cluster.
@@ -96,6 +98,8 @@ class Job(models.Model):
                 name="jobs_to_archive",
                 condition=Q(monitoring_status=1) & ~Q(job_state="running"),
             ),
+            # The admin's list and count of jobs whose archiving failed; no start or stop touches it.
+            models.Index(fields=["start_time", "id"], name="jobs_archiving_failed", condition=Q(monitoring_status=2)),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,112 @@
+"""Fill the database of DATABASE_URL with a large centre's jobs: `python -m benchmarks.many [JOBS]` (default 1,000,000).
+
+Thirty days of two clusters: 500 users, of whom some have many jobs, 100 projects, 2,000 running jobs, some whose
+archiving failed, and tags of which one is on every fiftieth job. Job scripts of 1 to 2 kB, statistics of seven metrics.
+The users `benchmark-admin`, `benchmark-manager` (of one small and two large projects) and `user001` can log in.
+"""
+
+import itertools
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import django
+
+RUNNING = 2000
+DAYS = 30
+PASSWORD = "benchmark"
+_TAGS = [("perf", "bad"), ("perf", "good"), ("review", "ask-user")] + [("ticket", str(number)) for number in range(50)]
+_PROGRAMS = ["gromacs", "lammps", "openfoam", "vasp", "namd", "quantum-espresso", "cp2k", "relion", "bowtie", "train"]
+_STATES = ["completed"] * 85 + ["failed"] * 8 + ["timeout"] * 3 + ["cancelled"] * 3 + ["out_of_memory"]
+_SCRIPT = "#!/bin/bash\n" + "#SBATCH --comment=abcdefghijklmnopqrstuvwxyz\nsrun ./solver --input a.dat\n" * 28
+_UNIT = {"base": "B/s", "prefix": "G"}
+_METRICS = ("cpu_load", "cpu_user", "flops_any", "mem_bw", "mem_used", "net_bw", "cpu_power")
+
+
+def rows(count: int, first_id: int, now: int) -> Iterator[tuple[Any, ...]]:
+    """Yield rows in the order of jobs.bulk.COLUMNS, oldest start first; the newest run."""
+    dice = random.Random(1)
+    resources = {
+        (nodes, first): json.dumps([{"hostname": f"n{first + offset:04}"} for offset in range(nodes)])
+        for nodes in (1, 2, 4, 16)
+        for first in range(1, 985)
+    }
+    for number in range(count):
+        nodes = dice.choice((1, 1, 1, 2, 4, 16))
+        start = now - DAYS * 86_400 + DAYS * 86_400 * number // count
+        running = number >= count - RUNNING
+        user = int(dice.paretovariate(0.7)) % 500
+        state = "running" if running else dice.choice(_STATES)
+        level = dice.random()
+        numbers = {"min": level, "avg": level * 2, "max": level * 4}
+        failed = dice.random() < 0.0005
+        name = dice.choice(_PROGRAMS)
+        yield (
+            first_id + number,
+            100_000 + number,
+            f"user{user:03}",
+            f"proj{user % 100:02}",
+            "demo" if dice.random() < 0.7 else "testbed",
+            "main",
+            dice.choice(("main", "main", "main", "short", "gpu")),
+            0,
+            nodes,
+            nodes * 16,
+            0,
+            1,
+            1 if running else 2 if failed else 3,
+            0,
+            state,
+            0 if running else min(int(dice.expovariate(1 / 5000)), now - start),
+            86_400,
+            resources[nodes, dice.randint(1, 984)],
+            start,
+            None if running or failed else json.dumps({metric: {"unit": _UNIT, **numbers} for metric in _METRICS}),
+            json.dumps({"jobName": f"{name}-{number % 977}", "jobScript": _SCRIPT[: dice.randint(1000, 2000)]}),
+        )
+
+
+def main() -> None:
+    """Migrate, write jobs, tags and users, let the database look at what it has."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
+    django.setup()
+
+    from django.core.management import call_command
+    from django.db import connection, transaction
+
+    from accounts.models import Role
+    from accounts.services import create_user
+    from jobs import archiving, bulk, demo
+    from jobs.models import Job
+    from jobs.tagging import tag_ids
+
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    call_command("migrate", verbosity=0)
+    demo.write_cluster(archiving.store())
+    assert bulk.COLUMNS[:3] == ("id", "job_id", "user"), bulk.COLUMNS
+    begin = time.monotonic()
+    source = rows(count, 1, int(time.time()))
+    while part := list(itertools.islice(source, 20_000)):
+        with transaction.atomic():
+            bulk.insert_jobs(part)
+    bulk.keep_ids(Job, count)
+    with transaction.atomic():
+        tags = list(tag_ids(_TAGS).values())
+        common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
+        bulk.insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
+    create_user(username="benchmark-admin", roles=[Role.ADMIN], password=PASSWORD)
+    projects = ["proj99", "proj01", "proj02"]
+    create_user(username="benchmark-manager", roles=[Role.MANAGER], password=PASSWORD, projects=projects)
+    create_user(username="user001", roles=[Role.USER], password=PASSWORD)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+    print(f"{count:,} jobs in {time.monotonic() - begin:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
