@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "ccbackend.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",

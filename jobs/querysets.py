@@ -1,6 +1,8 @@
 """Sets of jobs: who sees which, and which wait for what."""
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, models
@@ -15,24 +17,29 @@ if TYPE_CHECKING:
     from jobs.models import Job  # noqa: F401  the name in the quotes below
 
 
+def seen_by(user: Any) -> list[tuple[str, str]] | None:
+    """Return which jobs a user may see: pairs of column and value, one of which must hold; None: all of them.
+
+    The only place that decides it. admin, support and api see all; managers the jobs of their projects and their own;
+    users their own.
+    """
+    if not isinstance(user, User) or not user.is_active:
+        return []
+    if user.has_role(Role.ADMIN, Role.SUPPORT, Role.API):
+        return None
+    seen = [("project", project) for project in user.projects] if user.has_role(Role.MANAGER) else []
+    return [("user", user.username), *seen] if user.has_role(Role.USER, Role.MANAGER) else seen
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     """Rules about sets of jobs."""
 
     def visible_to(self, user: Any) -> "JobQuerySet":
-        """Return the jobs that a user may see; the only place that decides it.
-
-        admin, support and api see all; managers the jobs of their projects and their own; users their own.
-        """
-        if not isinstance(user, User) or not user.is_active:
-            return self.none()
-        if user.has_role(Role.ADMIN, Role.SUPPORT, Role.API):
+        """Return the jobs that a user may see, by the rule of `seen_by`."""
+        seen = seen_by(user)
+        if seen is None:
             return self
-        seen = Q(pk=None)
-        if user.has_role(Role.MANAGER):
-            seen |= Q(project__in=user.projects)
-        if user.has_role(Role.USER, Role.MANAGER):
-            seen |= Q(user=user.username)
-        return self.filter(seen)
+        return self.filter(reduce(or_, (Q(pair) for pair in seen))) if seen else self.none()
 
     def running(self) -> "JobQuerySet":
         """Return jobs that have not been stopped."""

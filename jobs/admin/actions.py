@@ -17,8 +17,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from jobs import services, tasks
-from jobs.admin.filters import MOST_COUNTED
 from jobs.admin.forms import AddTagForm, RemoveTagForm
+from jobs.admin.joblist import BIG, MOST_COUNTED
 from jobs.exceptions import JobError
 from jobs.models import Job, Tag
 from jobs.states import JobState, MonitoringStatus
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     JobModelAdmin = admin.ModelAdmin[Job]
 else:
     JobModelAdmin = admin.ModelAdmin
-
-# Columns that may be large; no list reads them.
-BIG = ("resources", "statistics", "meta_data")
 
 
 class JobActions(JobModelAdmin):

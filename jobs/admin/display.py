@@ -35,6 +35,17 @@ def duration(seconds: int) -> str:
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
+def walltime_used(job: Job) -> SafeString | str:
+    """Return how much of the requested time a job has used, in per cent; nothing where none was requested."""
+    if not job.walltime:
+        return ""
+    return format_html(
+        '<span class="number quiet small" title="of {} requested">{} %</span>',
+        duration(job.walltime),
+        f"{100 * job.elapsed / job.walltime:,.0f}",
+    )
+
+
 def moment(seconds: int | None) -> SafeString | str:
     """Return epoch seconds as local time with UTC on hover; a number that is no time of a calendar stays a number."""
     if seconds is None:
@@ -207,7 +218,10 @@ def links(job: Job) -> list[tuple[str, str]]:
         links.append(("Jobs of this project", {"project": job.project}))
     if job.array_job_id:
         links.append(("Jobs of this array", {"user": job.user, "array_job_id": str(job.array_job_id)}))
-    links.append(("Runs with this job id", {"q": str(job.job_id)}))
+    links += [
+        ("Runs with this job id", {"q": str(job.job_id)}),
+        ("Jobs beside it on its nodes", {"beside": str(job.pk)}),
+    ]
     return [(label, reverse("admin:jobs_job_changelist", query=parameters)) for label, parameters in links]
 
 

@@ -1,105 +1,51 @@
 """What the job list filters by. Values come from settings and small tables, never from a DISTINCT over all jobs."""
 
+import re
 import time
-from abc import ABC, abstractmethod
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
-from django.contrib.admin import SimpleListFilter
-from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 from archive.clusters import registry_for
+from jobs import finding
+from jobs.admin.filterbase import ChoiceFilter, Choices, FormFilter
+from jobs.finding import Condition, Criteria
 from jobs.listing import is_whole
 from jobs.models import Job, JobTag, Tag
-from jobs.querysets import JobQuerySet
-from jobs.states import JobState, MonitoringStatus
+from jobs.states import JobState
 
-if TYPE_CHECKING:
-    JobPaginator = Paginator[Job]
-else:
-    JobPaginator = Paginator
-
-# The list counts no further; a selection of all pages is not offered beyond, and refused.
-MOST_COUNTED = 10_000
-
-# The sidebar names no more tags than this.
+# The sidebar names no more tags than this, and partitions of no more jobs.
 _MOST_TAGS = 200
-
-Choices = list[tuple[str, str]]
-
-
-class CappedPaginator(JobPaginator):
-    """Count at most MOST_COUNTED rows: the last pages of millions are reached by filters, not by counting."""
-
-    limit = MOST_COUNTED
-
-    @cached_property
-    def _found(self) -> int:
-        jobs: Any = self.object_list
-        return int(jobs.order_by().values("pk")[: self.limit + 1].count())
-
-    @property
-    def is_capped(self) -> bool:
-        """Tell whether there are more rows than were counted."""
-        return self._found > self.limit
-
-    @cached_property
-    def count(self) -> int:
-        """Return the number of rows, `limit` where there are more."""
-        return min(self._found, self.limit)
+_NEWEST = 2_000
 
 
-class JobFilter(SimpleListFilter, ABC):
-    """Base: choices that do not look at the jobs, and a condition for the chosen one."""
-
-    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
-        """Refuse a value that is no choice: showing all jobs instead would invite actions on all of them."""
-        super().__init__(request, params, model, model_admin)
-        value = self.value()
-        if value is not None and value not in {str(key) for key, _ in self.lookup_choices}:
-            raise IncorrectLookupParameters(f"{self.parameter_name}={value!r}")
-
-    @abstractmethod
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the choices as (value in the URL, label)."""
-
-    @abstractmethod
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        """Return the jobs of a choice."""
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Job]:
-        """Limit the list to the chosen jobs."""
-        value = self.value()
-        return queryset if value is None else self.chosen(queryset, value)
-
-
-class StateFilter(JobFilter):
+class StateFilter(ChoiceFilter):
     """By the scheduler's state."""
 
     title = "state"
     parameter_name = "state"
+    is_open = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the states."""
         return [(value, str(value).replace("_", " ")) for value in JobState.values]
 
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+    def chosen(self, value: str) -> Condition:
         """Return the jobs in this state."""
-        return jobs.running() if value == JobState.RUNNING else jobs.filter(job_state=value)
+        return finding.by_state(value)
 
 
-class ClusterFilter(JobFilter):
+class ClusterFilter(ChoiceFilter):
     """By cluster, as the archive configures them."""
 
     title = "cluster"
     parameter_name = "cluster"
+    is_open = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the configured clusters, and the one asked for: jobs of a cluster that is gone stay to be found."""
@@ -107,12 +53,29 @@ class ClusterFilter(JobFilter):
         names |= {name for name in [self.value()] if name}
         return [(name, name) for name in sorted(names)]
 
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+    def chosen(self, value: str) -> Condition:
         """Return the cluster's jobs."""
-        return jobs.filter(cluster=value)
+        return finding.by_cluster(value)
 
 
-class ArchivingFilter(JobFilter):
+class PartitionFilter(ChoiceFilter):
+    """By partition: those of the newest jobs, for no setting has them all."""
+
+    title = "partition"
+    parameter_name = "partition"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Return the partitions of the newest jobs that the user sees, and the one asked for."""
+        newest = finding.find(user=request.user, criteria=Criteria(), reach=_NEWEST).jobs
+        names = set(newest.values_list("partition", flat=True)[:_NEWEST]) | {self.value()}
+        return [(name, name) for name in sorted(name for name in names if name)]
+
+    def chosen(self, value: str) -> Condition:
+        """Return the partition's jobs."""
+        return finding.with_value(partition=value)
+
+
+class ArchivingFilter(ChoiceFilter):
     """By the way into the archive."""
 
     title = "archiving"
@@ -120,40 +83,15 @@ class ArchivingFilter(JobFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the archiving states of finished jobs."""
-        return [("waiting", "waiting"), ("failed", "failed"), ("archived", "archived"), ("disabled", "disabled")]
+        return [(word, word) for word in ("waiting", "failed", "archived", "disabled")]
 
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+    def chosen(self, value: str) -> Condition:
         """Return the jobs in this archiving state."""
-        if value == "waiting":
-            # By way of the keys, so that the small index of waiting jobs is used and not the one of the list's order.
-            return jobs.filter(pk__in=Job.objects.awaiting_archive().order_by().values("pk"))
-        if value == "archived":
-            return jobs.archived()
-        status = MonitoringStatus.FAILED if value == "failed" else MonitoringStatus.DISABLED
-        return jobs.filter(monitoring_status=status)
+        return finding.by_archiving(value)
 
 
-class StartFilter(JobFilter):
-    """By start time."""
-
-    title = "start"
-    parameter_name = "started"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the presets."""
-        return [("today", "today"), ("7d", "last 7 days"), ("30d", "last 30 days")]
-
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        """Return the jobs that started since then."""
-        if value == "today":
-            since = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        else:
-            since = time.time() - timedelta(days=int(value.removesuffix("d"))).total_seconds()
-        return jobs.filter(start_time__gte=int(since))
-
-
-class TagFilter(JobFilter):
-    """By tag; who may not see all tags is offered those of the jobs that it sees."""
+class TagFilter(ChoiceFilter):
+    """By tag; who may not see all tags is offered those of the newest jobs that it sees."""
 
     title = "tag"
     parameter_name = "tag"
@@ -162,75 +100,184 @@ class TagFilter(JobFilter):
         """Return the first tags by name, and the one asked for."""
         tags = Tag.objects.order_by("type", "name")
         if not request.user.has_perm("jobs.view_tag"):
-            jobs = Job.objects.visible_to(request.user)
-            tags = tags.filter(pk__in=JobTag.objects.filter(job__in=jobs.values("pk")).values("tag_id"))
+            newest = Job.objects.visible_to(request.user).values("pk")[:_NEWEST]
+            tags = tags.filter(pk__in=JobTag.objects.filter(job__in=newest).values("tag_id"))
         found = list(tags[:_MOST_TAGS])
         value = self.value() or ""
         if is_whole(value) and value not in {str(tag.pk) for tag in found}:
             found += tags.filter(pk=int(value))
-        return [(str(tag.pk), str(tag)) for tag in found]
+        self._tags = {str(tag.pk): tag for tag in found}
+        return [(value, str(tag)) for value, tag in self._tags.items()]
 
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
+    def chosen(self, value: str) -> Condition:
         """Return the jobs with this tag."""
-        return jobs.filter(pk__in=JobTag.objects.filter(tag_id=int(value)).values("job_id"))
+        return finding.by_tag(self._tags[value])
 
 
-class _ValueFilter(JobFilter):
-    """By the value of a column that has too many to list: shown only while a link has chosen one."""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the value in use, so that the page names it and offers to drop it."""
-        value = self.value()
-        return [(value, value)] if value else []
-
-    def chosen(self, jobs: JobQuerySet, value: str) -> JobQuerySet:
-        """Return the jobs with this value."""
-        return jobs.filter(**{str(self.parameter_name): value})
-
-
-class UserFilter(_ValueFilter):
-    """By user, from links."""
-
-    title = "user"
-    parameter_name = "user"
-
-
-class ProjectFilter(_ValueFilter):
-    """By project, from links."""
-
-    title = "project"
-    parameter_name = "project"
-
-
-class ArrayFilter(_ValueFilter):
-    """By array job, from links."""
+class ArrayFilter(ChoiceFilter):
+    """By array job: shown only while a link of a job's page has chosen one."""
 
     title = "array job"
     parameter_name = "array_job_id"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the array in use, if it is a number."""
-        return [choice for choice in super().lookups(request, model_admin) if is_whole(choice[0])]
+        """Return the array in use, so that the page names it and offers to drop it."""
+        value = self.value() or ""
+        return [(value, value)] if is_whole(value) else []
+
+    def chosen(self, value: str) -> Condition:
+        """Return the array's jobs."""
+        return finding.with_value(array_job_id=int(value))
 
 
-FILTERS = (StateFilter, UserFilter, ProjectFilter, ArrayFilter, StartFilter, ClusterFilter, ArchivingFilter, TagFilter)
+class BesideFilter(ChoiceFilter):
+    """By a job with which others shared nodes: shown only while a link of its page has chosen it."""
 
-SEARCH_HELP = "Job id, user or project, each in full; user:alice and project:bio say which. Several words narrow down."
+    title = "same nodes and time"
+    parameter_name = "beside"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Return the job in use, if the user sees it."""
+        value = self.value() or ""
+        jobs = Job.objects.visible_to(request.user).defer("statistics", "meta_data")
+        self._job = jobs.filter(pk=int(value)).first() if is_whole(value) else None
+        return [(value, f"job {self._job.job_id}")] if self._job else []
+
+    def chosen(self, value: str) -> Condition:
+        """Return the jobs of the same cluster; `narrow` adds the rest."""
+        assert self._job is not None
+        return finding.by_cluster(self._job.cluster)
+
+    def narrow(self, criteria: Criteria) -> None:
+        """Ask for the jobs that ran beside it."""
+        if self.value() is not None:
+            assert self._job is not None
+            criteria.add(*finding.beside(self._job))
+            criteria.between(until=self._job.stop_time)
 
 
-def search(jobs: JobQuerySet, text: str) -> tuple[JobQuerySet, list[str]]:
-    """Return the jobs that all words of a search describe, and the words that mean nothing here."""
-    unknown = []
-    for word in text.replace("\0", "").split():
-        key, colon, value = word.partition(":")
-        if colon and key in ("user", "project") and value:
-            jobs = jobs.filter(**{key: value})
-        elif colon:
-            unknown.append(word)
-        elif word.isascii() and word.isdecimal():
-            jobs = jobs.filter(job_id=int(word)) if is_whole(word) else jobs.none()
-        else:
-            # An index finds a user's jobs; none finds a project's, so it is asked for only where no user is meant.
-            known = Job.objects.filter(user=word).exists()
-            jobs = jobs.filter(Q(user=word) if known else Q(project=word))
-    return (jobs.none() if unknown else jobs), unknown
+class StartFilter(FormFilter):
+    """By start time: usual ranges, or from one day to another, both included."""
+
+    title = "start"
+    boxes = (("started", ""), ("from", "From"), ("to", "To"))
+    kind = "date"
+    usual = (
+        ("today", ("today", "", "")),
+        ("last 24 hours", ("24h", "", "")),
+        ("last 7 days", ("7d", "", "")),
+        ("last 30 days", ("30d", "", "")),
+    )
+    is_open = True
+
+    def read(self, criteria: Criteria, *values: str) -> None:
+        """Ask for starts in the range."""
+        preset, first, last = values
+        if preset == "today":
+            criteria.between(since=int(timezone.localtime().replace(hour=0, minute=0, second=0).timestamp()))
+        elif preset:
+            criteria.between(since=int(time.time()) - _SECONDS[preset])
+        if first:
+            criteria.between(since=int(_day(first).timestamp()))
+        if last:
+            moment = _day(last)
+            criteria.between(until=int((moment + timedelta(days=1) if len(last) == _DATE else moment).timestamp()) - 1)
+
+
+_SECONDS = {"24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
+_DATE = len("2026-01-31")
+
+
+def _day(text: str) -> datetime:
+    """Return the beginning of a day, or a time, in the zone of the page."""
+    moment = datetime.fromisoformat(text)
+    return moment if timezone.is_aware(moment) else timezone.make_aware(moment)
+
+
+class DurationFilter(FormFilter):
+    """By duration, also that of running jobs until now."""
+
+    title = "duration"
+    boxes = (("ran_from", "At least"), ("ran_to", "At most"))
+    usual = (
+        ("up to 2 minutes", ("", "2m")),
+        ("2 minutes to 1 hour", ("2m", "1h")),
+        ("1 hour to 1 day", ("1h", "1d")),
+        ("more than 1 day", ("1d", "")),
+    )
+
+    def read(self, criteria: Criteria, *values: str) -> None:
+        """Ask for durations in the range."""
+        least, most = (_seconds(value) for value in values)
+        if least is None and most is None:
+            return
+        now = int(time.time())
+        ended, runs = ~Q(job_state=JobState.RUNNING), Q(job_state=JobState.RUNNING)
+        if least is not None:
+            ended &= Q(duration__gte=least)
+            runs &= Q(start_time__lte=now - least)
+        if most is not None:
+            ended &= Q(duration__lte=most)
+            runs &= Q(start_time__gte=now - most)
+        criteria.add(Condition(ended | runs))
+
+
+def _seconds(text: str) -> int | None:
+    """Read '90', '90s', '15m', '2h' or '1d'; no text is None."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})\s*([smhd]?)", text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) * {"m": 60, "h": 3600, "d": 86_400}.get(found[2], 1)
+
+
+class NodesFilter(FormFilter):
+    """By number of nodes."""
+
+    title = "nodes"
+    boxes = (("nodes_from", "At least"), ("nodes_to", "At most"))
+    kind = "number"
+    usual = (("1", ("1", "1")), ("2 to 8", ("2", "8")), ("9 to 32", ("9", "32")), ("more than 32", ("33", "")))
+
+    def read(self, criteria: Criteria, *values: str) -> None:
+        """Ask for numbers in the range."""
+        for lookup, value in zip(("num_nodes__gte", "num_nodes__lte"), values, strict=True):
+            if value:
+                if not (value.isascii() and value.isdecimal() and len(value) < 10):
+                    raise ValueError(value)
+                criteria.add(finding.with_value(**{lookup: int(value)}))
+
+
+class WhoseFilter(FormFilter):
+    """By user and project, in full."""
+
+    title = "user and project"
+    boxes = (("user", "User"), ("project", "Project"))
+    is_open = True
+
+    def read(self, criteria: Criteria, *values: str) -> None:
+        """Ask for the jobs of both."""
+        user, project = (value.replace("\0", "") for value in values)
+        if user:
+            criteria.add(finding.by_user(user))
+        if project:
+            criteria.add(finding.by_project(project))
+
+
+FILTERS: tuple[type[ChoiceFilter] | type[FormFilter], ...] = (
+    WhoseFilter,
+    StateFilter,
+    StartFilter,
+    ClusterFilter,
+    PartitionFilter,
+    DurationFilter,
+    NodesFilter,
+    TagFilter,
+    ArchivingFilter,
+    ArrayFilter,
+    BesideFilter,
+)
+
+PARAMETERS = frozenset(name for each in FILTERS for name in each.parameters())
+"""All names in the URL."""

@@ -3,29 +3,30 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.options import ShowFacets
+from django.contrib.admin.options import IncorrectLookupParameters, ShowFacets
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
-from django.db.models import Prefetch, QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET, require_POST
 
-from jobs.admin import display
-from jobs.admin.actions import BIG, JobActions
-from jobs.admin.filters import FILTERS, SEARCH_HELP, CappedPaginator, search
+from jobs import search
+from jobs.admin import display, export, savedfilters
+from jobs.admin.actions import JobActions
+from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
+from jobs.admin.joblist import JobChangeList, JobPages
+from jobs.listing import is_whole
 from jobs.models import ArchiveTask, Job, Tag
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus
 
-
-class JobChangeList(ChangeList):
-    """The list: the same number of queries whatever it shows."""
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Job]:
-        """Leave the large columns out and load all tags of a page at once."""
-        jobs = super().get_queryset(request, exclude_parameters)
-        return jobs.defer(*BIG).prefetch_related(Prefetch("tags", Tag.objects.order_by("type", "name")))
+_LONGEST_NAME = 60  # characters in the list
 
 
 @admin.register(Job)
@@ -35,8 +36,8 @@ class JobAdmin(JobActions):
     list_display = (
         "job",
         "state",
-        "cluster_name",
         "whose",
+        "cluster_name",
         "nodes",
         "started",
         "ran",
@@ -46,12 +47,12 @@ class JobAdmin(JobActions):
     list_display_links = ("job",)
     list_filter = FILTERS
     list_per_page = 50
-    sortable_by = ("started",)
-    search_fields = ("job_id",)  # shows the search box; what it finds is written in `filters.search`
-    search_help_text = SEARCH_HELP
+    sortable_by = ()  # newest first: the indexes keep no other order
+    search_fields = ("job_id",)  # shows the search box; jobs.search says what it finds
+    search_help_text = search.HELP
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
-    paginator = CappedPaginator
+    paginator = JobPages
     fields = ()
     change_form_template = "admin/jobs/job/change_form.html"
 
@@ -71,7 +72,7 @@ class JobAdmin(JobActions):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow the filters' own parameters only: any other column would be searched without an index."""
-        return lookup in {entry.parameter_name for entry in FILTERS}
+        return lookup in PARAMETERS
 
     # --- the list ---
 
@@ -84,23 +85,47 @@ class JobAdmin(JobActions):
         if ERROR_FLAG in request.GET and request.method == "GET":
             text = "The address named a filter or a page that does not exist here; all jobs are listed."
             self.message_user(request, text, messages.WARNING)
-        return super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
+        answer = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
+        if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
+            answer.context_data["looked_since"] = display.moment(answer.context_data["cl"].found.looked_since)
+            answer.context_data["saved_filters"] = savedfilters.saved_by(request)
+        return answer
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the list as a file, and what the forms of saved lists send to."""
+        view = self.admin_site.admin_view
+        return [
+            path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
+            path("saved/", view(require_POST(savedfilters.save)), name="jobs_job_save_filter"),
+            path("saved/<int:filter_id>/", view(require_POST(savedfilters.remove)), name="jobs_job_remove_filter"),
+            *super().get_urls(),
+        ]
+
+    def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
+        """Send all jobs of the list as CSV or NDJSON."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if kind not in export.KINDS:
+            raise Http404(f"expected one of {', '.join(export.KINDS)}, got {kind[:40]!r}")
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return redirect(f"{reverse('admin:jobs_job_changelist')}?{ERROR_FLAG}=1")
+        assert isinstance(changelist, JobChangeList)
+        return export.response(changelist.found, kind)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
     ) -> tuple[QuerySet[Job], bool]:
-        """Search by job id, user and project; say what was not understood."""
-        assert isinstance(queryset, JobQuerySet)
-        jobs, unknown = search(queryset, search_term)
-        if unknown and request.method == "GET":
-            words = ", ".join(repr(word) for word in unknown)
-            self.message_user(request, f"The search does not understand {words}. {SEARCH_HELP}", messages.WARNING)
-        return jobs, False
+        """Find by job id alone where Django completes what somebody types; the list has a search of its own."""
+        term = search_term.strip()
+        return (queryset.filter(job_id=int(term)) if is_whole(term) else queryset), False
 
-    @admin.display(description="Job id")
-    def job(self, job: Job) -> str:
-        """Show the scheduler's id."""
-        return str(job.job_id)
+    @admin.display(description="Job")
+    def job(self, job: Job) -> SafeString:
+        """Show the scheduler's id, and the name small."""
+        name = str(getattr(job, "name", None) or "")
+        return format_html('{}<span class="quiet small">{}</span>', job.job_id, name[:_LONGEST_NAME])
 
     @admin.display(description="State")
     def state(self, job: Job) -> SafeString:
@@ -130,8 +155,10 @@ class JobAdmin(JobActions):
 
     @admin.display(description="Duration")
     def ran(self, job: Job) -> SafeString:
-        """Show how long it ran, or has been running."""
-        return format_html('<span class="number">{}</span>', display.duration(job.elapsed))
+        """Show how long it ran, or has been running, and how much of what it asked for that is."""
+        return format_html(
+            '<span class="number">{}</span>{}', display.duration(job.elapsed), display.walltime_used(job)
+        )
 
     @admin.display(description="Archiving")
     def archive(self, job: Job) -> SafeString | str:

@@ -1,0 +1,78 @@
+"""Lists that somebody comes back to: the filters and the search of the job list under a name, for each user its own."""
+
+from typing import TYPE_CHECKING
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
+
+from accounts.models import User
+from jobs.models import SavedFilter
+
+if TYPE_CHECKING:
+    FilterForm = forms.ModelForm[SavedFilter]
+else:
+    FilterForm = forms.ModelForm
+
+_MOST = 50  # per user
+_LONGEST = 4_000  # characters of an address
+_NOT_SAVED = ("p", "e", "all")  # a page, an error
+
+
+class SaveFilterForm(FilterForm):
+    """A name for the list as it is."""
+
+    class Meta:
+        """What is stored."""
+
+        model = SavedFilter
+        fields = ("name", "query")
+
+    def clean_query(self) -> str:
+        """Return the query part of the address without page and errors."""
+        query: str = self.cleaned_data["query"].lstrip("?")
+        if len(query) > _LONGEST:
+            raise forms.ValidationError(f"expected at most {_LONGEST} characters, got {len(query)}")
+        parameters = QueryDict(query, mutable=True)
+        for name in _NOT_SAVED:
+            parameters.pop(name, None)
+        return parameters.urlencode()
+
+
+def saved_by(request: HttpRequest) -> list[tuple[SavedFilter, str]]:
+    """Return the user's own, each with its address."""
+    listed = reverse("admin:jobs_job_changelist")
+    own = SavedFilter.objects.filter(owner=_owner(request))[:_MOST]
+    return [(each, f"{listed}?{each.query}") for each in own]
+
+
+def save(request: HttpRequest) -> HttpResponse:
+    """Keep the list under a name; one of the same name is replaced."""
+    form = SaveFilterForm(request.POST)
+    query = request.POST.get("query", "").lstrip("?")
+    if not form.is_valid():
+        text = "; ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors)
+        messages.error(request, f"The list was not saved. {text}")
+    elif SavedFilter.objects.filter(owner=_owner(request)).exclude(name=form.cleaned_data["name"]).count() >= _MOST:
+        messages.error(request, f"The list was not saved: there are {_MOST} already, remove one first.")
+    else:
+        query = form.cleaned_data["query"]
+        values = {"owner": _owner(request), "name": form.cleaned_data["name"]}
+        SavedFilter.objects.update_or_create(**values, defaults={"query": query})
+        messages.success(request, f"Saved as {form.cleaned_data['name']}.")
+    return redirect(f"{reverse('admin:jobs_job_changelist')}?{query}")
+
+
+def remove(request: HttpRequest, filter_id: int) -> HttpResponse:
+    """Forget one of the user's own."""
+    saved = get_object_or_404(SavedFilter, pk=filter_id, owner=_owner(request))
+    saved.delete()
+    messages.success(request, f"{saved.name} is forgotten.")
+    return redirect("admin:jobs_job_changelist")
+
+
+def _owner(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)
+    return request.user
