@@ -124,11 +124,9 @@ class FormFilter(JobFilter, ListFilter):
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
         """Return the links, then the form with the hidden parameters of the list as it is."""
         names = self.parameters()
-        yield {
-            "selected": not self._filled,
-            "display": "All",
-            "query": changelist.get_query_string(remove=list(names)),
-        }
+        if self.usual or self._filled:
+            everything = changelist.get_query_string(remove=list(names))
+            yield {"selected": not self._filled, "display": "All", "query": everything}
         for label, values in self.usual:
             chosen = {name: value for name, value in zip(names, values, strict=True) if value}
             query = changelist.get_query_string(dict(zip(names, (value or None for value in values), strict=True)))
