@@ -12,16 +12,18 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from archive.clusters import Cluster, MetricConfig, SubCluster, Topology, registry_for
 from jobs import nodeload
-from jobs.nodeload import Node, RunningJob
+from jobs.nodeload import Node
 
 MOST_ROWS = 1000  # nodes in the table of one page
 MOST_LINKS = 10  # jobs of one node
+
+_LINK = '<span class="job-link"><a href="{}{}/change/">{}</a> {}</span>'
 
 
 @dataclass(frozen=True)
@@ -146,18 +148,16 @@ def _with_links(nodes: Iterable[Node]) -> list[tuple[Node, SafeString]]:
     """Return the nodes with links to their jobs; a job's link is written once for all its nodes."""
     pages = reverse("admin:jobs_job_changelist")
     links: dict[int, SafeString] = {}
-
-    def link(job: RunningJob) -> SafeString:
-        if job.row_id not in links:
-            links[job.row_id] = format_html('<a href="{}{}/change/">{}</a> {}', pages, job.row_id, job.job_id, job.user)
-        return links[job.row_id]
-
     rows = []
     for node in nodes:
-        parts = [link(job) for job in node.jobs[:MOST_LINKS]]
-        unnamed = node.others + len(node.jobs) - len(parts)
+        shown = node.jobs[:MOST_LINKS]
+        for job in shown:
+            if job.row_id not in links:
+                links[job.row_id] = format_html(_LINK, pages, job.row_id, job.job_id, job.user)
+        parts = [links[job.row_id] for job in shown]
+        unnamed = node.others + len(node.jobs) - len(shown)
         if unnamed:
-            words = f"{unnamed} {'other ' if parts else ''}job{'' if unnamed == 1 else 's'}"
-            parts.append(format_html("{}{}", "and " if parts else "", words))
-        rows.append((node, format_html_join(" ", '<span class="job-link">{}</span>', ((part,) for part in parts))))
+            other = "other " if shown else ""
+            parts.append(format_html("{}{} {}job{}", "and " * bool(shown), unnamed, other, "" if unnamed == 1 else "s"))
+        rows.append((node, SafeString(" ".join(parts))))  # each part is safe already
     return rows

@@ -1,6 +1,7 @@
 """Filters for templates: values as the admin site writes them (see jobs.admin.display)."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from django import template
 from django.utils.html import format_html
@@ -26,12 +27,14 @@ _KIND_OF = {word: kind for kind, words in _NODE_KINDS.items() for word in words}
 
 
 @register.filter
+@lru_cache(maxsize=256)  # a page has the same few words and times a thousand times
 def node_word(word: str) -> SafeString:
     """Return a word for a node's state, coloured by what it means."""
     return display.pill(word.replace("_", " ").lower(), _KIND_OF.get(word, "quiet"))
 
 
 @register.filter
+@lru_cache(maxsize=256)
 def ago(seconds: int, age: int) -> SafeString:
     """Return how long ago a time of this server's clock (epoch seconds) was, with UTC on hover."""
     utc = datetime.fromtimestamp(seconds, UTC)

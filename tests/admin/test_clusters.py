@@ -232,7 +232,7 @@ def test_subclusters_topology_and_metrics_are_shown_for_people(archive_root: Pat
     assert "Processor X Sockets per node 1 Cores per socket 4 Threads per core 1" in text
     assert "Flop rate, scalar 14 GF/s Flop rate, SIMD 112 GF/s Memory bandwidth 24 GB/s" in text
     assert "40 : n[01-40]" in text
-    assert "Topology of a node: 4 cores, 4 hardware threads, 1 accelerators" in text
+    assert "Topology of a node: 4 cores, 4 hardware threads, 1 accelerator " in text
     assert "Socket 0 0-1 0-1 0 Socket 1 2-3 2-3 0" in text
     assert "00000000:01:00.0 Nvidia GPU A40" in text
     assert "cpu_load node avg 1:00 4 4 2 1 cpu_load on gpu 8 4 2 2.5" in text
