@@ -27,6 +27,11 @@ class NumberRange(NamedTuple):
         """Yield the numbers as they are written in host names."""
         return (str(number).zfill(self.width) for number in range(self.start, self.end + 1))
 
+    def __str__(self) -> str:
+        """Return `07` or `01-16`."""
+        first, last = (str(number).zfill(self.width) for number in (self.start, self.end))
+        return first if self.start == self.end else f"{first}-{last}"
+
 
 class _Item(NamedTuple):
     """One name or one family of names: what stands before a bracket, its ranges, what stands behind."""
@@ -34,6 +39,10 @@ class _Item(NamedTuple):
     prefix: str
     ranges: tuple[NumberRange, ...]
     suffix: str
+
+    def __str__(self) -> str:
+        """Return the item as node lists write it."""
+        return f"{self.prefix}[{','.join(map(str, self.ranges))}]{self.suffix}" if self.ranges else self.prefix
 
 
 class NodeList:
@@ -85,6 +94,10 @@ class NodeList:
         if host in self._names:
             return True
         return any(self._in_family(host, before, after) for before, after in self._lengths)
+
+    def __str__(self) -> str:
+        """Return the list as it can be written, brackets but the last of an item expanded."""
+        return ",".join([*(["*"] if self.matches_all else []), *map(str, self._items)])
 
     def hosts(self) -> Iterator[str]:
         """Yield the hosts in the order of the list; raise ValueError for `*`, which has no end."""

@@ -1,4 +1,5 @@
-"""What schedulers and their hooks send: the bodies of start_job, stop_job, tag_job and delete_job.
+"""What schedulers and their hooks send: the bodies of start_job, stop_job, tag_job, delete_job and
+nodestate.
 
 Each is a msgspec Struct: decoding and validating are one step in C. Absent keys are None; every key may be null, which
 means the same. Keys that newer clients send and that have no place here are listed, so that a mistyped key is refused.
@@ -11,6 +12,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Count64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
 Ignored = Raw | UnsetType
 Metrics = list[str]  # the body of jobs/{id}: names of metrics
@@ -98,6 +101,24 @@ class DeleteJob(Message):
     job_id: Int64 | None = None
     cluster: str | None = None
     start_time: Int64 | None = None
+
+
+class NodeReport(Message):
+    """One node: the scheduler's words for its state and what of it is in use; memory in the scheduler's unit."""
+
+    hostname: Text | None = None
+    states: list[Text] | Text | None = None
+    cpus_allocated: Count32 | None = None
+    memory_allocated: Count64 | None = None
+    gpus_allocated: Count32 | None = None
+    jobs_running: Count32 | None = None
+
+
+class NodeStates(Message):
+    """The body of nodestate: the nodes of a cluster as they are now."""
+
+    cluster: Text | None = None
+    nodes: list[NodeReport] | None = None
 
 
 def encode_resources(resources: list[Resource]) -> str:

@@ -1,16 +1,14 @@
 """What can be done to jobs; API, admin and commands all come through here."""
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from archive.clusters import registry_for
-from archive.layout import is_valid_cluster_name
 from archive.metadocument import EXCLUSIVE_OF_SHARED
 from jobs import archiving, statements, tasks
+from jobs.clusters import known_cluster
 from jobs.encoding import Row
 from jobs.exceptions import (
     DuplicateJobError,
@@ -83,14 +81,9 @@ def start_job(*, job: StartJob) -> int:
 def _sub_cluster(job: StartJob) -> str:
     """Return the job's subcluster, found by the first host where none is given."""
     cluster, given = job.cluster or "", job.sub_cluster or ""
-    registry = registry_for(Path(settings.ARCHIVE_ROOT))
-    if not registry.configured:
-        if not is_valid_cluster_name(cluster):
-            raise InvalidJobError(f"field 'cluster': expected letters, digits, '_', '-' and '.', got {cluster!r}")
-        return given
-    config = registry.get(cluster)
+    config = known_cluster(cluster)
     if config is None:
-        raise InvalidJobError(f"no such cluster: {cluster}")
+        return given
     if given:
         if config.subcluster(given) is None:
             known = ", ".join(part.name for part in config.subclusters)

@@ -1,4 +1,4 @@
-"""The description of the job operations: answers as Structs, parameters, refusals."""
+"""The description of the operations on jobs and nodes: answers as Structs, parameters, refusals."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter
 from msgspec import Struct
 
 from accounts.api.schema import operation
-from jobs.messages import DeleteJob, Resource, StartJob, StopJob, StopJobById
+from jobs.messages import DeleteJob, NodeStates, Resource, StartJob, StopJob, StopJobById
 from jobs.states import JobState
 
 
@@ -155,6 +155,12 @@ class DeleteJobApiResponse(Struct):
     msg: str
 
 
+class NodeStateApiResponse(Struct):
+    """How many nodes were kept, in words."""
+
+    msg: str
+
+
 def _query(name: str, kind: type, description: str, **more: Any) -> OpenApiParameter:
     return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **more)
 
@@ -255,4 +261,11 @@ delete_job_before = operation(
         _path("ts", "Epoch seconds; jobs that started earlier go."),
         _query("omit-tagged", bool, "Keep jobs that have a tag.", default=False),
     ],
+)
+nodestate = operation(
+    "Keeps the latest state of each node of a cluster",
+    {200: NodeStateApiResponse},
+    tag="nodes",
+    refusals=[400, 413],
+    request={"application/json": NodeStates},
 )

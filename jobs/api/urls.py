@@ -1,8 +1,8 @@
-"""Paths of the job operations, each with and without its trailing slash."""
+"""Paths of the operations on jobs and nodes, each with and without its trailing slash."""
 
 from django.urls import re_path
 
-from jobs.api.views import JobViewSet
+from jobs.api.views import JobViewSet, NodeViewSet
 
 _ID = "(?P<id>[^/]+)"
 
@@ -15,5 +15,6 @@ urlpatterns = [
     re_path(r"^jobs/delete_job/?$", JobViewSet.as_view({"delete": "delete_job"})),
     re_path(rf"^jobs/delete_job/{_ID}/?$", JobViewSet.as_view({"delete": "delete_job_by_id"})),
     re_path(r"^jobs/delete_job_before/(?P<ts>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})),
+    re_path(r"^nodestate/?$", NodeViewSet.as_view({"post": "nodestate"})),
     re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),
 ]

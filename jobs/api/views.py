@@ -1,4 +1,4 @@
-"""The job operations of the API: each parses, calls one service, and hands back."""
+"""The operations of the API on jobs and nodes: each parses, calls one service, and hands back."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,11 +7,11 @@ from rest_framework.request import Request
 
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole
-from jobs import archiving, encoding, listing, services, statements
+from jobs import archiving, encoding, listing, nodes, services, statements
 from jobs.api import schema
 from jobs.decoding import decode
 from jobs.exceptions import InvalidJobError, JobNotFoundError
-from jobs.messages import DeleteJob, Metrics, StartJob, StopJob, StopJobById, TagName
+from jobs.messages import DeleteJob, Metrics, NodeStates, StartJob, StopJob, StopJobById, TagName
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -103,6 +103,19 @@ class JobViewSet(ApiViewSet):
             start_time=_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
         )
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
+
+
+class NodeViewSet(ApiViewSet):
+    """Nodes, as schedulers report them."""
+
+    permission_classes = [HasApiRole]
+
+    @schema.nodestate
+    def nodestate(self, request: Request) -> HttpResponse:
+        """Keep the state of each node that the body names."""
+        body = decode(request._request.body, NodeStates)
+        count = nodes.record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
+        return json_response(encoding.encode({"msg": f"Successfully stored the states of {count} nodes"}))
 
 
 def _metrics(body: bytes) -> list[str] | None:

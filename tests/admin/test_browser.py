@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -10,7 +11,9 @@ from playwright.sync_api import Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, User
+from jobs.messages import NodeReport
 from jobs.models import Job
+from jobs.nodes import record_nodestate
 from tests.factories import JobFactory
 
 CHROMIUM = shutil.which("chromium")
@@ -119,3 +122,24 @@ def test_a_token_is_created_shown_once_and_revoked(logged_in: Page, bench: User)
     expect(page.get_by_text("1 token revoked")).to_be_visible()
     expect(page.locator(".pill-revoked")).to_be_visible()
     assert ApiToken.objects.get().status == "revoked"
+
+
+def test_nodes_of_a_cluster_are_chosen_and_lead_to_their_jobs(logged_in: Page, cluster: Path) -> None:
+    page = logged_in
+    job = JobFactory.create(resources='[{"hostname":"n07"}]')
+    reports = [NodeReport(hostname=host, states=["IDLE", "DRAIN"]) for host in ("n07", "<b>odd</b>")]
+    record_nodestate(cluster="testcluster", nodes=reports)
+    page.get_by_label("Sections").get_by_role("link", name="Clusters").click()
+    page.get_by_role("link", name="testcluster").click()
+    expect(page.locator("#nodes tbody tr")).to_have_count(45)
+
+    page.get_by_label("State").select_option(label="drain (2)")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#nodes tbody th")).to_have_text(["n07", "<b>odd</b>"])
+    page.get_by_label("Host contains").fill("07")
+    page.keyboard.press("Enter")
+    expect(page.locator("#nodes tbody tr")).to_have_count(1)
+    expect(page.locator("#nodes tbody .pill")).to_have_text(["idle", "drain"])
+
+    page.locator("#nodes").get_by_role("link", name=str(job.job_id)).click()
+    expect(page.get_by_role("heading", name=f"Job {job.job_id} on testcluster")).to_be_visible()

@@ -120,6 +120,23 @@ def test_hosts_of_a_node_list_come_in_its_order_and_padded() -> None:
     assert hosts == ["n08", "n09", "n10", "n02", "login1", "r1c1", "r1c2", "r2c1", "r2c2"]
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("n[08-10,02],login1", "n[08-10,02],login1"),
+        (" a[1-2]c[01-04]x , b", "a1c[01-04]x,a2c[01-04]x,b"),
+        ("*", "*"),
+        ("b,*", "*,b"),
+        ("", ""),
+    ],
+)
+def test_a_node_list_can_be_written_again(text: str, written: str) -> None:
+    nodes = NodeList.parse(text)
+    assert str(nodes) == written
+    if not nodes.matches_all:
+        assert list(NodeList.parse(written).hosts()) == list(nodes.hosts())
+
+
 def test_a_list_of_every_host_cannot_be_listed() -> None:
     with pytest.raises(ValueError, match="every host"):
         NodeList.parse("*").hosts()

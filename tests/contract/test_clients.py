@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from msgspec import Meta, Struct
 
-from jobs.models import Job
+from jobs.models import Job, NodeState
 from tests.clients import Answer, AppClient
 from tests.factories import START, STATISTICS, JobFactory, TagFactory
 
@@ -203,6 +203,16 @@ def test_the_adapter_s_job_that_was_seen_too_late_is_taken(adapter: Adapter) -> 
     assert adapter.post("/api/jobs/start_job/", json.dumps(body)).status == 201
     (job,) = decoded(adapter.get(ADAPTER_LIST), Listed).jobs
     assert (job.num_acc, job.walltime, job.partition) == (4, 0, "")
+
+
+def test_the_adapter_s_states_of_nodes_are_kept_before_its_jobs(adapter: Adapter) -> None:
+    body = """{"cluster":"fritz","nodes":[{"hostname":"f0001","states":["MIXED","DRAIN"],"cpusAllocated":36,
+     "memoryAllocated":120000,"gpusAllocated":0,"jobsRunning":2},{"hostname":"f0002","states":null,"cpusAllocated":0,
+     "memoryAllocated":0,"gpusAllocated":0,"jobsRunning":0}]}"""
+    for _ in range(2):
+        assert adapter.post("/api/nodestate/", body).status == 200
+    states = NodeState.objects.order_by("hostname").values_list("cluster", "hostname", "states", "jobs_running")
+    assert list(states) == [("fritz", "f0001", '["MIXED","DRAIN"]', 2), ("fritz", "f0002", "[]", 0)]
 
 
 def test_the_adapter_decodes_every_kind_of_job(adapter: Adapter, api: AppClient) -> None:
