@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from jobs import services, tasks
-from jobs.admin import display
+from jobs.admin import display, plots
 from jobs.admin.filters import FILTERS, MOST_COUNTED, SEARCH_HELP, CappedPaginator, search
 from jobs.admin.forms import AddTagForm, RemoveTagForm
 from jobs.exceptions import JobError
@@ -215,6 +215,7 @@ class JobAdmin(JobModelAdmin):
             path("selection/untag/", view(require_POST(self.untag_view)), name="jobs_job_untag"),
             path("selection/archive/", view(require_POST(self.archive_view)), name="jobs_job_archive"),
             path("selection/delete/", view(require_POST(self.delete_jobs_view)), name="jobs_job_delete_selection"),
+            *plots.urls(self),
             *super().get_urls(),
         ]
 
