@@ -6,17 +6,36 @@ from typing import Annotated
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from archive.clusterconfig import SCOPES, Cluster, SubCluster
 from archive.documents import Unit
 from archive.exceptions import DocumentError
 from archive.measuring import StoredSeries
-from archive.reducing import Band, reduce_band, reduce_line
+from archive.reducing import Band, Positions, reduce_band, reduce_line
 from archive.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 
 MOST_LINES = 16
 """Up to this number of series each is a line; more are drawn as a band of minimum, mean and maximum."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be drawn: a scope, the cluster that a job ran on, and a part of its time (None: all of it).
+
+    `part` is seconds from the job's start, begin and end.
+    """
+
+    scope: str = "node"
+    cluster: Cluster | None = None
+    sub_cluster: str = ""
+    part: tuple[int, int] | None = None
+
+    def steps(self, timestep: int) -> slice:
+        """Return which samples are wanted, with one more at either side, so that lines reach the edges."""
+        if self.part is None:
+            return slice(0, None)
+        begin, end = self.part
+        return slice(max(0, begin // timestep), max(0, end // timestep + 2))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +44,7 @@ class Line:
 
     host: str
     id: str | None
-    at: npt.NDArray[np.intp] | None
+    at: Positions | None
     values: Samples
 
 
@@ -33,7 +52,7 @@ class Line:
 class Range:
     """The points of a band; `at` as in Line."""
 
-    at: Samples | None
+    at: Positions | None
     min: Samples
     mean: Samples
     max: Samples
@@ -41,7 +60,10 @@ class Range:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plot:
-    """One metric in one scope: `series` is how many there are, `timestep` in seconds; either lines or a band."""
+    """One metric in one scope: either lines or a band.
+
+    `series` is how many there are, `timestep` in seconds; `statistics` and `series` are those of the whole time.
+    """
 
     name: str
     scope: str
@@ -87,7 +109,7 @@ _SAMPLES = msgspec.json.Decoder(list[float | None])
 _STATISTICS_SERIES = msgspec.json.Decoder(_StatisticsSeries)
 
 
-def plots(raw: bytes, scope: str, cluster: Cluster | None, sub_cluster: str) -> Plots:
+def plots(raw: bytes, wish: Wish) -> Plots:
     """Return what to draw of a data.json (plain JSON), in the order of cluster.json, then by name.
 
     Each metric comes in the wanted scope, else in scope node, else in the coarsest that it has. Series without any
@@ -95,10 +117,10 @@ def plots(raw: bytes, scope: str, cluster: Cluster | None, sub_cluster: str) -> 
     """
     try:
         document = _DATA.decode(raw)
-        order = {} if cluster is None else {metric.name: place for place, metric in enumerate(cluster.metrics)}
+        order = {metric.name: place for place, metric in enumerate(wish.cluster.metrics if wish.cluster else ())}
         names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
-        chosen = [(name, _choose(scope, document[name])) for name in names if document[name]]
-        found = [_plot(name, scope, document[name][scope], cluster, sub_cluster) for name, scope in chosen]
+        chosen = [(name, _choose(wish.scope, document[name])) for name in names if document[name]]
+        found = [_plot(name, scope, document[name][scope], wish) for name, scope in chosen]
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
         raise DocumentError(f"data.json: {error}; expected metric -> scope -> unit, timestep and series") from error
     scopes = {scope for scopes in document.values() for scope in scopes}
@@ -141,9 +163,9 @@ def _choose(wanted: str, scopes: dict[str, _Metric]) -> str:
     return wanted if wanted in scopes else min(scopes, key=_rank)
 
 
-def _plot(name: str, scope: str, metric: _Metric, cluster: Cluster | None, sub_cluster: str) -> Plot:
+def _plot(name: str, scope: str, metric: _Metric, wish: Wish) -> Plot:
     """Reduce one metric; the samples of all its series are decoded only where they are lines or it has no band."""
-    unit = metric.unit or Unit()
+    unit, steps = metric.unit or Unit(), wish.steps(metric.timestep)
     band = _stored_band(metric) if len(metric.series) > MOST_LINES else None
     lines: list[Line] = []
     if band is not None:
@@ -156,7 +178,7 @@ def _plot(name: str, scope: str, metric: _Metric, cluster: Cluster | None, sub_c
         if count > MOST_LINES:
             band = Band(**statistics_series([arrays[place] for place in present]))
         else:
-            lines = [_line(metric.series[place], arrays[place]) for place in present]
+            lines = [_line(metric.series[place], arrays[place], steps) for place in present]
     return Plot(
         name=name,
         scope=scope,
@@ -164,20 +186,32 @@ def _plot(name: str, scope: str, metric: _Metric, cluster: Cluster | None, sub_c
         timestep=metric.timestep,
         series=count if statistics is not None else 0,
         statistics={} if statistics is None else statistics._asdict(),
-        thresholds=thresholds(cluster, sub_cluster, name, scope),
+        thresholds=thresholds(wish.cluster, wish.sub_cluster, name, scope),
         lines=lines,
-        band=None if band is None else _range(band),
+        band=None if band is None else _range(band, steps),
     )
 
 
-def _line(series: _Series, samples: Samples) -> Line:
-    at, values = reduce_line(samples)
-    return Line(series.hostname, None if series.id is None else str(series.id), at, values)
+def _line(series: _Series, samples: Samples, steps: slice) -> Line:
+    at, values = reduce_line(samples[steps])
+    return Line(
+        host=series.hostname,
+        id=None if series.id is None else str(series.id),
+        at=_from_start(at, steps.start, values.size),
+        values=values,
+    )
 
 
-def _range(band: Band) -> Range:
-    at, reduced = reduce_band(band)
-    return Range(at, *reduced)
+def _range(band: Band, steps: slice) -> Range:
+    at, reduced = reduce_band(Band(*(values[steps] for values in band)))
+    return Range(_from_start(at, steps.start, reduced.mean.size), *reduced)
+
+
+def _from_start(at: Positions | None, first: int, size: int) -> Positions | None:
+    """Return positions counted from the job's start instead of from the first sample that is drawn."""
+    if first == 0:
+        return at
+    return first + (np.arange(size, dtype=np.float64) if at is None else at)
 
 
 def _stored_band(metric: _Metric) -> Band | None:

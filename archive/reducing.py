@@ -22,7 +22,7 @@ class Band(NamedTuple):
     max: Samples
 
 
-def reduce_line(samples: Samples, points: int = POINTS) -> tuple[npt.NDArray[np.intp] | None, Samples]:
+def reduce_line(samples: Samples, points: int = POINTS) -> tuple[Positions | None, Samples]:
     """Return which samples to draw (None: all), and these; missing ones are NaN.
 
     Of each of `points` / 2 parts of the time stay the least and the greatest sample, where they are; of the whole the
@@ -38,7 +38,7 @@ def reduce_line(samples: Samples, points: int = POINTS) -> tuple[npt.NDArray[np.
     highest = _rows(np.where(missing, -np.inf, samples), step, -np.inf).argmax(axis=1)
     ends = np.array([0, samples.size - 1])
     at = np.unique(np.concatenate([firsts + lowest, firsts + highest, _gaps(missing, step), ends]))
-    return at, samples[at]
+    return at.astype(np.float64), samples[at]
 
 
 def reduce_band(band: Band, points: int = POINTS) -> tuple[Positions | None, Band]:

@@ -109,9 +109,9 @@ class ArchiveStore:
             return read_data_file(folder / DATA_FILE)
 
     def data_size(self, key: JobKey) -> int:
-        """Return the size of the data document as plain JSON (bytes), for a .gz as its end says it, modulo 4 GiB.
+        """Return the size of the data document as plain JSON (bytes); raise FileNotFoundError where there is none.
 
-        Raises FileNotFoundError where there is none.
+        For a .gz it is what its end says, modulo 4 GiB; what cannot be is left to who reads it.
         """
         for path in self.data_files(key):
             with path.open("rb") as file:
@@ -119,7 +119,8 @@ class ArchiveStore:
                 if path.suffix != ".gz":
                     return size
                 file.seek(max(0, size - 4))
-                return max(size, int.from_bytes(file.read(), "little"))
+                plain = int.from_bytes(file.read(), "little")
+                return plain if size <= plain <= size * _MOST_DENSE else size
         raise FileNotFoundError(job_folder(self.root, key) / DATA_FILE)
 
     def data_files(self, key: JobKey) -> list[Path]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from archive.clusters import registry_for
 from archive.exceptions import ArchiveError, SourceError
-from archive.plotting import Plot, plots
+from archive.plotting import Plot, Wish, plots
 from jobs import archiving
 from jobs.encoding import COLUMNS, Row
 from jobs.exceptions import NoSamplesError
@@ -26,7 +26,8 @@ MOST_BYTES = 256 * 1024 * 1024
 YOUNG = 180
 """Seconds that a job must have been running before its samples can be missed: sources have them a minute late."""
 
-# Jobs in memory at once in one process of the server, which has more threads than that.
+# Archived jobs in memory at once in one process of the server, which has more threads than that; how many are loaded
+# from metric sources, which may hang, is limited in jobs.archiving.
 _MOST_AT_ONCE = 2
 _WAIT = 10.0  # seconds
 _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
@@ -36,14 +37,14 @@ _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
 class JobPlots:
     """What the page draws: times in epoch seconds, `offset` of the site's zone in seconds; `reason` where nothing is.
 
-    `failed` says that it is worth trying again.
+    `archived` says that parts of the time can be had at little cost, `failed` that it is worth trying again.
     """
 
     start: int
     end: int
     zone: str
     offset: int
-    running: bool
+    archived: bool
     scope: str
     scopes: list[str] = field(default_factory=list)
     metrics: list[Plot] = field(default_factory=list)
@@ -51,37 +52,39 @@ class JobPlots:
     failed: bool = False
 
 
-def job_plots(*, row: Row, scope: str) -> JobPlots:
+def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> JobPlots:
     """Return the plots of a job in a scope, where a metric has it: from the archive, or from the metric source.
 
-    Raises nothing where samples are missing or cannot be had: the reason is part of the answer.
+    `part` is the begin and the end (epoch seconds) of the time that is drawn, None all of it. Raises nothing where
+    samples are missing or cannot be had: the reason is part of the answer.
     """
     job = dict(zip(COLUMNS, row, strict=False))
-    running = job["job_state"] == JobState.RUNNING
+    running, archived = job["job_state"] == JobState.RUNNING, job["monitoring_status"] == MonitoringStatus.ARCHIVED
     elapsed = max(0, int(time.time()) - job["start_time"]) if running else job["duration"]
     zone, offset = _zone(job["start_time"])
+    seconds = (part[0] - job["start_time"], part[1] - job["start_time"]) if part else None
     scopes: list[str] = []
     metrics: list[Plot] = []
     reason, failed = "", False
     try:
-        with _place():
+        with _place() if archived else contextlib.nullcontext():
             raw = archiving.data_document([*row, None, None], None, MOST_BYTES)
             cluster = registry_for(Path(settings.ARCHIVE_ROOT)).get(job["cluster"])
-            found = plots(raw, scope, cluster, job["sub_cluster"])
+            found = plots(raw, Wish(scope, cluster, job["sub_cluster"], seconds))
             scopes, metrics = found.scopes, found.metrics
     except NoSamplesError as error:
         reason = str(error)
     except (SourceError, ArchiveError, OSError, msgspec.DecodeError) as error:
         reason, failed = f"The samples could not be loaded: {error}", True
     if not metrics and not reason:
-        reason = _nothing(elapsed, job["monitoring_status"], running=running)
+        reason = _nothing(elapsed, running=running, archived=archived)
     end = job["start_time"] + elapsed
-    return JobPlots(job["start_time"], end, zone, offset, running, scope, scopes, metrics, reason, failed)
+    return JobPlots(job["start_time"], end, zone, offset, archived, scope, scopes, metrics, reason, failed)
 
 
-def _nothing(elapsed: int, status: int, *, running: bool) -> str:
+def _nothing(elapsed: int, *, running: bool, archived: bool) -> str:
     """Say why a job that could have samples has none; `elapsed` is in seconds."""
-    if status == MonitoringStatus.ARCHIVED:
+    if archived:
         return "The archive has no sample of this job."
     if elapsed < YOUNG:
         so_far = "has been running for" if running else "ran for only"
@@ -91,7 +94,7 @@ def _nothing(elapsed: int, status: int, *, running: bool) -> str:
 
 @contextlib.contextmanager
 def _place() -> Iterator[None]:
-    """Wait until the samples of another job may be in memory; raise SourceError where that takes too long."""
+    """Wait until the samples of one more job may be in memory; raise SourceError where that takes too long."""
     if not _places.acquire(timeout=_WAIT):
         raise SourceError("the plots of other jobs are being made; try again in a moment.", transient=True)
     try:

@@ -1,8 +1,14 @@
 """An administrator's round in a real Chromium: find a job, tag it, open it, make a token and revoke it."""
 
+import gzip
+import json
 import os
+import re
 import shutil
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -10,7 +16,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, User
+from archive.layout import job_folder
 from jobs.models import Job
+from jobs.worker import ArchiveWorker
+from tests.archive.fake_metric_store import FakeStore
+from tests.archive.http_store import respond
 from tests.factories import JobFactory
 
 CHROMIUM = shutil.which("chromium")
@@ -119,3 +129,170 @@ def test_a_token_is_created_shown_once_and_revoked(logged_in: Page, bench: User)
     expect(page.get_by_text("1 token revoked")).to_be_visible()
     expect(page.locator(".pill-revoked")).to_be_visible()
     assert ApiToken.objects.get().status == "revoked"
+
+
+# --- plots ---
+
+
+@pytest.fixture
+def plots(logged_in: Page) -> Iterator[Page]:
+    """Return the administrator's tab; an error on the console fails the test."""
+    said: list[str] = []
+    logged_in.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    yield logged_in
+    assert said == []
+
+
+def open_plots(page: Page, live_server: LiveServer, job: Job, count: int) -> None:
+    """Open a job's page and wait until so many plots are drawn."""
+    page.goto(f"{live_server.url}/admin/jobs/job/{job.pk}/change/")
+    expect(page.locator("#plots")).to_have_attribute("data-drawn", str(count), timeout=20_000)
+
+
+def painted(page: Page) -> list[int]:
+    """Return of each plot how many of its pixels are not empty; Bokeh has a second canvas over the first."""
+    pixels = """(canvas) => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+        .reduce((sum, value, place) => sum + (place % 4 === 3 && value > 0), 0)"""
+    return [int(canvas.evaluate(pixels)) for canvas in page.locator(".plot-canvas canvas:first-of-type").all()]
+
+
+def drag(page: Page, plot: int) -> None:
+    """Draw the mouse across the second quarter of a plot."""
+    canvas = page.locator(".plot-canvas").nth(plot)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 90, steps=4)
+    page.mouse.up()
+
+
+def test_many_nodes_are_drawn_as_bands_in_light_and_dark_and_a_part_of_the_time_in_all(
+    plots: Page, live_server: LiveServer, cluster: Path, synthetic: None
+) -> None:
+    page = plots
+    hosts = json.dumps([{"hostname": f"n{number:02}"} for number in range(1, 18)])
+    job = JobFactory.create(finished=True, duration=86_400, num_nodes=17, resources=hosts)
+    ArchiveWorker().drain()
+
+    open_plots(page, live_server, job, 2)
+
+    assert len(painted(page)) == 2
+    assert all(pixels > 5000 for pixels in painted(page))
+    label = page.locator(".plot-canvas").first.get_attribute("aria-label") or ""
+    assert label.startswith("cpu_load over time, node scope, 17 series; minimum ")
+    assert label.endswith("lines at normal 4, caution 2, alert 1")
+    assert page.locator(".plot-key li").all_inner_texts() == [
+        "mean, in the band from minimum to maximum of all series",
+        "normal",
+        "caution",
+        "alert",
+    ]
+    expect(page.locator(".plot-status")).to_be_hidden()
+
+    colour = "(sample) => getComputedStyle(sample).borderTopColor"
+    light = page.locator(".plot-sample").first.evaluate(colour)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.getElementById('plots').dataset.drawn === '2'")
+    assert page.locator(".plot-sample").first.evaluate(colour) != light
+    assert all(pixels > 5000 for pixels in painted(page))
+
+    drag(page, 1)
+    whole = page.get_by_role("button", name="Show the whole time")
+    expect(whole).to_be_visible()
+    expect(page.locator("#plots")).to_have_attribute("data-refined", re.compile("[0-9]+ [0-9]+"))
+    page.locator(".plot-canvas").first.hover()
+    expect(page.get_by_text("Maximum", exact=True)).to_be_visible()
+    whole.click()
+    expect(whole).to_be_hidden()
+
+
+def test_the_finer_scope_of_a_job_of_one_node_has_a_line_for_each_unit(
+    plots: Page, live_server: LiveServer, cluster: Path, synthetic: None
+) -> None:
+    page = plots
+    job = JobFactory.create(finished=True, duration=3600)
+    ArchiveWorker().drain()
+    open_plots(page, live_server, job, 2)
+    assert page.locator(".plot-key li").first.inner_text() == "n01"
+
+    page.get_by_role("combobox", name="Scope").select_option("core")
+
+    expect(page.locator(".plot-key li")).to_have_count(1 + 4 + 3)
+    expect(page.locator("#plots")).to_have_attribute("data-drawn", "2")
+    labels = [canvas.get_attribute("aria-label") or "" for canvas in page.locator(".plot-canvas").all()]
+    assert "flops_any over time, core scope, 4 series" in labels[1]
+    assert all(pixels > 2000 for pixels in painted(page))
+
+
+def test_a_source_that_fails_is_told_and_asked_again(
+    plots: Page, live_server: LiveServer, cluster: Path, settings: Any
+) -> None:
+    page = plots
+    cluster.write_text(cluster.read_text().replace("cpu_load", "load").replace("flops_any", "flops"))
+    with FakeStore() as store:
+        settings.METRIC_SOURCES = {"*": {"kind": "cc-metric-store", "url": store.url}}
+        store.misbehave = lambda handler: respond(handler, 503, b"<b>the disk is full</b>")
+        job = JobFactory.create(start_time=int(time.time()) - 1200)
+        page.goto(f"{live_server.url}/admin/jobs/job/{job.pk}/change/")
+        expect(page.locator(".plot-status")).to_contain_text("<b>the disk is full</b>")
+        assert not page.locator(".plot-canvas").count()
+
+        store.misbehave = None
+        page.get_by_role("button", name="Refresh").click()
+
+        expect(page.locator("#plots")).to_have_attribute("data-drawn", "2")
+        expect(page.locator(".plot-status")).to_be_hidden()
+        assert all(pixels > 2000 for pixels in painted(page))
+
+
+def write_data(root: Path, job: Job, metric: str, series: list[dict[str, Any]]) -> None:
+    """Replace the samples of an archived job by those of one metric."""
+    data = {metric: {"node": {"timestep": 60, "unit": {"base": metric}, "series": series}}}
+    (job_folder(root, job.key) / "data.json.gz").write_bytes(gzip.compress(json.dumps(data).encode()))
+
+
+def test_a_sample_without_neighbours_is_a_dot(
+    plots: Page, live_server: LiveServer, cluster: Path, synthetic: None, archive_root: Path
+) -> None:
+    page = plots
+    job = JobFactory.create(finished=True, duration=600)
+    ArchiveWorker().drain()
+    # Pixels that are about the first colour, #0072b2.
+    blue = """(canvas) => {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        let count = 0;
+        for (let at = 0; at < data.length; at += 4) {
+            count += data[at] < 60 && data[at + 2] > 150 && data[at + 3] > 200;
+        }
+        return count;
+    }"""
+    for samples in ([5], [None, None, 5, None]):
+        write_data(archive_root, job, "load", [{"hostname": "n01", "data": samples}])
+        open_plots(page, live_server, job, 1)
+        assert page.locator(".plot-canvas canvas:first-of-type").first.evaluate(blue) >= 5
+
+
+def test_names_in_the_plots_are_text(
+    plots: Page, live_server: LiveServer, cluster: Path, synthetic: None, archive_root: Path
+) -> None:
+    page, evil = plots, "<img src=x onerror=alert(1)>"
+    job = JobFactory.create(finished=True, duration=600)
+    ArchiveWorker().drain()
+    write_data(archive_root, job, evil, [{"hostname": evil, "id": evil, "data": [1, 2] * 5}])
+
+    open_plots(page, live_server, job, 1)
+
+    expect(page.locator("figcaption")).to_contain_text(evil)
+    expect(page.locator(".plot-key")).to_contain_text(evil)
+    page.locator(".plot-canvas").hover()
+    expect(page.locator("th", has_text=f"{evil} node {evil}")).to_be_visible()
+    assert not page.locator("img[src=x]").count()
+
+
+def test_a_job_without_samples_says_why(plots: Page, live_server: LiveServer, archive_root: Path) -> None:
+    job = JobFactory.create(finished=True)
+    plots.goto(f"{live_server.url}/admin/jobs/job/{job.pk}/change/")
+    expect(plots.get_by_text("Cluster testcluster has no metric source")).to_be_visible()
+    expect(plots.get_by_role("button", name="Refresh")).to_be_hidden()

@@ -28,6 +28,7 @@
   let drawing = 0; // counts up, so that what was begun for an older answer stops
   let ranges = []; // of time, one per plot, kept in step
   let views = [];
+  let updates = new Map(); // metric's name to what shows other points of it
 
   const element = (name, text, className) => {
     const made = document.createElement(name);
@@ -86,10 +87,9 @@
   // --- one plot ---
 
   // Milliseconds on the axis are those of the site's zone, at the offset that it had when the job started.
-  const times = (at, count, metric) => {
+  const times = (at, count, timestep) => {
     const first = (shown.start + shown.offset) * 1000;
-    const step = metric.timestep * 1000;
-    return Float64Array.from({ length: count }, (_, place) => first + (at ? at[place] : place) * step);
+    return Float64Array.from({ length: count }, (_, place) => first + (at ? at[place] : place) * timestep * 1000);
   };
 
   const floats = (values) => Float64Array.from(values, (value) => (value === null ? NaN : value));
@@ -113,6 +113,12 @@
     return { xs, ys };
   };
 
+  // A point without neighbours is no line; it becomes a dot.
+  const lonePlaces = (y) => {
+    const there = (place) => place >= 0 && place < y.length && !Number.isNaN(y[place]);
+    return Array.from(y.keys()).filter((place) => there(place) && !there(place - 1) && !there(place + 1));
+  };
+
   const tooltip = (rows) => {
     const table = element("table");
     table.style.cssText = "border-collapse: collapse; font-size: 12px; color: #222;";
@@ -129,46 +135,69 @@
     ["UTC", clock(milliseconds - shown.offset * 1000)],
   ];
 
+  // Each fills a figure and returns what hovering needs, and how to show other points of the same series.
   const addBand = (figure, metric, colours) => {
-    const { at, ...values } = metric.band;
-    const [low, mean, high] = [floats(values.min), floats(values.mean), floats(values.max)];
-    const x = times(at, mean.length, metric);
     const colour = COLOURS[colours.name][0];
-    const area = patches(x, low, high);
-    figure.patches({ xs: area.xs, ys: area.ys, fill_color: colour, fill_alpha: 0.25, line_color: colour, line_alpha: 0.4 });
-    const source = new Bokeh.ColumnDataSource({ data: { x, low, mean, high } });
-    const line = figure.line({
-      x: { field: "x" }, y: { field: "mean" }, source, line_color: colour, line_width: 1.5, line_cap: "round",
+    const [area, source, lone] = [new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource()];
+    const update = ({ band, timestep }) => {
+      const [low, mean, high] = [floats(band.min), floats(band.mean), floats(band.max)];
+      const x = times(band.at, mean.length, timestep);
+      area.data = patches(x, low, high);
+      source.data = { x, low, mean, high };
+      const places = lonePlaces(mean);
+      lone.data = Object.fromEntries(
+        Object.entries(source.data).map(([name, column]) => [name, places.map((place) => column[place])]),
+      );
+    };
+    update(metric);
+    const [x, y] = [{ field: "x" }, { field: "mean" }];
+    figure.patches({
+      xs: { field: "xs" }, ys: { field: "ys" }, source: area,
+      fill_color: colour, fill_alpha: 0.25, line_color: colour, line_alpha: 0.4,
     });
-    return { renderers: [line], mode: "vline", rows: (data, place) => [
+    const renderers = [
+      figure.line({ x, y, source, line_color: colour, line_width: 1.5 }),
+      figure.scatter({ x, y, source: lone, size: 5, color: colour }),
+    ];
+    const rows = (data, place) => [
       ["Maximum", withUnit(data.high[place], metric.unit)],
       ["Mean", withUnit(data.mean[place], metric.unit)],
       ["Minimum", withUnit(data.low[place], metric.unit)],
       ["Series", String(metric.series)],
-    ] };
+    ];
+    return { renderers, mode: "vline", rows, update };
   };
 
   const addLines = (figure, metric, colours, places) => {
     const line_width = metric.lines.length > 8 ? 1 : 1.5;
-    const renderers = metric.lines.map((line) => {
-      const values = floats(line.values);
-      const name = nameOf(line, metric);
-      const { colour, dash } = look(places.get(name), colours.name);
-      const source = new Bokeh.ColumnDataSource({ data: { x: times(line.at, values.length, metric), y: values }, name });
-      return figure.line({
-        x: { field: "x" }, y: { field: "y" }, source,
-        line_color: colour, line_dash: dash, line_width, line_cap: "round",
+    const names = metric.lines.map((line) => nameOf(line, metric));
+    const looks = names.map((name) => look(places.get(name), colours.name));
+    const sources = names.map(() => new Bokeh.ColumnDataSource());
+    const lone = new Bokeh.ColumnDataSource();
+    const update = ({ lines, timestep }) => {
+      const dots = { x: [], y: [], series: [], colour: [] };
+      lines.forEach((line, number) => {
+        const y = floats(line.values);
+        const x = times(line.at, y.length, timestep);
+        sources[number].data = { x, y, series: new Int32Array(y.length).fill(number) };
+        for (const place of lonePlaces(y)) {
+          dots.x.push(x[place]);
+          dots.y.push(y[place]);
+          dots.series.push(number);
+          dots.colour.push(looks[number].colour);
+        }
       });
+      lone.data = dots;
+    };
+    update(metric);
+    const [x, y] = [{ field: "x" }, { field: "y" }];
+    const renderers = sources.map((source, number) => {
+      const { colour, dash } = looks[number];
+      return figure.line({ x, y, source, line_color: colour, line_dash: dash, line_width });
     });
-    const mode = metric.lines.length > 4 ? "mouse" : "vline";
-    return { renderers, mode, rows: (data, place, name) => [[name, withUnit(data.y[place], metric.unit)]] };
-  };
-
-  // What stands at a place may be one point alone, which is no line.
-  const nearest = (data, vars) => {
-    const place = vars.index ?? 0;
-    const next = Math.min(place + 1, data.x.length - 1);
-    return Math.abs(data.x[next] - vars.x) < Math.abs(data.x[place] - vars.x) ? next : place;
+    renderers.push(figure.scatter({ x, y, source: lone, size: 5, color: { field: "colour" } }));
+    const rows = (data, place) => [[names[data.series[place]], withUnit(data.y[place], metric.unit)]];
+    return { renderers, mode: metric.lines.length > 4 ? "mouse" : "vline", rows, update };
   };
 
   const highest = (metric) => {
@@ -206,42 +235,57 @@
     const [day, minutes, seconds] = ["%d %b", "%H:%M", "%H:%M:%S"];
     figure.xaxes[0].formatter = new Bokeh.DatetimeTickFormatter({
       milliseconds: seconds, seconds, minsec: seconds, minutes, hourmin: minutes, hours: minutes, days: day, months: day,
-      context: new Bokeh.DatetimeTickFormatter({
-        milliseconds: day, seconds: day, minsec: day, minutes: day, hourmin: day, hours: day, days: "%Y", months: "%Y",
-        hide_repeats: true,
-      }),
-      context_which: "all",
     });
     for (const lines of figure.grids) lines.grid_line_color = colours.line;
     for (const [word, value] of Object.entries(metric.thresholds)) {
       const { dash, [colours.name]: line_color } = THRESHOLDS[word];
       figure.add_layout(new Bokeh.Span({ location: value, dimension: "width", line_color, line_dash: dash, line_width: 1.5 }));
     }
-    const { renderers, mode, rows } = metric.band
+    const { renderers, mode, rows, update } = metric.band
       ? addBand(figure, metric, colours)
       : addLines(figure, metric, colours, places);
     const tooltips = (source, vars) => {
       const data = source.data;
-      const place = nearest(data, vars);
-      return tooltip([...whenRows(data.x[place]), ...rows(data, place, source.name)]);
+      return tooltip([...whenRows(data.x[vars.index]), ...rows(data, vars.index)]);
     };
     figure.add_tools(
       new Bokeh.HoverTool({ renderers, mode, tooltips, line_policy: "nearest", point_policy: "snap_to_data" }),
       new Bokeh.BoxZoomTool({ dimensions: "width" }),
     );
     follow(x_range);
+    updates.set(metric.name, update);
     return figure;
   };
 
   // --- all plots show the same time ---
 
   let following = false;
+  let refining = 0; // the timer of `refine`
 
   const zoom = (start, end) => {
     following = true;
     for (const range of ranges) range.setv({ start, end });
     following = false;
+    clearTimeout(refining);
+    refining = setTimeout(refine, 300);
     whole.hidden = ranges.every((range) => range.start <= range.bounds[0] && range.end >= range.bounds[1]);
+  };
+
+  // A part of the time has more points than the whole shows; archived samples are quickly had again.
+  const refine = async () => {
+    const { start, end } = ranges[0];
+    const reduced = shown.metrics.some(({ band, lines }) => [band, ...lines].some((points) => points?.at));
+    if (!shown.archived || !reduced) return;
+    const mine = drawing;
+    const seconds = (milliseconds) => Math.max(0, Math.round(milliseconds / 1000) - shown.offset);
+    try {
+      const { metrics } = whole.hidden ? shown : await answer({ from: seconds(start), to: seconds(end) });
+      if (mine !== drawing || ranges[0].start !== start || ranges[0].end !== end) return;
+      for (const metric of metrics) updates.get(metric.name)?.(metric);
+      section.dataset.refined = `${start} ${end}`;
+    } catch (error) {
+      say(`The part of the time is shown with fewer points: ${error.message}`, "quiet");
+    }
   };
 
   const follow = (range) => {
@@ -311,7 +355,7 @@
     for (const [word, { css, [colours.name]: colour }] of Object.entries(THRESHOLDS)) {
       if (metrics.some((metric) => word in metric.thresholds)) key.append(entry(word, colour, css));
     }
-    key.hidden = false;
+    key.hidden = !metrics.length;
   };
 
   const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -322,6 +366,7 @@
     for (const view of views) view.remove();
     views = [];
     ranges = [];
+    updates = new Map();
     const colours = theme();
     const places = placesOf(shown.metrics);
     const cells = shown.metrics.map(cellOf);
@@ -359,11 +404,9 @@
     scope.hidden = shown.scopes.length < 2;
   };
 
-  const answer = async () => {
-    const wanted = scope.querySelector("select").value || "node";
-    const response = await fetch(`${section.dataset.address}?scope=${encodeURIComponent(wanted)}`, {
-      headers: { Accept: "application/json" },
-    });
+  const answer = async (part = {}) => {
+    const query = new URLSearchParams({ scope: scope.querySelector("select").value || "node", ...part });
+    const response = await fetch(`${section.dataset.address}?${query}`, { headers: { Accept: "application/json" } });
     if (response.redirected) throw new Error("You are logged out. Load the page again to log in.");
     if (!(response.headers.get("Content-Type") ?? "").startsWith("application/json")) {
       throw new Error(`The server answered ${response.status} ${response.statusText}.`);
@@ -376,34 +419,38 @@
   const load = async () => {
     say("Loading samples …", "quiet");
     section.setAttribute("aria-busy", "true");
-    if (refresh) refresh.disabled = true;
+    refresh.disabled = true;
+    let again = "running" in section.dataset;
     try {
       shown = await answer();
-      controls.hidden = !refresh && !shown.metrics.length;
+      again ||= shown.failed;
       offerScopes();
       part("axis").textContent = shown.metrics.length
         ? `Times in ${zoneText()}. Drag across a plot to see a part of the time in all.`
         : "";
       say(shown.reason, shown.failed ? "errornote" : "quiet");
-      if (shown.metrics.length) await draw();
-      else grid.replaceChildren(), key.hidden = true;
+      controls.hidden = !again && !shown.metrics.length;
+      await draw();
     } catch (error) {
-      controls.hidden = !refresh;
+      again = true;
+      controls.hidden = false;
       say(error instanceof TypeError ? `The server cannot be reached (${error.message}).` : error.message, "errornote");
     } finally {
       section.setAttribute("aria-busy", "false");
-      if (refresh) refresh.disabled = false;
+      refresh.disabled = false;
+      refresh.hidden = !again;
+      refresh.textContent = "running" in section.dataset ? "Refresh" : "Try again";
     }
   };
 
   const redraw = () => {
-    if (shown && shown.metrics.length) draw();
+    if (shown) draw();
   };
 
   Bokeh.set_log_level("warn");
   scope.addEventListener("change", load);
   whole.addEventListener("click", () => zoom(...ranges[0].bounds));
-  if (refresh) refresh.addEventListener("click", load);
+  refresh.addEventListener("click", load);
   new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   load();
