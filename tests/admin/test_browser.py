@@ -184,7 +184,7 @@ def test_many_nodes_are_drawn_as_bands_in_light_and_dark_and_a_part_of_the_time_
     assert label.startswith("cpu_load over time, node scope, 17 series; minimum ")
     assert label.endswith("lines at normal 4, caution 2, alert 1")
     assert page.locator(".plot-key li").all_inner_texts() == [
-        "mean, in the band from minimum to maximum of all series",
+        "mean, in the band from minimum to maximum of all nodes",
         "normal",
         "caution",
         "alert",
@@ -199,13 +199,22 @@ def test_many_nodes_are_drawn_as_bands_in_light_and_dark_and_a_part_of_the_time_
     assert all(pixels > 5000 for pixels in painted(page))
 
     drag(page, 1)
-    whole = page.get_by_role("button", name="Show the whole time")
+    whole = page.get_by_role("button", name="Whole time")
     expect(whole).to_be_visible()
     expect(page.locator("#plots")).to_have_attribute("data-refined", re.compile("[0-9]+ [0-9]+"))
     page.locator(".plot-canvas").first.hover()
     expect(page.get_by_text("Maximum", exact=True)).to_be_visible()
     whole.click()
     expect(whole).to_be_hidden()
+
+    def view(begin: int, end: int) -> str:
+        return f"{job.start_time + begin}000 {job.start_time + end}000"
+
+    page.get_by_role("button", name="Zoom in").press("Enter")
+    page.get_by_role("button", name="Earlier").press("Enter")
+    expect(page.locator("#plots")).to_have_attribute("data-refined", view(0, 43_200))
+    page.get_by_role("button", name="Later").press("Enter")
+    expect(page.locator("#plots")).to_have_attribute("data-refined", view(21_600, 64_800))
 
 
 def test_the_finer_scope_of_a_job_of_one_node_has_a_line_for_each_unit(

@@ -268,7 +268,17 @@
     following = false;
     clearTimeout(refining);
     refining = setTimeout(refine, 300);
-    whole.hidden = ranges.every((range) => range.start <= range.bounds[0] && range.end >= range.bounds[1]);
+    const all = ranges.every((range) => range.start <= range.bounds[0] && range.end >= range.bounds[1]);
+    for (const button of [whole, part("earlier"), part("later")]) button.hidden = all;
+  };
+
+  // For those who do not drag: half of the time in view, or half a view aside, within the job's time.
+  const step = (factor, aside) => {
+    const { start, end, bounds } = ranges[0];
+    const width = (end - start) * factor;
+    const wanted = (start + end) / 2 + aside * width - width / 2;
+    const begin = Math.min(Math.max(wanted, bounds[0]), bounds[1] - width);
+    zoom(begin, begin + width);
   };
 
   // A part of the time has more points than the whole shows; archived samples are quickly had again.
@@ -349,8 +359,10 @@
       const { colour, dash } = look(place, colours.name);
       key.append(entry(name, colour, dash.length ? "dashed" : "solid"));
     }
-    if (metrics.some((metric) => metric.band)) {
-      key.append(entry("mean, in the band from minimum to maximum of all series", COLOURS[colours.name][0], "solid"));
+    const bands = metrics.filter((metric) => metric.band);
+    if (bands.length) {
+      const series = bands.every((metric) => metric.scope === "node") ? "nodes" : "series";
+      key.append(entry(`mean, in the band from minimum to maximum of all ${series}`, COLOURS[colours.name][0], "solid"));
     }
     for (const [word, { css, [colours.name]: colour }] of Object.entries(THRESHOLDS)) {
       if (metrics.some((metric) => word in metric.thresholds)) key.append(entry(word, colour, css));
@@ -426,9 +438,10 @@
       again ||= shown.failed;
       offerScopes();
       part("axis").textContent = shown.metrics.length
-        ? `Times in ${zoneText()}. Drag across a plot to see a part of the time in all.`
+        ? `Times in ${zoneText()}. Drag across a plot to see a part of the time in all of them.`
         : "";
       say(shown.reason, shown.failed ? "errornote" : "quiet");
+      part("time").hidden = !shown.metrics.length;
       controls.hidden = !again && !shown.metrics.length;
       await draw();
     } catch (error) {
@@ -450,6 +463,9 @@
   Bokeh.set_log_level("warn");
   scope.addEventListener("change", load);
   whole.addEventListener("click", () => zoom(...ranges[0].bounds));
+  part("in").addEventListener("click", () => step(0.5, 0));
+  part("earlier").addEventListener("click", () => step(1, -0.5));
+  part("later").addEventListener("click", () => step(1, 0.5));
   refresh.addEventListener("click", load);
   new MutationObserver(redraw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
