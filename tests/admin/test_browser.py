@@ -258,7 +258,7 @@ def test_a_source_that_fails_is_told_and_asked_again(
 
 def write_data(root: Path, job: Job, metric: str, series: list[dict[str, Any]]) -> None:
     """Replace the samples of an archived job by those of one metric."""
-    data = {metric: {"node": {"timestep": 60, "unit": {"base": metric}, "series": series}}}
+    data = {metric: {"socket": {"timestep": 60, "unit": {"base": metric}, "series": series}}}
     (job_folder(root, job.key) / "data.json.gz").write_bytes(gzip.compress(json.dumps(data).encode()))
 
 
@@ -283,6 +283,20 @@ def test_a_sample_without_neighbours_is_a_dot(
         assert page.locator(".plot-canvas canvas:first-of-type").first.evaluate(blue) >= 5
 
 
+def test_a_threshold_far_above_the_samples_leaves_them_to_be_seen_and_is_told(
+    plots: Page, live_server: LiveServer, cluster: Path, synthetic: None, archive_root: Path
+) -> None:
+    job = JobFactory.create(finished=True, duration=600)
+    ArchiveWorker().drain()
+    write_data(archive_root, job, "cpu_load", [{"hostname": "n01", "data": [0.1, 0.15] * 5}])
+
+    open_plots(plots, live_server, job, 1)
+
+    caption = plots.locator("figcaption")
+    expect(caption).to_contain_text("normal at 4 cpu_load, caution at 2 cpu_load, above the picture")
+    expect(caption).not_to_contain_text("alert")
+
+
 def test_names_in_the_plots_are_text(
     plots: Page, live_server: LiveServer, cluster: Path, synthetic: None, archive_root: Path
 ) -> None:
@@ -296,7 +310,7 @@ def test_names_in_the_plots_are_text(
     expect(page.locator("figcaption")).to_contain_text(evil)
     expect(page.locator(".plot-key")).to_contain_text(evil)
     page.locator(".plot-canvas").hover()
-    expect(page.locator("th", has_text=f"{evil} node {evil}")).to_be_visible()
+    expect(page.locator("th", has_text=f"{evil} socket {evil}")).to_be_visible()
     assert not page.locator("img[src=x]").count()
 
 
@@ -305,3 +319,15 @@ def test_a_job_without_samples_says_why(plots: Page, live_server: LiveServer, ar
     plots.goto(f"{live_server.url}/admin/jobs/job/{job.pk}/change/")
     expect(plots.get_by_text("Cluster testcluster has no metric source")).to_be_visible()
     expect(plots.get_by_role("button", name="Refresh")).to_be_hidden()
+
+
+def test_a_session_that_ended_is_told(plots: Page, live_server: LiveServer, cluster: Path, synthetic: None) -> None:
+    page = plots
+    job = JobFactory.create(start_time=int(time.time()) - 1200)
+    open_plots(page, live_server, job, 2)
+    refresh = page.get_by_role("button", name="Refresh")
+
+    page.context.clear_cookies()
+    refresh.click()
+    expect(page.locator(".plot-status")).to_have_text("You are logged out. Load the page again to log in.")
+    expect(refresh).to_be_enabled()
