@@ -35,7 +35,7 @@ _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class JobPlots:
-    """What the page draws: times in epoch seconds, `offset` of the site's zone in seconds; `reason` where nothing is.
+    """What the page draws: times in epoch seconds, `offset` of the page's zone in seconds; `reason` where nothing is.
 
     `archived` says that parts of the time can be had at little cost, `failed` that it is worth trying again.
     """
@@ -104,7 +104,7 @@ def _place() -> Iterator[None]:
 
 
 def _zone(start: int) -> tuple[str, int]:
-    """Return the site's zone and its offset from UTC (seconds) when the job started; UTC for what is no time."""
+    """Return the page's zone and its offset from UTC (seconds) when the job started; UTC for what is no time."""
     try:
         offset = timezone.localtime(datetime.fromtimestamp(start, UTC)).utcoffset()
     except (OverflowError, ValueError, OSError):

@@ -208,7 +208,7 @@ def test_many_nodes_are_drawn_as_bands_in_light_and_dark_and_a_part_of_the_time_
     expect(whole).to_be_hidden()
 
     def view(begin: int, end: int) -> str:
-        return f"{job.start_time + begin}000 {job.start_time + end}000"
+        return f"{job.start_time + begin} {job.start_time + end}"
 
     page.get_by_role("button", name="Zoom in").press("Enter")
     page.get_by_role("button", name="Earlier").press("Enter")

@@ -59,7 +59,7 @@ export const look = (place, name) => ({
   dash: Math.floor(place / COLOURS[name].length) % 2 ? [5, 3] : [],
 });
 
-// Milliseconds on the axis are those of the site's zone, at the offset that it had when the job started.
+// Milliseconds on the axis are those of the page's zone, at the offset that it had when the job started.
 const times = (job, at, count, timestep) => {
   const first = (job.start + job.offset) * 1000;
   return Float64Array.from({ length: count }, (_, place) => first + (at ? at[place] : place) * timestep * 1000);

@@ -61,7 +61,7 @@ const refine = async () => {
     const { metrics } = whole.hidden ? shown : await answer({ from: seconds(start), to: seconds(end) });
     if (mine !== drawing || ranges[0].start !== start || ranges[0].end !== end) return;
     for (const metric of metrics) updates.get(metric.name)?.(metric);
-    section.dataset.refined = `${start} ${end}`;
+    section.dataset.refined = `${seconds(start)} ${seconds(end)}`;
   } catch (error) {
     say(`The part of the time is shown with fewer points: ${error.message}`, "quiet");
   }
