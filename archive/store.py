@@ -108,6 +108,21 @@ class ArchiveStore:
         except FileNotFoundError:
             return read_data_file(folder / DATA_FILE)
 
+    def data_size(self, key: JobKey) -> int:
+        """Return the size of the data document as plain JSON (bytes); raise FileNotFoundError where there is none.
+
+        For a .gz it is what its end says, modulo 4 GiB; what cannot be is left to who reads it.
+        """
+        for path in self.data_files(key):
+            with path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                if path.suffix != ".gz":
+                    return size
+                file.seek(max(0, size - 4))
+                plain = int.from_bytes(file.read(), "little")
+                return plain if size <= plain <= size * _MOST_DENSE else size
+        raise FileNotFoundError(job_folder(self.root, key) / DATA_FILE)
+
     def data_files(self, key: JobKey) -> list[Path]:
         """Return the data files of a job, the one that is read first."""
         folder = job_folder(self.root, key)

@@ -1,9 +1,10 @@
 """The bridge from a job's row to its files in the archive."""
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from archive.statistics import job_statistics
 from archive.store import ArchiveStore, store_for
 from jobs import encoding, statements, tasks
 from jobs.encoding import Row
-from jobs.exceptions import ArchiveUnavailableError
+from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
 from jobs.states import JobState, MonitoringStatus
 
 logger = logging.getLogger(__name__)
@@ -129,27 +130,58 @@ def describe(error: Exception) -> str:
 def samples(row: Row, metrics: list[str] | None) -> bytes:
     """Return the samples of a job as the JSON array of `jobs/{id}`: from the archive, or from the metric source.
 
-    `metrics` None is all. A job without monitoring, or of a cluster without a source, has none. Raises
-    ArchiveUnavailableError with the reason.
+    `metrics` None is all. A job that has none is an empty array. Raises ArchiveUnavailableError with the reason.
     """
-    status, num_nodes = row[_INDEX["monitoring_status"]], row[_INDEX["num_nodes"]]
-    if status == MonitoringStatus.DISABLED or metrics == []:
+    if metrics == []:
         return b"[]"
     try:
-        if status == MonitoringStatus.ARCHIVED:
-            return select_data(store().read_data(_key(row)), metrics, num_nodes)
-        job = job_info(row)
-        source = source_of(job.cluster)
-        if not source.archives_data:
-            return b"[]"
-        if not _loading.acquire(timeout=_WAIT_FOR_LOAD):
-            raise SourceError(f"{_LOADS} others are being loaded; try again later", transient=True)
-        try:
-            data = source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics)
-        finally:
-            _loading.release()
-        return select_data(encode_data(data), metrics, num_nodes)
-    except FileNotFoundError:
-        return b"[]"  # archived from a source without samples: meta.json alone
+        return select_data(data_document(row, metrics), metrics, row[_INDEX["num_nodes"]])
+    except NoSamplesError:
+        return b"[]"
     except (SourceError, ArchiveError, OSError) as error:
         raise ArchiveUnavailableError(f"loading the samples of job {row[0]} failed: {error}") from error
+
+
+def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = None) -> bytes:
+    """Return data.json of a job (plain JSON): that of the archive, or one made of what the metric source has.
+
+    `metrics` (None: all) are those that a source is asked for; the archive's document has all that it has. Raises
+    NoSamplesError where there is none or it has more than `most_bytes`, SourceError, ArchiveError or OSError.
+    """
+    status = row[_INDEX["monitoring_status"]]
+    if status == MonitoringStatus.DISABLED:
+        raise NoSamplesError(
+            "This job is not monitored: it was started with monitoring off, or its samples left the archive."
+        )
+    if status == MonitoringStatus.ARCHIVED:
+        return _archived_document(_key(row), most_bytes)
+    job = job_info(row)
+    source = source_of(job.cluster)
+    if not source.archives_data:
+        raise NoSamplesError(f"Cluster {job.cluster} has no metric source that samples could come from.")
+    with _one_of(_loading, _LOADS):
+        return encode_data(source.load(job, registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster), metrics))
+
+
+def _archived_document(key: JobKey, most_bytes: int | None) -> bytes:
+    """Return data.json from the archive."""
+    try:
+        size = 0 if most_bytes is None else store().data_size(key)
+        if most_bytes is not None and size > most_bytes:
+            raise NoSamplesError(f"The job has {size / 1e6:,.0f} MB of samples, more than can be shown here.")
+        return store().read_data(key)
+    except FileNotFoundError:
+        if not store().has_job(key):
+            raise NoSamplesError("The job's files are no longer in the archive.") from None
+        raise NoSamplesError("The job was archived without samples: its cluster had no metric source then.") from None
+
+
+@contextlib.contextmanager
+def _one_of(places: threading.Semaphore, number: int) -> Iterator[None]:
+    """Hold one of a number of places; raise SourceError where none becomes free in time."""
+    if not places.acquire(timeout=_WAIT_FOR_LOAD):
+        raise SourceError(f"{number} others are being loaded; try again later", transient=True)
+    try:
+        yield
+    finally:
+        places.release()

@@ -35,3 +35,9 @@ class ArchiveUnavailableError(JobError):
     """The samples of a job cannot be had; the message says why."""
 
     status_code = 500
+
+
+class NoSamplesError(JobError):
+    """A job has no samples; the message is a sentence that says why."""
+
+    status_code = 404

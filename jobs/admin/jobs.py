@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
 from jobs import search
-from jobs.admin import display, export, savedfilters
+from jobs.admin import display, export, plots, savedfilters
 from jobs.admin.actions import JobActions
 from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
@@ -98,6 +98,7 @@ class JobAdmin(JobActions):
             path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
             path("saved/", view(require_POST(savedfilters.save)), name="jobs_job_save_filter"),
             path("saved/<int:filter_id>/", view(require_POST(savedfilters.remove)), name="jobs_job_remove_filter"),
+            *plots.urls(self),
             *super().get_urls(),
         ]
 

@@ -6,6 +6,9 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
+from tests.admin.browser import logged_in, page
+
+__all__ = ["logged_in", "page"]
 
 Login = Callable[[User], Client]
 

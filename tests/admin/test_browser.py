@@ -1,62 +1,18 @@
 """An administrator's round in a real Chromium: find a job, tag it, open it, make a token and revoke it."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from django.db import connection
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, User
 from jobs.messages import NodeReport
 from jobs.models import Job
 from jobs.nodes import record_nodestate
+from tests.admin.browser import IN_CHROMIUM
 from tests.factories import JobFactory
 
-CHROMIUM = shutil.which("chromium")
-PASSWORD = "a long enough one"
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed (apt-get install chromium)"),
-]
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """Return an empty tab; whatever the pages report as an error fails the test."""
-    # Playwright's sync API runs an event loop in this thread, and Django refuses its ORM beside one.
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={"width": 1280, "height": 800})
-        errors: list[str] = []
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
-        tab.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
-        yield tab
-        browser.close()
-        connection.close()  # beside Playwright's event loop this is another one than the test session's own
-    assert errors == []
-
-
-@pytest.fixture
-def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
-    """Log in as admin by the form."""
-    admin.set_password(PASSWORD)
-    admin.save()
-    page.goto(f"{live_server.url}/")
-    page.get_by_role("link", name="Admin site").click()
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
-    return page
+pytestmark = IN_CHROMIUM
 
 
 def test_a_job_is_found_tagged_opened_and_untagged(logged_in: Page) -> None:

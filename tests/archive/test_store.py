@@ -103,6 +103,24 @@ def test_the_compressed_file_wins_over_the_plain_one(store: ArchiveStore) -> Non
     assert [path.name for path in store.data_files(KEY)] == ["data.json.gz", "data.json"]
 
 
+def test_the_size_of_the_data_is_known_without_unpacking_it(store: ArchiveStore) -> None:
+    store.write_job(KEY, b"{}", None)
+    with pytest.raises(FileNotFoundError):
+        store.data_size(KEY)
+    folder = job_folder(store.root, KEY)
+    (folder / "data.json").write_bytes(b"x" * 7)
+    assert store.data_size(KEY) == 7
+    (folder / "data.json.gz").write_bytes(gzip.compress(b"x" * 5000))
+    assert store.data_size(KEY) == 5000
+
+
+@pytest.mark.parametrize("content", [b"", b"no", b"no gzip"])
+def test_the_size_of_what_is_no_gzip_file_is_that_of_the_file(store: ArchiveStore, content: bytes) -> None:
+    store.write_job(KEY, b"{}", b"{}")
+    store.data_files(KEY)[0].write_bytes(content)
+    assert store.data_size(KEY) == len(content)
+
+
 @pytest.mark.parametrize("cut", [10, -9, -1])
 def test_a_cut_data_file_is_an_error_that_names_it(store: ArchiveStore, cut: int) -> None:
     store.write_job(KEY, b"{}", json.dumps(list(range(1000))).encode())

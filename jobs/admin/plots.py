@@ -1,0 +1,50 @@
+"""The samples that the plots of a job's page are drawn from, as JSON."""
+
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+from django.contrib.admin import ModelAdmin
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.views.decorators.http import require_GET
+
+from archive.clusterconfig import SCOPES
+from jobs.encoding import COLUMNS
+from jobs.models import Job
+from jobs.plots import job_plots
+from jobs.querysets import JobQuerySet
+
+if TYPE_CHECKING:
+    JobModelAdmin = ModelAdmin[Job]
+else:
+    JobModelAdmin = ModelAdmin
+
+_SECONDS = re.compile("[0-9]{1,12}")
+
+
+def urls(model_admin: JobModelAdmin) -> list[URLPattern]:
+    """Return the address of the plots below that of the jobs."""
+
+    @require_GET
+    def plots_view(request: HttpRequest, row_id: int) -> HttpResponse:
+        """Answer for a job that the user sees, whatever may be wrong with its samples."""
+        scope = request.GET.get("scope", "node")
+        part = request.GET.get("from", ""), request.GET.get("to", "")
+        if scope not in SCOPES:
+            return _json({"reason": f"scope: expected one of {', '.join(SCOPES)}"}, status=400)
+        if any(part) and not all(_SECONDS.fullmatch(word) for word in part):
+            return _json({"reason": "from, to: expected both of them, in epoch seconds"}, status=400)
+        jobs = model_admin.get_queryset(request)
+        assert isinstance(jobs, JobQuerySet)
+        row = jobs.filter(pk=row_id).values_list(*COLUMNS).first() if model_admin.has_view_permission(request) else None
+        if row is None:
+            return _json({"reason": "There is no such job, or it is not one of those that you may see."}, status=404)
+        return _json(job_plots(row=row, scope=scope, part=(int(part[0]), int(part[1])) if all(part) else None))
+
+    return [path("<int:row_id>/plots/", model_admin.admin_site.admin_view(plots_view), name="jobs_job_plots")]
+
+
+def _json(document: object, status: int = 200) -> HttpResponse:
+    content = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return HttpResponse(content, content_type="application/json", status=status)

@@ -1,0 +1,237 @@
+// One plot of the job page, drawn with Bokeh: its colours, its numbers, and what resting on it shows.
+
+// Eight colours that people with any kind of colour vision tell apart, at least 3:1 on the page; then the same dashed.
+export const COLOURS = {
+  light: ["#0072b2", "#c65102", "#00795a", "#b0408c", "#8a6d00", "#332288", "#5f6368", "#7a3b10"],
+  dark: ["#56b4e9", "#f08a3c", "#2fc99a", "#e39ac6", "#f0e442", "#a79bf0", "#b8bdc2", "#d9a679"],
+};
+// Not the colours of lines; apart by their dashes too.
+export const THRESHOLDS = {
+  normal: { light: "#333333", dark: "#eeeeee", dash: [8, 4], css: "dashed" },
+  caution: { light: "#333333", dark: "#eeeeee", dash: [2, 3], css: "dotted" },
+  alert: { light: "#c0001a", dark: "#ff6b6b", dash: [], css: "solid" },
+};
+
+export const element = (name, text, className) => {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+};
+
+const isDark = () => {
+  const theme = document.documentElement.dataset.theme;
+  return theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+};
+
+export const theme = () => {
+  const css = getComputedStyle(document.documentElement);
+  const value = (name) => css.getPropertyValue(name).trim();
+  return {
+    name: isDark() ? "dark" : "light",
+    quiet: value("--body-quiet-color"),
+    line: value("--hairline-color"),
+    border: value("--border-color"),
+    font: value("--font-family-primary") || "sans-serif",
+  };
+};
+
+const number = (value) => {
+  if (value === null || !Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 0.01 || size >= 1e9)) return value.toExponential(3);
+  return value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+};
+
+const clock = (milliseconds) => {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.getTime()) ? "–" : date.toISOString().slice(0, 19).replace("T", " ");
+};
+
+export const withUnit = (value, unit) => (unit ? `${number(value)} ${unit}` : number(value));
+
+// Some archives number the one series that a node has.
+export const nameOf = (line, metric) =>
+  line.id === null || metric.scope === "node" ? line.host : `${line.host} ${metric.scope} ${line.id}`;
+
+export const look = (place, name) => ({
+  colour: COLOURS[name][place % COLOURS[name].length],
+  dash: Math.floor(place / COLOURS[name].length) % 2 ? [5, 3] : [],
+});
+
+// Milliseconds on the axis are those of the page's zone, at the offset that it had when the job started.
+const times = (job, at, count, timestep) => {
+  const first = (job.start + job.offset) * 1000;
+  return Float64Array.from({ length: count }, (_, place) => first + (at ? at[place] : place) * timestep * 1000);
+};
+
+const floats = (values) => Float64Array.from(values, (value) => (value === null ? NaN : value));
+
+// Bokeh fills an area across missing values: each stretch without one becomes a patch of its own.
+const patches = (x, low, high) => {
+  const xs = [];
+  const ys = [];
+  let begin = null;
+  for (let place = 0; place <= x.length; place++) {
+    const there = place < x.length && !Number.isNaN(low[place]);
+    if (there && begin === null) begin = place;
+    if (there || begin === null) continue;
+    const along = Array.from(x.subarray(begin, place));
+    const below = Array.from(low.subarray(begin, place));
+    const above = Array.from(high.subarray(begin, place));
+    xs.push([...along, ...along.reverse()]);
+    ys.push([...below, ...above.reverse()]);
+    begin = null;
+  }
+  return { xs, ys };
+};
+
+// A point without neighbours is no line; it becomes a dot.
+const lonePlaces = (y) => {
+  const there = (place) => place >= 0 && place < y.length && !Number.isNaN(y[place]);
+  return Array.from(y.keys()).filter((place) => there(place) && !there(place - 1) && !there(place + 1));
+};
+
+const tooltip = (rows) => {
+  const table = element("table");
+  table.style.cssText = "border-collapse: collapse; font-size: 12px; color: #222;";
+  for (const [label, value] of rows) {
+    const row = table.insertRow();
+    row.append(element("th", label), element("td", value));
+    row.firstChild.style.cssText = "text-align: left; font-weight: normal; padding-right: 8px; color: #555;";
+  }
+  return table;
+};
+
+const whenRows = (job, milliseconds) => [
+  ...(job.offset ? [[job.zone, clock(milliseconds)]] : []),
+  ["UTC", clock(milliseconds - job.offset * 1000)],
+];
+
+// Each fills a figure and returns what hovering needs, and how to show other points of the same series.
+const addBand = (figure, job, metric, colours) => {
+  const colour = COLOURS[colours.name][0];
+  const [area, source, lone] = [new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource()];
+  const update = ({ band, timestep }) => {
+    const [low, mean, high] = [floats(band.min), floats(band.mean), floats(band.max)];
+    const x = times(job, band.at, mean.length, timestep);
+    area.data = patches(x, low, high);
+    source.data = { x, low, mean, high };
+    const places = lonePlaces(mean);
+    lone.data = Object.fromEntries(
+      Object.entries(source.data).map(([name, column]) => [name, places.map((place) => column[place])]),
+    );
+  };
+  update(metric);
+  const [x, y] = [{ field: "x" }, { field: "mean" }];
+  figure.patches({
+    xs: { field: "xs" }, ys: { field: "ys" }, source: area,
+    fill_color: colour, fill_alpha: 0.25, line_color: colour, line_alpha: 0.4,
+  });
+  const renderers = [
+    figure.line({ x, y, source, line_color: colour, line_width: 1.5 }),
+    figure.scatter({ x, y, source: lone, size: 5, color: colour }),
+  ];
+  const rows = (data, place) => [
+    ["Maximum", withUnit(data.high[place], metric.unit)],
+    ["Mean", withUnit(data.mean[place], metric.unit)],
+    ["Minimum", withUnit(data.low[place], metric.unit)],
+    ["Series", String(metric.series)],
+  ];
+  return { renderers, mode: "vline", rows, update };
+};
+
+const addLines = (figure, job, metric, colours, places) => {
+  const line_width = metric.lines.length > 8 ? 1 : 1.5;
+  const names = metric.lines.map((line) => nameOf(line, metric));
+  const looks = names.map((name) => look(places.get(name), colours.name));
+  const sources = names.map(() => new Bokeh.ColumnDataSource());
+  const lone = new Bokeh.ColumnDataSource();
+  const update = ({ lines, timestep }) => {
+    const dots = { x: [], y: [], series: [], colour: [] };
+    lines.forEach((line, number) => {
+      const y = floats(line.values);
+      const x = times(job, line.at, y.length, timestep);
+      sources[number].data = { x, y, series: new Int32Array(y.length).fill(number) };
+      for (const place of lonePlaces(y)) {
+        dots.x.push(x[place]);
+        dots.y.push(y[place]);
+        dots.series.push(number);
+        dots.colour.push(looks[number].colour);
+      }
+    });
+    lone.data = dots;
+  };
+  update(metric);
+  const [x, y] = [{ field: "x" }, { field: "y" }];
+  const renderers = sources.map((source, number) => {
+    const { colour, dash } = looks[number];
+    return figure.line({ x, y, source, line_color: colour, line_dash: dash, line_width });
+  });
+  renderers.push(figure.scatter({ x, y, source: lone, size: 5, color: { field: "colour" } }));
+  const rows = (data, place) => [[names[data.series[place]], withUnit(data.y[place], metric.unit)]];
+  return { renderers, mode: metric.lines.length > 4 ? "mouse" : "vline", rows, update };
+};
+
+// A threshold far above all samples would press them flat: it stays outside, and the caption says where it is.
+export const isFar = (metric, value) => metric.statistics.max > 0 && value > 10 * metric.statistics.max;
+
+const highest = (metric) => {
+  const near = Object.values(metric.thresholds).filter((value) => !isFar(metric, value));
+  return Math.max(metric.statistics.max, ...near);
+};
+
+const dress = (figure, colours) => {
+  for (const axis of figure.axes) {
+    axis.axis_line_color = axis.major_tick_line_color = colours.border;
+    axis.minor_tick_line_color = null;
+    axis.major_label_text_color = colours.quiet;
+    axis.major_label_text_font = colours.font;
+    axis.major_label_text_font_size = "11px";
+  }
+  const [day, minutes, seconds] = ["%d %b", "%H:%M", "%H:%M:%S"];
+  figure.xaxes[0].formatter = new Bokeh.DatetimeTickFormatter({
+    milliseconds: seconds, seconds, minsec: seconds, minutes, hourmin: minutes, hours: minutes, days: day, months: day,
+  });
+  for (const lines of figure.grids) lines.grid_line_color = colours.line;
+};
+
+// Returns the figure, its range of time, and how to show other points of the same metric. `job` is the server's answer.
+export const figureOf = (job, metric, colours, places) => {
+  const [low, high] = [Math.min(0, metric.statistics.min), highest(metric)];
+  const room = (high - low || 1) * 0.06;
+  const first = (job.start + job.offset) * 1000;
+  const last = Math.max((job.end + job.offset) * 1000, first + metric.timestep * 1000);
+  const x_range = new Bokeh.Range1d({ start: first, end: last, bounds: [first, last] });
+  const figure = Bokeh.Plotting.figure({
+    height: 210,
+    sizing_mode: "stretch_width",
+    x_axis_type: "datetime",
+    x_range,
+    y_range: new Bokeh.Range1d({ start: low === 0 ? 0 : low - room, end: high + room }),
+    toolbar_location: null,
+    tools: [],
+    background_fill_alpha: 0,
+    border_fill_alpha: 0,
+    outline_line_color: colours.border,
+    min_border_right: 12,
+    lod_threshold: null,
+  });
+  dress(figure, colours);
+  for (const [word, value] of Object.entries(metric.thresholds)) {
+    const { dash, [colours.name]: line_color } = THRESHOLDS[word];
+    figure.add_layout(new Bokeh.Span({ location: value, dimension: "width", line_color, line_dash: dash, line_width: 1.5 }));
+  }
+  const { renderers, mode, rows, update } = metric.band
+    ? addBand(figure, job, metric, colours)
+    : addLines(figure, job, metric, colours, places);
+  const tooltips = (source, vars) => {
+    const data = source.data;
+    return tooltip([...whenRows(job, data.x[vars.index]), ...rows(data, vars.index)]);
+  };
+  figure.add_tools(
+    new Bokeh.HoverTool({ renderers, mode, tooltips, line_policy: "nearest", point_policy: "snap_to_data" }),
+    new Bokeh.BoxZoomTool({ dimensions: "width" }),
+  );
+  return { figure, x_range, update };
+};

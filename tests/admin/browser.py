@@ -1,0 +1,54 @@
+"""A real Chromium for tests: marks, and fixtures that conftest.py makes known."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from playwright.sync_api import Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import User
+
+CHROMIUM = shutil.which("chromium")
+PASSWORD = "a long enough one"
+
+IN_CHROMIUM = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is not installed (apt-get install chromium)"),
+]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """Return an empty tab; whatever the pages report as an error fails the test."""
+    # Playwright's sync API runs an event loop in this thread, and Django refuses its ORM beside one.
+    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        tab = browser.new_page(viewport={"width": 1280, "height": 800})
+        errors: list[str] = []
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
+        tab.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
+        yield tab
+        browser.close()
+        connection.close()  # beside Playwright's event loop this is another one than the test session's own
+    assert errors == []
+
+
+@pytest.fixture
+def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
+    """Log in as admin by the form."""
+    admin.set_password(PASSWORD)
+    admin.save()
+    page.goto(f"{live_server.url}/")
+    page.get_by_role("link", name="Admin site").click()
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+    return page
