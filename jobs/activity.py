@@ -1,0 +1,193 @@
+"""What happened on the last days, summed up in the database and remembered for a while: the numbers of the dashboard.
+
+Nothing indexes when a job ended, so a day is the jobs that started on it. Such a day is read by way of the start's
+index; the older it is, the less it changes, and the longer it is remembered.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django.core.cache import cache
+from django.core.exceptions import EmptyResultSet
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Count,
+    F,
+    FloatField,
+    IntegerField,
+    Max,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast, Greatest, Least
+from django.utils import timezone
+
+from jobs.querysets import JobQuerySet
+from jobs.states import JobState
+
+DAYS = 7  # today and the six days before it
+
+# How long the numbers of a day stay as they are (seconds): today's, yesterday's, those of the days before.
+MOST_AGE = (60, 300) + (3600,) * (DAYS - 2)
+
+_KEPT = 2 * MOST_AGE[-1]  # seconds: what is due is shown on while one request counts anew
+_LONGEST_COUNT = 60  # seconds until another request may count where one that began to was killed
+_HOUR = 3600
+_LONGEST_RUN = 10**9  # seconds: what is longer is a mistake of the scheduler and must not make a sum overflow
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """Jobs of one cluster that started within an hour and are in the same state; `begin` is in epoch seconds."""
+
+    begin: int
+    cluster: str
+    state: str
+    jobs: int
+    node_seconds: float
+    ended_today: int
+    last_start: int
+    last_stop: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a user or a project ran."""
+
+    jobs: int
+    node_seconds: float
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Return both together."""
+        return Tally(self.jobs + other.jobs, self.node_seconds + other.node_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The jobs that started on one day, as counted at a moment; times are epoch seconds."""
+
+    begin: int
+    counted_at: int
+    hours: tuple[Hour, ...]
+    users: dict[str, Tally]
+    projects: dict[str, Tally]
+
+
+def midnights(now: int) -> list[int]:
+    """Return when each of the last days began in the zone of TIME_ZONE, oldest first, and when today ends."""
+    zone = timezone.get_current_timezone()
+    today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
+    dates = [today - timedelta(days=back) for back in range(DAYS - 1, -2, -1)]
+    return [int(datetime.combine(date, time.min, tzinfo=zone).timestamp()) for date in dates]
+
+
+def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
+    """Return the last days of these jobs, oldest first, counted anew only as far as they are due.
+
+    While one request counts, the others get the older numbers.
+    """
+    bounds = midnights(now)
+    key = f"activity:{bounds[-2]}:{_fingerprint(jobs)}"
+    known: tuple[Day, ...] = cache.get(key, ())
+    due = _first_due(known, now)
+    if due is None:
+        return known
+    is_mine = cache.add(f"{key}:counting", 1, _LONGEST_COUNT)
+    if known and not is_mine:
+        return known
+    try:
+        days = (*known[:due], *_count(jobs, bounds[due:], today=bounds[-2], now=now))
+        cache.set(key, days, _KEPT)
+    finally:
+        if is_mine:
+            cache.delete(f"{key}:counting")
+    return days
+
+
+def _fingerprint(jobs: JobQuerySet) -> str:
+    """Return a text that two sets of jobs share only if the same condition chooses them.
+
+    It is made of the condition itself: who sees other jobs gets other numbers, whatever the rules of visibility are.
+    """
+    try:
+        condition = jobs.order_by().values("pk").query.sql_with_params()
+    except EmptyResultSet:
+        return "none"
+    return hashlib.sha256(repr(condition).encode()).hexdigest()
+
+
+def _first_due(days: Sequence[Day], now: int) -> int | None:
+    """Return the place of the oldest day that has to be counted anew; None where none has to."""
+    if not days:
+        return 0
+    for place, day in enumerate(days):
+        if not 0 <= now - day.counted_at < MOST_AGE[len(days) - 1 - place]:
+            return place
+    return None
+
+
+def _count(jobs: JobQuerySet, bounds: Sequence[int], *, today: int, now: int) -> list[Day]:
+    """Count the days between these midnights in two queries, each over that part of the start's index."""
+    dated = jobs.order_by().filter(start_time__gte=bounds[0], start_time__lt=bounds[-1])
+    dated = dated.annotate(
+        day=Case(
+            *(When(start_time__lt=end, then=Value(place)) for place, end in enumerate(bounds[1:])),
+            output_field=IntegerField(),
+        )
+    )
+    hours: list[list[Hour]] = [[] for _ in bounds[1:]]
+    for day, hour, *rest in _by_hour(dated, bounds[0], today, now):
+        hours[day].append(Hour(bounds[0] + hour * _HOUR, *rest))
+    users: list[dict[str, Tally]] = [{} for _ in bounds[1:]]
+    projects: list[dict[str, Tally]] = [{} for _ in bounds[1:]]
+    for day, user, project, *numbers in _by_owner(dated, now):
+        tally = Tally(*numbers)
+        for tallies, name in ((users[day], user), (projects[day], project)):
+            tallies[name] = tallies[name] + tally if name in tallies else tally
+    return [
+        Day(begin, now, tuple(hours[place]), users[place], projects[place]) for place, begin in enumerate(bounds[:-1])
+    ]
+
+
+def _by_hour(jobs: Any, begin: int, today: int, now: int) -> Iterable[tuple[Any, ...]]:
+    has_ended = ~Q(job_state=JobState.RUNNING)
+    stop = F("start_time") + _ran()
+    grouped = jobs.annotate(hour=(F("start_time") - _whole(begin)) / _whole(_HOUR)).values(
+        "day", "hour", "cluster", "job_state"
+    )
+    return grouped.annotate(
+        count=Count("pk"),
+        node_seconds=_node_seconds(now),
+        ended_today=Count("pk", filter=has_ended & Q(start_time__gte=_whole(today) - _ran())),
+        last_start=Max("start_time"),
+        last_stop=Max(stop, filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))),
+    ).values_list(
+        "day", "hour", "cluster", "job_state", "count", "node_seconds", "ended_today", "last_start", "last_stop"
+    )
+
+
+def _by_owner(jobs: Any, now: int) -> Iterable[tuple[Any, ...]]:
+    grouped = jobs.values("day", "user", "project").annotate(count=Count("pk"), node_seconds=_node_seconds(now))
+    return grouped.values_list("day", "user", "project", "count", "node_seconds")
+
+
+def _ran() -> Least:
+    return Least(F("duration"), _whole(_LONGEST_RUN))
+
+
+def _whole(number: int) -> Value:
+    return Value(number, output_field=BigIntegerField())
+
+
+def _node_seconds(now: int) -> Sum:
+    """Return nodes times seconds; a running job counts until now. As floats, whose sum cannot overflow."""
+    until_now = Greatest(_whole(now) - F("start_time"), _whole(0), output_field=BigIntegerField())
+    ran = Case(When(job_state=JobState.RUNNING, then=until_now), default=_ran())
+    return Sum(Cast("num_nodes", FloatField()) * Cast(ran, FloatField()))
