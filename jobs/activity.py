@@ -21,7 +21,6 @@ from django.db.models import (
     IntegerField,
     Max,
     Q,
-    QuerySet,
     Sum,
     Value,
     When,
@@ -157,25 +156,24 @@ def _count(jobs: JobQuerySet, bounds: Sequence[int], *, today: int, now: int) ->
 
 
 def _by_hour(jobs: Any, begin: int, today: int, now: int) -> Iterable[tuple[Any, ...]]:
+    """Yield (day, hour, and what follows `begin` in Hour) of these jobs; hours count from `begin`."""
     has_ended = ~Q(job_state=JobState.RUNNING)
-    stop = F("start_time") + _ran()
-    grouped = jobs.annotate(hour=(F("start_time") - _whole(begin)) / _whole(_HOUR)).values(
-        "day", "hour", "cluster", "job_state"
-    )
-    return grouped.annotate(
+    hour = (F("start_time") - _whole(begin)) / _whole(_HOUR)
+    grouped = jobs.annotate(hour=hour).values_list("day", "hour", "cluster", "job_state")
+    yield from grouped.annotate(
         count=Count("pk"),
         node_seconds=_node_seconds(now),
         ended_today=Count("pk", filter=has_ended & Q(start_time__gte=_whole(today) - _ran())),
         last_start=Max("start_time"),
-        last_stop=Max(stop, filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))),
-    ).values_list(
-        "day", "hour", "cluster", "job_state", "count", "node_seconds", "ended_today", "last_start", "last_stop"
+        # An end in the future is a mistake, and must not hide that nothing happens any more.
+        last_stop=Max(F("start_time") + _ran(), filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))),
     )
 
 
 def _by_owner(jobs: Any, now: int) -> Iterable[tuple[Any, ...]]:
-    grouped = jobs.values("day", "user", "project").annotate(count=Count("pk"), node_seconds=_node_seconds(now))
-    return grouped.values_list("day", "user", "project", "count", "node_seconds")
+    """Yield (day, user, project, jobs, node seconds) of these jobs."""
+    grouped = jobs.values_list("day", "user", "project")
+    yield from grouped.annotate(count=Count("pk"), node_seconds=_node_seconds(now))
 
 
 def _ran() -> Least:

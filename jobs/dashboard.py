@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,17 +207,7 @@ def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], 
         last_event = max((event for event in (last_start, cluster.last_stop) if event is not None), default=None)
         quiet = is_quiet(last_event=last_event, starts=cluster.jobs, span=now - days[0].begin, now=now)
         quiet_for = now - last_event if quiet and last_event is not None else None
-        found.append(
-            Cluster(
-                name,
-                cluster.running,
-                cluster.jobs,
-                cluster.node_seconds,
-                last_start,
-                cluster.last_stop,
-                quiet_for,
-            )
-        )
+        found.append(replace(cluster, last_start=last_start, quiet_for=quiet_for))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
   "use strict";
 
   const picture = JSON.parse(document.getElementById("picture-data").textContent);
+  const section = document.getElementById("picture");
   const root = document.documentElement;
   const HOUR = 3600 * 1000;
   const OUTCOMES = { completed: "--bar-good", failed: "--bar-bad", other: "--bar-warn", running: "--bar-run" };
@@ -109,6 +110,7 @@
 
   const draw = async () => {
     const mine = ++drawing;
+    delete section.dataset.drawn;
     for (const view of views) view.remove();
     views = [];
     for (const [name, { series }] of Object.entries(PLOTS)) {
@@ -122,7 +124,7 @@
       }
       views.push(view);
     }
-    document.getElementById("picture").dataset.drawn = String(views.length);
+    section.dataset.drawn = String(views.length);
   };
 
   draw();
