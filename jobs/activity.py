@@ -25,7 +25,7 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Cast, Greatest, Least
+from django.db.models.functions import Cast, Greatest
 from django.utils import timezone
 
 from jobs.querysets import JobQuerySet
@@ -39,10 +39,12 @@ MOST_AGE = (60, 300) + (3600,) * (DAYS - 2)
 _KEPT = 2 * MOST_AGE[-1]  # seconds: what is due is shown on while one request counts anew
 _LONGEST_COUNT = 60  # seconds until another request may count where one that began to was killed
 _HOUR = 3600
-_LONGEST_RUN = 10**9  # seconds: what is longer is a mistake of the scheduler and must not make a sum overflow
 
 
-@dataclass(frozen=True, slots=True)
+# None of these has slots: out of the cache, which pickles, thousands of them would come several times as slowly.
+
+
+@dataclass(frozen=True)
 class Hour:
     """Jobs of one cluster that started within an hour and are in the same state; `begin` is in epoch seconds."""
 
@@ -56,7 +58,7 @@ class Hour:
     last_stop: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tally:
     """What a user or a project ran."""
 
@@ -68,7 +70,7 @@ class Tally:
         return Tally(self.jobs + other.jobs, self.node_seconds + other.node_seconds)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Day:
     """The jobs that started on one day, as counted at a moment; times are epoch seconds."""
 
@@ -163,10 +165,12 @@ def _by_hour(jobs: Any, begin: int, today: int, now: int) -> Iterable[tuple[Any,
     yield from grouped.annotate(
         count=Count("pk"),
         node_seconds=_node_seconds(now),
-        ended_today=Count("pk", filter=has_ended & Q(start_time__gte=_whole(today) - _ran())),
+        ended_today=Count("pk", filter=has_ended & Q(start_time__gte=_whole(today) - F("duration"))),
         last_start=Max("start_time"),
         # An end in the future is a mistake, and must not hide that nothing happens any more.
-        last_stop=Max(F("start_time") + _ran(), filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))),
+        last_stop=Max(
+            F("start_time") + F("duration"), filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))
+        ),
     )
 
 
@@ -176,10 +180,6 @@ def _by_owner(jobs: Any, now: int) -> Iterable[tuple[Any, ...]]:
     yield from grouped.annotate(count=Count("pk"), node_seconds=_node_seconds(now))
 
 
-def _ran() -> Least:
-    return Least(F("duration"), _whole(_LONGEST_RUN))
-
-
 def _whole(number: int) -> Value:
     return Value(number, output_field=BigIntegerField())
 
@@ -187,5 +187,5 @@ def _whole(number: int) -> Value:
 def _node_seconds(now: int) -> Sum:
     """Return nodes times seconds; a running job counts until now. As floats, whose sum cannot overflow."""
     until_now = Greatest(_whole(now) - F("start_time"), _whole(0), output_field=BigIntegerField())
-    ran = Case(When(job_state=JobState.RUNNING, then=until_now), default=_ran())
+    ran = Case(When(job_state=JobState.RUNNING, then=until_now), default=F("duration"))
     return Sum(Cast("num_nodes", FloatField()) * Cast(ran, FloatField()))

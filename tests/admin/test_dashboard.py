@@ -18,7 +18,7 @@ from jobs.dashboard import Overview
 from jobs.models import Job
 from jobs.states import MonitoringStatus
 from tests.admin.conftest import Login
-from tests.factories import JobFactory
+from tests.factories import JobFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -84,6 +84,18 @@ def test_each_role_sees_its_own_numbers_whoever_looked_before(
         for secret in {"charlie", "chem", "cfd", "cluster0", "cluster1", "cluster2", "cluster3"}:
             allowed = secret in users | projects | {f"cluster{number}" for number in clusters}
             assert (secret in text) is allowed, (person, secret)
+
+
+def test_two_people_of_the_same_role_do_not_share_numbers(
+    four_jobs: None, alice: User, bob: User, login: Login
+) -> None:
+    charlie = UserFactory.create(username="charlie", roles=["user"])
+    other_manager = UserFactory.create(username="dora", roles=["manager"], projects=["cfd"])
+
+    assert [owner.name for owner in seen_by(login(alice)).projects] == ["chem", "bio"]
+    assert [owner.name for owner in seen_by(login(charlie)).projects] == ["cfd", "bio"]
+    assert [owner.name for owner in seen_by(login(bob)).projects] == ["bio"]
+    assert [owner.name for owner in seen_by(login(other_manager)).projects] == ["cfd"]
 
 
 @pytest.mark.parametrize(("person", "told"), [("admin", True), ("carol", True), ("bob", False), ("alice", False)])

@@ -122,8 +122,8 @@ def test_users_of_several_days_and_projects_are_added_up_and_cut_at_ten(admin: U
 
 def test_times_that_cannot_be_break_nothing(admin: User) -> None:
     JobFactory.create(start_time=2**62)
-    ended(MIDNIGHT, 2**62, num_nodes=2**31 - 1)
-    ended(MIDNIGHT + 1, 2**62, num_nodes=2**31 - 1)
+    for number in range(2):
+        ended(MIDNIGHT + number, MIDNIGHT + number + 2**63 - 1, num_nodes=2**31 - 1)
     JobFactory.create(start_time=NOW + HOUR)
 
     seen = overview(admin, now=NOW)
