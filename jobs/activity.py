@@ -5,9 +5,10 @@ index; the older it is, the less it changes, and the longer it is remembered.
 """
 
 import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.cache import cache
@@ -38,6 +39,7 @@ MOST_AGE = (60, 300) + (3600,) * (DAYS - 2)
 
 _KEPT = 2 * MOST_AGE[-1]  # seconds: what is due is shown on while one request counts anew
 _LONGEST_COUNT = 60  # seconds until another request may count where one that began to was killed
+_WAIT = 0.05  # seconds between two looks for what another request counts
 _HOUR = 3600
 
 
@@ -86,29 +88,32 @@ def midnights(now: int) -> list[int]:
     zone = timezone.get_current_timezone()
     today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
     dates = [today - timedelta(days=back) for back in range(DAYS - 1, -2, -1)]
-    return [int(datetime.combine(date, time.min, tzinfo=zone).timestamp()) for date in dates]
+    return [int(datetime.combine(date, datetime.min.time(), tzinfo=zone).timestamp()) for date in dates]
 
 
 def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
     """Return the last days of these jobs, oldest first, counted anew only as far as they are due.
 
-    While one request counts, the others get the older numbers.
+    While one request counts, the others get the older numbers; where there are none they wait, instead of all reading
+    the same rows at once.
     """
     bounds = midnights(now)
     key = f"activity:{bounds[-2]}:{_fingerprint(jobs)}"
-    known: tuple[Day, ...] = cache.get(key, ())
-    due = _first_due(known, now)
-    if due is None:
-        return known
-    is_mine = cache.add(f"{key}:counting", 1, _LONGEST_COUNT)
-    if known and not is_mine:
-        return known
+    while True:
+        known: tuple[Day, ...] = cache.get(key, ())
+        due = _first_due(known, now)
+        if due is None:
+            return known
+        if cache.add(f"{key}:counting", 1, _LONGEST_COUNT):
+            break
+        if known:
+            return known
+        time.sleep(_WAIT)
     try:
         days = (*known[:due], *_count(jobs, bounds[due:], today=bounds[-2], now=now))
         cache.set(key, days, _KEPT)
     finally:
-        if is_mine:
-            cache.delete(f"{key}:counting")
+        cache.delete(f"{key}:counting")
     return days
 
 

@@ -1,5 +1,8 @@
 """The numbers of the first page: what they count, from when to when, how long they are remembered, for whom."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -292,6 +295,35 @@ def test_while_one_request_counts_the_others_get_the_older_numbers(
     assert meanwhile == [older]
     assert newer[-1].counted_at == NOW + 61
     assert activity.last_days(jobs, now=NOW + 62) == newer
+
+
+@pytest.mark.django_db(transaction=True)
+def test_where_nothing_is_known_yet_one_request_counts_and_the_others_wait(
+    admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Job.objects.visible_to(admin)
+    all_ask = threading.Barrier(4, timeout=10)
+    counts = []
+    count = activity._count
+
+    def count_slowly(*given: Any, **named: Any) -> Any:
+        counts.append(threading.get_ident())
+        time.sleep(0.3)
+        return count(*given, **named)
+
+    def ask(_: int) -> Any:
+        try:
+            all_ask.wait()
+            return activity.last_days(jobs, now=NOW)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(activity, "_count", count_slowly)
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(ask, range(4)))
+
+    assert len(counts) == 1
+    assert answers == [answers[0]] * 4
 
 
 def test_a_count_that_fails_leaves_the_way_free_for_the_next(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
