@@ -259,14 +259,28 @@ def test_each_day_is_counted_anew_when_it_is_due_and_not_before(admin: User) -> 
         today, yesterday, before = (sum(hour.jobs for hour in days[place].hours) for place in (-1, -2, -3))
         return today, yesterday, before
 
-    assert started(NOW) == (0, 0, 0)
     for back in (0, 1, 2):
         JobFactory.create(start_time=MIDNIGHT - back * DAY)
+    assert started(NOW) == (1, 1, 1)
+    for back in (0, 1, 2):
+        JobFactory.create(start_time=MIDNIGHT - back * DAY + 1)
 
-    assert started(NOW + 59) == (0, 0, 0)
-    assert started(NOW + 60) == (1, 0, 0)
-    assert started(NOW + 300) == (1, 1, 0)
-    assert started(NOW + 3600) == (1, 1, 1)
+    assert started(NOW + 59) == (1, 1, 1)
+    assert started(NOW + 60) == (2, 1, 1)
+    assert started(NOW + 300) == (2, 2, 1)
+    assert started(NOW + 600) == (2, 2, 2)
+
+
+def test_jobs_that_are_imported_into_empty_days_show_within_a_minute(admin: User) -> None:
+    JobFactory.create(start_time=MIDNIGHT - 3 * DAY, cluster="full")
+    assert overview(admin, now=NOW).recent_jobs == 1
+
+    for back in (5, 3, 2):
+        JobFactory.create(start_time=MIDNIGHT - back * DAY + HOUR, cluster="imported")
+
+    picture = overview(admin, now=NOW + 60).picture
+    shown = [begin for begin, jobs in zip(picture.begins, picture.started, strict=True) if jobs]
+    assert shown == [MIDNIGHT - 5 * DAY + HOUR, MIDNIGHT - 3 * DAY, MIDNIGHT - 2 * DAY + HOUR]
 
 
 def test_numbers_of_yesterday_are_not_shown_as_those_of_today(admin: User) -> None:
