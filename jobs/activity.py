@@ -102,7 +102,7 @@ def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
     """
     bounds = midnights(now)
     spans = list(pairwise(bounds))
-    key = f"activity:{bounds[-2]}:{_fingerprint(jobs)}"
+    key = f"activity:{_fingerprint(jobs, bounds)}"
     while True:
         known: tuple[Day, ...] = cache.get(key, ())
         due = [place for place in range(DAYS) if not known or _is_due(known[place], DAYS - 1 - place, now)]
@@ -123,16 +123,16 @@ def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
     return days
 
 
-def _fingerprint(jobs: JobQuerySet) -> str:
-    """Return a text that two sets of jobs share only if the same condition chooses them.
+def _fingerprint(jobs: JobQuerySet, bounds: Sequence[int]) -> str:
+    """Return a text that is the same only for the same days of jobs that the same condition chooses.
 
     It is made of the condition itself: who sees other jobs gets other numbers, whatever the rules of visibility are.
     """
     try:
-        condition = jobs.order_by().values("pk").query.sql_with_params()
+        condition: Any = jobs.order_by().values("pk").query.sql_with_params()
     except EmptyResultSet:
-        return "none"
-    return hashlib.sha256(repr(condition).encode()).hexdigest()
+        condition = None
+    return hashlib.sha256(repr((condition, bounds)).encode()).hexdigest()
 
 
 def _is_due(day: Day, back: int, now: int) -> bool:

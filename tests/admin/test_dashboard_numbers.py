@@ -64,6 +64,17 @@ def test_a_day_begins_at_midnight_in_the_zone_of_the_site(admin: User, settings:
     assert in_auckland.picture.offset == 13 * HOUR
 
 
+def test_zones_that_share_a_midnight_but_not_their_days_do_not_share_numbers(admin: User, settings: Any) -> None:
+    after_the_change = int(datetime(2026, 3, 31, 12, tzinfo=UTC).timestamp())
+    settings.TIME_ZONE = "Africa/Cairo"  # in March two hours ahead like Berlin, but all week
+    in_cairo = overview(admin, now=after_the_change)
+    settings.TIME_ZONE = "Europe/Berlin"
+
+    in_berlin = overview(admin, now=after_the_change)
+
+    assert in_berlin.since - in_cairo.since == HOUR
+
+
 def test_days_on_which_the_clocks_change_are_shorter_or_longer(settings: Any) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
     after_the_change = int(datetime(2026, 3, 31, 12, tzinfo=UTC).timestamp())
