@@ -16,7 +16,7 @@ from django.db.models import Exists, F, Func, Lookup, OuterRef, Q, Subquery, Tex
 from django.db.models.lookups import Contains, Exact, GreaterThan, IContains
 
 from jobs.models import Job, JobTag, Tag
-from jobs.querysets import JobQuerySet, seen_by
+from jobs.querysets import JobQuerySet, Plain, any_of, seen_by
 from jobs.states import JobState, MonitoringStatus
 
 REACH = 50_000
@@ -30,18 +30,6 @@ _FEW_TAGGED = 20_000  # jobs with a tag that are looked up one by one
 
 # How well an index narrows a list down, best first.
 _BY_JOB_ID, _BY_ARCHIVING, _BY_TAG, _BY_USER, _BY_PROJECT, _RUNNING, _BY_SIGHT, _BY_CLUSTER, _BY_NOTHING = range(9)
-
-
-class Plain(Func):
-    """A column as SQLite looks up in no index: without statistics it would often choose the worse of two."""
-
-    template = "+%(expressions)s"
-    arity = 1
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
-        """Return the column as it is: PostgreSQL has statistics."""
-        sql, parameters = compiler.compile(self.source_expressions[0])
-        return sql, parameters
 
 
 class JobName(Func):
@@ -140,12 +128,7 @@ def _sight(user: Any) -> list[Condition]:
         return []
     if not seen:
         return [NOTHING]
-    parts = tuple(Q(pair) for pair in seen)
-    return [Condition(_any_of(Exact(Plain(F(column)), value) for column, value in seen), parts, _BY_SIGHT)]
-
-
-def _any_of(lookups: "Iterable[Lookup[Any]]") -> Q:
-    return reduce(or_, (Q(lookup) for lookup in lookups))
+    return [Condition(any_of(seen, by_index=False), tuple(Q(pair) for pair in seen), _BY_SIGHT)]
 
 
 def _equal(column: str, value: Any, rank: int, *, few: bool = False) -> Condition:
@@ -209,7 +192,7 @@ def with_value(**lookups: Any) -> Condition:
 
 def on_hosts(hosts: Iterable[str]) -> Condition:
     """Jobs that have a node of one of these names."""
-    return Condition(_any_of(Contains(F("resources"), json.dumps(host)) for host in hosts))
+    return Condition(reduce(or_, (Q(Contains(F("resources"), json.dumps(host))) for host in hosts)))
 
 
 def named(part: str) -> Condition:

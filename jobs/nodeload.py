@@ -133,7 +133,7 @@ def _running_by_host(cluster: str, user: Any) -> tuple[dict[str, list[RunningJob
 
 
 def _running_seen(user: Any) -> Any:
-    return Job.objects.visible_to(user).running().order_by().values("pk")
+    return Job.objects.visible_to(user, by_index=False).running().order_by().values("pk")
 
 
 def _by_cluster(jobs: JobQuerySet) -> Any:

@@ -1,11 +1,15 @@
 """The admin site as a whole: its title, its first page, and the pages that belong to no model."""
 
+import time
 from typing import Any
 
 from django.contrib.admin import AdminSite
+from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.urls import path
 
-from jobs import clusterpages
+from accounts.models import User
+from jobs import clusterpages, dashboard
 
 
 class JobControlSite(AdminSite):
@@ -22,3 +26,9 @@ class JobControlSite(AdminSite):
             path("clusters/<str:name>/", self.admin_view(clusterpages.cluster_page), name="cluster"),
         ]
         return [*pages, *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """Show what happens on the clusters, as far as the person sees their jobs."""
+        assert isinstance(request.user, User)
+        overview = dashboard.overview(request.user, now=int(time.time()))
+        return super().index(request, {"overview": overview, **(extra_context or {})})

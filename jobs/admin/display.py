@@ -51,16 +51,16 @@ def moment(seconds: int | None) -> SafeString | str:
     if seconds is None:
         return NOTHING
     try:
-        utc = datetime.fromtimestamp(seconds, UTC)
-        local = timezone.localtime(utc)
+        return timed(seconds, f"{timezone.localtime(datetime.fromtimestamp(seconds, UTC)):%Y-%m-%d %H:%M}")
     except (OverflowError, ValueError, OSError):
         return f"{seconds} (no valid time)"
-    return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
-        utc.isoformat(),
-        f"{utc:%Y-%m-%d %H:%M:%S}",
-        f"{local:%Y-%m-%d %H:%M}",
-    )
+
+
+def timed(seconds: int, text: str) -> SafeString:
+    """Return a text that stands for a time (epoch seconds), which is shown in UTC on hover."""
+    utc = datetime.fromtimestamp(seconds, UTC)
+    title = f"{utc:%Y-%m-%d %H:%M:%S}"
+    return format_html('<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), title, text)
 
 
 def pill(word: str, kind: str) -> SafeString:

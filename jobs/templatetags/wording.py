@@ -1,13 +1,14 @@
-"""Filters for templates: values as the admin site writes them (see jobs.admin.display)."""
+"""Filters for templates: numbers and times as the admin site writes them (see jobs.admin.display)."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from django import template
-from django.utils.html import format_html
+from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from jobs.admin import display
+from jobs.dashboard import MOST_COUNTED
 
 register = template.Library()
 
@@ -37,11 +38,7 @@ def node_word(word: str) -> SafeString:
 @lru_cache(maxsize=256)
 def ago(seconds: int, age: int) -> SafeString:
     """Return how long ago a time of this server's clock (epoch seconds) was, with UTC on hover."""
-    utc = datetime.fromtimestamp(seconds, UTC)
-    text = f"{display.duration(age)} ago"
-    return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), f"{utc:%Y-%m-%d %H:%M:%S}", text
-    )
+    return display.timed(seconds, f"{display.duration(age)} ago")
 
 
 @register.filter
@@ -55,3 +52,49 @@ def mebibytes(count: int) -> str:
             return f"{display.number(round(value, 1))} {unit}"
         value /= 1024
     return f"{display.number(round(value, 1))} TiB"
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """Return a whole number with its thousands apart."""
+    return f"{number:,}"
+
+
+@register.filter
+def capped(number: int) -> str:
+    """Return a number that was counted to one beyond MOST_COUNTED at the furthest."""
+    return f"more than {MOST_COUNTED:,}" if number > MOST_COUNTED else f"{number:,}"
+
+
+@register.filter
+def clock(seconds: int) -> SafeString:
+    """Return the time of day of epoch seconds, to the second, with UTC on hover."""
+    return display.timed(seconds, f"{_local(seconds):%H:%M:%S}")
+
+
+@register.filter
+def day(seconds: int) -> str:
+    """Return the day of epoch seconds, as a filter of the job list takes it."""
+    return f"{_local(seconds):%Y-%m-%d}"
+
+
+def _local(seconds: int) -> datetime:
+    return timezone.localtime(datetime.fromtimestamp(seconds, UTC))
+
+
+@register.filter
+def hours(number: float) -> str:
+    """Return hours, with a decimal where there are few."""
+    return f"{number:,.0f}" if number >= 100 or number == 0 else f"{number:,.1f}"
+
+
+@register.filter
+def as_hours(seconds: float) -> str:
+    """Return seconds as hours."""
+    return hours(seconds / 3600)
+
+
+@register.filter
+def percent(share: float) -> str:
+    """Return a share of 0 to 1 in per cent."""
+    return f"{share * 100:.1f} %"

@@ -1,8 +1,9 @@
 """What the tests of the admin site share: a page as a logged-in person sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import User
@@ -16,6 +17,14 @@ Login = Callable[[User], Client]
 @pytest.fixture(autouse=True)
 def _archive(archive_root: object) -> None:
     """Keep each test's archive to itself."""
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_numbers() -> Iterator[None]:
+    """Empty the cache of the first page's numbers, which outlives the rows of a test."""
+    cache.clear()
+    yield
+    cache.clear()
 
 
 @pytest.fixture

@@ -1,0 +1,66 @@
+"""Time pages of the admin site: `python -m benchmarks.admin [--rounds 15] [--page NAME]`.
+
+The database of DATABASE_URL is one that `python -m benchmarks.many` filled. Prints, for each page and for a person of
+each kind, the time of the first view with nothing cached, the median of the following views and their number of
+queries. The time is that of the whole Django request in this process, without HTTP.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+
+import django
+
+from benchmarks.many import PASSWORD
+
+# Name to path: what is timed.
+PAGES = {
+    "dashboard": "/admin/",
+}
+PEOPLE = ("benchmark-admin", "benchmark-manager", "user001")
+
+
+def main() -> None:
+    """Log in as each person, view each page, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="views per page after the first")
+    parser.add_argument("--page", choices=PAGES, action="append", help="time only this page; may be repeated")
+    options = parser.parse_args()
+    os.environ.setdefault("SECRET_KEY", "benchmark")
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
+    django.setup()
+
+    from django.core.cache import cache
+    from django.db import connection
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    def view(client: Client, path: str) -> tuple[float, int]:
+        """Return the milliseconds and the number of queries of one view."""
+        with CaptureQueriesContext(connection) as queries:
+            begin = time.perf_counter()
+            response = client.get(path)
+            took = (time.perf_counter() - begin) * 1000
+        if response.status_code != 200:
+            sys.exit(f"{path}: {response.status_code}")
+        return took, len(queries)
+
+    print(f"{connection.vendor:<20}{'page':<28}{'first':>10}{'median':>10}{'slowest':>10}{'queries':>9}")
+    for person in PEOPLE:
+        client = Client(headers={"host": "localhost"})
+        if not client.login(username=person, password=PASSWORD):
+            sys.exit(f"{person} cannot log in: fill the database with python -m benchmarks.many")
+        view(client, "/admin/password_change/")  # templates and modules are loaded then
+        for name in options.page or PAGES:
+            cache.clear()
+            first, cold = view(client, PAGES[name])
+            later = [view(client, PAGES[name]) for _ in range(options.rounds)]
+            times = (first, statistics.median(took for took, _ in later), max(took for took, _ in later))
+            queries = f"{cold}, {max(count for _, count in later)}"
+            print(f"{person:<20}{name:<28}" + "".join(f"{ms:>7.0f} ms" for ms in times) + f"{queries:>9}")
+
+
+if __name__ == "__main__":
+    main()
