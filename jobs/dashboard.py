@@ -119,7 +119,7 @@ def overview(user: User, *, now: int) -> Overview:
     days = activity.last_days(jobs, now=now)
     hours = [hour for day in days for hour in day.hours]
     ended_today = [hour for hour in hours if hour.ended_today]
-    running = _running(jobs)
+    running = _running(Job.objects.visible_to(user, by_index=False))
     recent = bool(hours) or running.total() > 0
     return Overview(
         since=days[0].begin,
