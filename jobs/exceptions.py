@@ -35,3 +35,13 @@ class ArchiveUnavailableError(JobError):
     """The samples of a job cannot be had; the message says why."""
 
     status_code = 500
+
+
+class UnknownTagError(JobError):
+    """No tag has the given id: somebody else has deleted it or merged it into another."""
+
+    status_code = 404
+
+
+class TagExistsError(JobError):
+    """A new name that another tag has."""

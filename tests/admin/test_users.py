@@ -193,7 +193,7 @@ def test_a_user_with_tokens_is_deleted_after_a_question_that_recommends_deactiva
     client.post(f"{LIST}{alice.pk}/delete/", {"post": "yes"})
 
     assert "user alice and 1 API tokens" in question
-    assert "Consider deactivating" in question
+    assert "Consider deactivating the user instead" in question
     assert not User.objects.filter(username="alice").exists()
 
 
