@@ -165,6 +165,8 @@ def _rehearse(form: forms.BaseForm, change: Any) -> None:
 class NewTokenForm(TokenModelForm):
     """Create an API token for a user that the page knows."""
 
+    field_order = ("name", "days", "networks")
+
     days = forms.IntegerField(
         label="Days until it expires",
         required=False,
@@ -181,7 +183,7 @@ class NewTokenForm(TokenModelForm):
         """What is stored as it is entered."""
 
         model = ApiToken
-        fields: tuple[str, ...] = ("name", "networks")
+        fields = ("name", "networks")
 
     def clean_networks(self) -> list[str]:
         """Return the networks in their usual form; name each that is none."""
@@ -199,19 +201,3 @@ class NewTokenForm(TokenModelForm):
         """Create the token; return its row and the secret."""
         data = self.cleaned_data
         return ApiToken.issue(user=user, name=data["name"], days=data["days"], networks=data["networks"])
-
-
-class TokenForm(NewTokenForm):
-    """Create an API token for a user that is chosen."""
-
-    class Meta(NewTokenForm.Meta):
-        """What is stored as it is entered."""
-
-        fields = ("user", *NewTokenForm.Meta.fields)
-
-    def clean_user(self) -> User:
-        """Refuse an inactive user: the token would not work."""
-        user: User = self.cleaned_data["user"]
-        if not user.is_active:
-            raise ValidationError(f"User {user.username} is inactive: activate it first.")
-        return user

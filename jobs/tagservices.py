@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from jobs import tasks
+from jobs import bulk, tasks
 from jobs.exceptions import InvalidJobError, TagExistsError, UnknownTagError
 from jobs.models import Job, JobTag, Tag
 
@@ -93,8 +93,7 @@ def _take_batch(tag_id: int, into: int | None) -> int:
         row_ids = list(JobTag.objects.filter(tag_id=tag_id).values_list("job_id", flat=True)[:BATCH])
         locked = _lock_jobs(row_ids)
         if into is not None:
-            links = [JobTag(job_id=row_id, tag_id=into) for row_id in locked]
-            JobTag.objects.bulk_create(links, ignore_conflicts=True)
+            bulk.insert_links([(row_id, into) for row_id in locked])
         JobTag.objects.filter(tag_id=tag_id, job_id__in=locked)._raw_delete(using="default")
         tasks.record_edit(locked)
     return len(row_ids)

@@ -7,9 +7,9 @@ from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.options import ShowFacets
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
@@ -17,7 +17,6 @@ from django.views.decorators.http import require_POST
 from accounts import services
 from accounts.admin import display
 from accounts.admin.own import own_tokens, revoke_own_token
-from accounts.forms import TokenForm
 from accounts.models import ApiToken
 
 if TYPE_CHECKING:
@@ -49,9 +48,8 @@ class StatusFilter(SimpleListFilter):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(TokenModelAdmin):
-    """Tokens are made and revoked here, never edited; a revoked one stays listed."""
+    """Tokens are listed and revoked here, never edited; a revoked one stays listed."""
 
-    form = TokenForm
     list_display = ("prefix", "user", "name", "coloured_status", "created", "expiry", "last_used", "network_list")
     list_display_links = ("prefix",)
     list_filter = (StatusFilter,)
@@ -60,7 +58,7 @@ class ApiTokenAdmin(TokenModelAdmin):
     list_per_page = 100
     search_fields = ("prefix", "name", "user__username")
     ordering = ("-created_at", "-id")
-    autocomplete_fields = ("user",)
+    fields = ("user", "name", "prefix", "coloured_status", "created", "expiry", "last_used", "network_list")
     actions = ("revoke",)
     change_form_template = "admin/accounts/apitoken/change_form.html"
 
@@ -68,23 +66,9 @@ class ApiTokenAdmin(TokenModelAdmin):
         """Show the list under its own title."""
         return super().changelist_view(request, {"title": "API tokens", **(extra_context or {})})
 
-    def get_form(
-        self,
-        request: HttpRequest,
-        obj: ApiToken | None = None,
-        change: bool = False,  # noqa: FBT001, FBT002  Django's signature
-        **kwargs: Any,
-    ) -> Any:
-        """Leave advice on what to enter out where nothing is entered."""
-        if obj is not None:
-            kwargs["help_texts"] = {"name": ""}
-        return super().get_form(request, obj, change, **kwargs)
-
-    def get_fields(self, request: HttpRequest, obj: ApiToken | None = None) -> tuple[str, ...]:
-        """Return what the form asks for, or what the page of a token shows."""
-        if obj is None:
-            return ("user", "name", "days", "networks")
-        return ("user", "name", "prefix", "coloured_status", "created", "expiry", "last_used", "network_list")
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Tokens are created on the page of their user."""
+        return False
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
         """Tokens are not edited."""
@@ -137,30 +121,11 @@ class ApiTokenAdmin(TokenModelAdmin):
             *super().get_urls(),
         ]
 
-    def save_form(self, request: HttpRequest, form: Any, change: bool) -> ApiToken:  # noqa: FBT001
-        """Create the token; its secret lives on the returned object until the answer is written."""
-        token, secret = form.issue(form.cleaned_data["user"])
-        token.secret = secret
-        return token  # type: ignore[no-any-return]
-
-    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Do nothing: `save_form` has stored the token."""
-
-    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
-        """Do nothing: a token has no related rows."""
-
-    def response_add(self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the new token, this once: it goes into this answer and nowhere else."""
-        secret: str = obj.secret  # type: ignore[attr-defined]  # set by save_form
-        trail = [(reverse("admin:accounts_apitoken_changelist"), "API tokens")]
-        return display.new_token_page(request, obj, secret, {"trail": trail})
-
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         """Tell the page whether to offer revoking."""
         token = context.get("original")
         context["may_revoke"] = bool(token) and token.revoked_at is None and self.has_revoke_permission(request)
-        context["title"] = "API token" if token else "Create an API token"
-        context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
+        context["title"] = "API token"
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])

@@ -227,7 +227,10 @@ class UserAdmin(UserModelAdmin):
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, int], set[str], list[Any]]:
         """Say what goes with a user."""
-        lines: list[Any] = [f"user {user.username} and {user.tokens.count()} API tokens" for user in objs]
+        counts = [(user.username, user.tokens.count()) for user in objs]
+        lines: list[Any] = [
+            f"user {username} with {count} API token{'' if count == 1 else 's'}" for username, count in counts
+        ]
         return lines, {"users": len(objs)}, set(), []
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
