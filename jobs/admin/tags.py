@@ -258,7 +258,9 @@ class TagAdmin(TagModelAdmin):
     def _progress_page(
         self, request: HttpRequest, tags: list[Tag], done: int, context: dict[str, Any]
     ) -> TemplateResponse:
-        return self._page(request, "admin/jobs/tag/progress.html", tags, context | {"done": done})
+        return self._page(
+            request, "admin/jobs/tag/progress.html", tags, context | {"done": done, "done_words": _jobs(done)}
+        )
 
     def _page(self, request: HttpRequest, template: str, tags: list[Tag], context: dict[str, Any]) -> TemplateResponse:
         shared = {
