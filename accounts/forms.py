@@ -162,8 +162,10 @@ def _rehearse(form: forms.BaseForm, change: Any) -> None:
         form.add_error(None, str(error))
 
 
-class TokenForm(TokenModelForm):
-    """Create an API token."""
+class NewTokenForm(TokenModelForm):
+    """Create an API token for a user that the page knows."""
+
+    field_order = ("name", "days", "networks")
 
     days = forms.IntegerField(
         label="Days until it expires",
@@ -181,14 +183,7 @@ class TokenForm(TokenModelForm):
         """What is stored as it is entered."""
 
         model = ApiToken
-        fields = ("user", "name", "networks")
-
-    def clean_user(self) -> User:
-        """Refuse an inactive user: the token would not work."""
-        user: User = self.cleaned_data["user"]
-        if not user.is_active:
-            raise ValidationError(f"User {user.username} is inactive: activate it first.")
-        return user
+        fields = ("name", "networks")
 
     def clean_networks(self) -> list[str]:
         """Return the networks in their usual form; name each that is none."""
@@ -202,7 +197,7 @@ class TokenForm(TokenModelForm):
             raise ValidationError(errors)
         return networks
 
-    def issue(self) -> tuple[ApiToken, str]:
+    def issue(self, user: User) -> tuple[ApiToken, str]:
         """Create the token; return its row and the secret."""
         data = self.cleaned_data
-        return ApiToken.issue(user=data["user"], name=data["name"], days=data["days"], networks=data["networks"])
+        return ApiToken.issue(user=user, name=data["name"], days=data["days"], networks=data["networks"])

@@ -8,8 +8,9 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
+from accounts import credentials
 from accounts.exceptions import AccountError, InvalidAccountError
-from accounts.models import Role, User, UserProject, UserRole
+from accounts.models import ApiToken, Role, User, UserProject, UserRole
 
 _MAX_TEXT = 255
 _MAX_USERNAME = 150
@@ -69,6 +70,17 @@ def set_active(*, user: User, active: bool) -> None:
             _keep_an_admin(user)
         user.is_active = active
         user.save(update_fields=["is_active"])
+    credentials.forget_all()
+
+
+def revoke_token(*, token: ApiToken) -> bool:
+    """Take a token out of use; True when it was in use until now.
+
+    This process refuses it at once, others when they look at the database again (see accounts.credentials).
+    """
+    revoked = token.revoke()
+    credentials.forget_all()
+    return revoked
 
 
 def add_role(*, username: str, role: str) -> None:

@@ -41,3 +41,13 @@ class NoSamplesError(JobError):
     """A job has no samples; the message is a sentence that says why."""
 
     status_code = 404
+
+
+class UnknownTagError(JobError):
+    """No tag has the given id: somebody else has deleted it or merged it into another."""
+
+    status_code = 404
+
+
+class TagExistsError(JobError):
+    """A new name that another tag has."""

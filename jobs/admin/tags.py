@@ -1,55 +1,94 @@
-"""The tag pages."""
+"""The tag pages: list, one tag, and the questions and progress of merging and deleting."""
 
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.options import ShowFacets
-from django.db import transaction
-from django.db.models import Count, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
-from django.http import HttpRequest
-from django.urls import reverse
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
-from accounts.models import Role, User
-from jobs import tasks
-from jobs.models import Job, JobTag, Tag
+from jobs import tagservices
+from jobs.admin.forms import AddTagForm
+from jobs.exceptions import JobError, TagExistsError
+from jobs.listing import is_whole
+from jobs.models import Tag
+from jobs.tagcounts import JobCount, job_counts
 
 if TYPE_CHECKING:
     TagModelAdmin = admin.ModelAdmin[Tag]
 else:
     TagModelAdmin = admin.ModelAdmin
 
+# How long one request works on a large merge or deletion; the page then goes on by itself (seconds).
+_ROUND = 1.0
+
+_MOST_CHOSEN = 1_000  # tags in one go
+_MOST_SHOWN = 50  # of them on the page that asks
+
+
+class TagChangeList(ChangeList):
+    """The list; jobs are counted of the tags of the shown page alone."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Add to each shown tag on how many jobs it is."""
+        super().get_results(request)
+        self.result_list = _with_counts(list(self.result_list), request.user)
+
 
 @admin.register(Tag)
 class TagAdmin(TagModelAdmin):
-    """Tags: support adds them, admins rename and delete them; the archive follows."""
+    """Tags: support adds them, admins rename, merge and delete them; the archive follows."""
 
     list_display = ("tag", "job_count")
     list_display_links = ("tag",)
     list_filter = ("type",)
-    list_per_page = 100
+    list_per_page = 50
     search_fields = ("type", "name")
     ordering = ("type", "name")
-    fields = ("type", "name", "job_count")
-    readonly_fields = ("job_count",)
+    fields = ("type", "name")
     sortable_by = ()
     show_facets = ShowFacets.NEVER
-    actions = ("delete_tags",)
+    actions = ("merge_tags", "delete_tags")
+    change_form_template = "admin/jobs/tag/change_form.html"
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Tag]:
-        """Count the jobs that the user sees."""
-        links = JobTag.objects.filter(tag=OuterRef("pk")).order_by()
-        user = request.user
-        if not (isinstance(user, User) and user.has_role(Role.ADMIN, Role.SUPPORT)):
-            links = links.filter(job__in=Job.objects.visible_to(user))
-        counted = links.values("tag").annotate(count=Count("pk")).values("count")
-        return super().get_queryset(request).annotate(jobs_seen=Coalesce(Subquery(counted), 0))
+    # --- who may what ---
+
+    def has_change_permission(self, request: HttpRequest, obj: Tag | None = None) -> bool:
+        """Refuse Django's form: it saves in one transaction, in which a tag of a million jobs cannot be renamed."""
+        return False
+
+    def has_curate_permission(self, request: HttpRequest) -> bool:
+        """Tell who may rename, merge and delete."""
+        return request.user.has_perm("jobs.change_tag") and request.user.has_perm("jobs.delete_tag")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Leave out Django's deletion: it would load every link and not tell the archive."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the forms of these pages send to."""
+        view = self.admin_site.admin_view
+        return [
+            path("selection/merge/", view(require_POST(self.merge_view)), name="jobs_tag_merge"),
+            path("selection/delete/", view(require_POST(self.delete_selection_view)), name="jobs_tag_delete_selection"),
+            path("<int:tag_id>/rename/", view(require_POST(self.rename_view)), name="jobs_tag_rename"),
+            *super().get_urls(),
+        ]
+
+    # --- the list ---
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that counts little."""
+        return TagChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Show the list under its own title."""
@@ -63,60 +102,218 @@ class TagAdmin(TagModelAdmin):
     @admin.display(description="Jobs")
     def job_count(self, tag: Tag) -> SafeString | str:
         """Show how many jobs have it, linked to them."""
-        count = getattr(tag, "jobs_seen", 0)
-        if not count:
-            return "0"
-        listed = reverse("admin:jobs_job_changelist", query={"tag": tag.pk})
-        return format_html('<a href="{}">{}</a>', listed, f"{count:,}")
+        return _linked(tag, tag.job_count)  # type: ignore[attr-defined]  # set by _with_counts
 
-    def save_model(self, request: HttpRequest, obj: Tag, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Store the tag; a new name goes to the archive with the jobs that have it."""
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            if change and form.changed_data:
-                _record_edit_of_jobs_with([obj.pk])
+    # --- one tag ---
 
-    def delete_model(self, request: HttpRequest, obj: Tag) -> None:
-        """Delete one tag."""
-        _delete_tags([obj.pk])
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        """Add what the page of a tag shows."""
+        tag: Tag | None = context.get("original")
+        context["title"] = f"Tag {tag}" if tag else "Add a tag"
+        if tag is not None:
+            count = job_counts([tag.pk], request.user)[tag.pk]
+            form = AddTagForm(initial={"type": tag.type, "name": tag.name}, auto_id="new_%s")
+            context |= {
+                "subtitle": None,
+                "may_curate": self.has_curate_permission(request),
+                "jobs": _linked(tag, count),
+                "form": form,
+                "known_tags": _known_types(),
+                "at_once": tagservices.BATCH,
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[Any], dict[Any, int], set[str], list[Any]]:
-        """Say what goes without loading the links of perhaps a million jobs."""
-        lines = [
-            f"{tag}, on {JobTag.objects.filter(tag=tag).count():,} jobs (the jobs themselves stay)" for tag in objs
-        ]
-        return lines, {"tags": len(lines)}, set(), []
+    def rename_view(self, request: HttpRequest, tag_id: int) -> HttpResponseBase:
+        """Rename a tag; a name that another tag has leads to the question whether to merge the two."""
+        self._require_curate(request)
+        tag = self.get_object(request, str(tag_id))
+        if tag is None:
+            raise Http404
+        form = AddTagForm(request.POST)
+        if not form.is_valid():
+            return self._refused(request, tag, "A tag needs a type and a name of up to 255 characters each.")
+        wanted = form.tag
+        type_, name = wanted.type or "", wanted.name or ""
+        if (type_, name) == (tag.type, tag.name):
+            return self._refused(request, tag, "That is the name it has already; nothing was changed.")
+        try:
+            renamed = tagservices.rename_tag(tag_id=tag_id, type_=type_, name=name)
+        except TagExistsError:
+            return self._ask_to_merge(request, [*Tag.objects.filter(type=type_, name=name), tag])
+        except JobError as error:
+            return self._refused(request, tag, str(error))
+        if renamed.pk == tag_id:
+            self.log_change(request, renamed, f"Renamed from {tag}.")
+            self.message_user(request, f"Tag {tag} is now {renamed}.", messages.SUCCESS)
+            return redirect("admin:jobs_tag_change", tag_id)
+        self.log_addition(request, renamed, f"Created as the new name of {tag}.")
+        return self._merge_round(request, [tag], renamed, jobs=0)
 
-    @admin.action(description="Delete selected tags that no job has", permissions=["delete"])
-    def delete_tags(self, request: HttpRequest, queryset: QuerySet[Tag]) -> None:
-        """Delete what is unused at once; a tag in use is deleted on its own page, which says on how many jobs it is."""
-        chosen = set(queryset.values_list("pk", flat=True))
-        used = set(JobTag.objects.filter(tag__in=chosen).values_list("tag_id", flat=True).distinct())
-        _delete_tags(sorted(chosen - used))
-        self.message_user(request, f"{len(chosen - used)} unused tags deleted.", messages.SUCCESS)
-        if used:
-            text = f"{len(used)} tags are on jobs and were kept: delete such a tag on its own page."
-            self.message_user(request, text, messages.WARNING)
+    # --- merging and deleting: a page asks, then a request works for a second at most and its page goes on ---
+
+    @admin.action(description="Merge selected tags", permissions=["curate"])
+    def merge_tags(self, request: HttpRequest, queryset: QuerySet[Tag]) -> HttpResponseBase | None:
+        """Ask into which of them."""
+        tags = self._few_enough(request, queryset)
+        if len(tags) == 1:
+            self.message_user(request, "Select two tags or more to merge them.", messages.WARNING)
+        return self._ask_to_merge(request, tags) if len(tags) > 1 else None
+
+    @admin.action(description="Delete selected tags", permissions=["curate"])
+    def delete_tags(self, request: HttpRequest, queryset: QuerySet[Tag]) -> HttpResponseBase | None:
+        """Show from how many jobs they would be taken, and ask."""
+        tags = self._few_enough(request, queryset)
+        return self._ask_to_delete(request, tags) if tags else None
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Ask before deleting one tag, on the page that asks for many."""
+        self._require_curate(request)
+        tag = self.get_object(request, object_id)
+        if tag is None:
+            raise Http404
+        return self._ask_to_delete(request, [tag])
+
+    def merge_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Merge tags after the question was answered, or go on with it."""
+        tags = self._posted(request)
+        into = request.POST.get("into", "")
+        target = Tag.objects.filter(pk=int(into)).first() if is_whole(into) else None
+        if target is None:
+            self.message_user(request, "The tag to merge into is not there any more.", messages.ERROR)
+            return redirect("admin:jobs_tag_changelist")
+        return self._merge_round(request, [tag for tag in tags if tag != target], target, jobs=_done(request))
+
+    def delete_selection_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Delete tags after the question was answered, or go on with it."""
+        tags, done = self._posted(request), _done(request)
+        if "done" not in request.POST:
+            self._log(request, tags, CHANGE, "Deletion begun.")
+        progress = tagservices.delete_tags(tag_ids=[tag.pk for tag in tags], seconds=_ROUND)
+        left = self._log_gone(request, tags, progress.gone, "Deleted, and taken from the jobs that had it.")
+        done += progress.jobs
+        if left:
+            context = {"title": "Deleting tags", "action_url": reverse("admin:jobs_tag_delete_selection")}
+            return self._progress_page(request, left, done, context)
+        self.message_user(request, f"Deleted {_names(tags)}; {_jobs(done)} had it.", messages.SUCCESS)
+        return redirect("admin:jobs_tag_changelist")
+
+    # --- what they share ---
+
+    def _merge_round(self, request: HttpRequest, tags: list[Tag], target: Tag, *, jobs: int) -> HttpResponseBase:
+        """Merge for a while; then show how far it came, or the merged tag."""
+        if "done" not in request.POST:
+            self._log(request, tags, CHANGE, f"Merging into {target} begun.")
+        try:
+            progress = tagservices.merge_tags(tag_ids=[tag.pk for tag in tags], into=target.pk, seconds=_ROUND)
+        except JobError as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect("admin:jobs_tag_changelist")
+        left = self._log_gone(request, tags, progress.gone, f"Merged into {target}.")
+        gone = [tag for tag in tags if tag not in left]
+        if gone:
+            self.log_change(request, target, f"Merged {_names(gone)} into it.")
+        jobs += progress.jobs
+        if left:
+            context = {
+                "title": f"Merging into {target}",
+                "target": target,
+                "action_url": reverse("admin:jobs_tag_merge"),
+            }
+            return self._progress_page(request, left, jobs, context)
+        self.message_user(request, f"Merged into {target}; {_jobs(jobs)} changed.", messages.SUCCESS)
+        return redirect("admin:jobs_tag_change", target.pk)
+
+    def _require_curate(self, request: HttpRequest) -> None:
+        if not self.has_curate_permission(request):
+            raise PermissionDenied
+
+    def _few_enough(self, request: HttpRequest, queryset: QuerySet[Tag]) -> list[Tag]:
+        """Return the chosen tags; none, with a message, where there are too many for one go."""
+        tags = list(queryset.order_by("type", "name")[: _MOST_CHOSEN + 1])
+        if len(tags) > _MOST_CHOSEN:
+            text = f"More than {_MOST_CHOSEN:,} tags are selected; nothing was done. Select fewer."
+            self.message_user(request, text, messages.ERROR)
+            return []
+        return tags
+
+    def _posted(self, request: HttpRequest) -> list[Tag]:
+        """Return those of the tags that a form names which are still there."""
+        self._require_curate(request)
+        words = request.POST.get("tags", "").split(",")
+        if len(words) > _MOST_CHOSEN or not all(is_whole(word) for word in words):
+            raise PermissionDenied
+        return list(Tag.objects.filter(pk__in=[int(word) for word in words]).order_by("type", "name"))
+
+    def _ask_to_merge(self, request: HttpRequest, tags: list[Tag]) -> TemplateResponse:
+        context = {"title": "Merge tags", "action_url": reverse("admin:jobs_tag_merge")}
+        return self._page(request, "admin/jobs/tag/merge.html", tags, context)
+
+    def _ask_to_delete(self, request: HttpRequest, tags: list[Tag]) -> TemplateResponse:
+        context = {
+            "title": "Delete tags" if len(tags) > 1 else "Delete a tag",
+            "action_url": reverse("admin:jobs_tag_delete_selection"),
+        }
+        return self._page(request, "admin/jobs/tag/delete.html", tags, context)
+
+    def _progress_page(
+        self, request: HttpRequest, tags: list[Tag], done: int, context: dict[str, Any]
+    ) -> TemplateResponse:
+        return self._page(
+            request, "admin/jobs/tag/progress.html", tags, context | {"done": done, "done_words": _jobs(done)}
+        )
+
+    def _page(self, request: HttpRequest, template: str, tags: list[Tag], context: dict[str, Any]) -> TemplateResponse:
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "tag_ids": ",".join(str(tag.pk) for tag in tags),
+            "shown": _with_counts(tags[:_MOST_SHOWN], request.user),
+            "more": max(0, len(tags) - _MOST_SHOWN),
+            "total": len(tags),
+        }
+        return TemplateResponse(request, template, shared | context)
+
+    def _log(self, request: HttpRequest, tags: list[Tag], flag: int, message: str) -> None:
+        """Write the admin's history of tags."""
+        LogEntry.objects.log_actions(request.user.pk, tags, flag, change_message=message)  # type: ignore[arg-type]
+
+    def _log_gone(self, request: HttpRequest, tags: list[Tag], gone: list[int], message: str) -> list[Tag]:
+        """Write the history of the tags that are gone, and return the others."""
+        self._log(request, [tag for tag in tags if tag.pk in gone], DELETION, message)
+        return [tag for tag in tags if tag.pk not in gone]
+
+    def _refused(self, request: HttpRequest, tag: Tag, text: str) -> HttpResponse:
+        self.message_user(request, text, messages.ERROR)
+        return redirect("admin:jobs_tag_change", tag.pk)
 
 
-def _record_edit_of_jobs_with(tag_ids: list[int]) -> None:
-    """Let meta.json of the jobs that have these tags follow; locks the jobs until the transaction ends."""
-    jobs = JobTag.objects.filter(tag__in=tag_ids)
-    row_ids = list(
-        Job.objects.select_for_update().filter(pk__in=jobs.values("job_id")).order_by("pk").values_list("pk", flat=True)
-    )
-    for begin in range(0, len(row_ids), _BATCH):
-        tasks.record_edit(row_ids[begin : begin + _BATCH])
+def _with_counts(tags: list[Tag], user: Any) -> list[Tag]:
+    """Set on each tag, as `job_count`, on how many jobs that the user sees it is."""
+    counts = job_counts([tag.pk for tag in tags], user)
+    for tag in tags:
+        tag.job_count = counts.get(tag.pk, JobCount(0))  # type: ignore[attr-defined]
+    return tags
 
 
-def _delete_tags(tag_ids: list[int]) -> None:
-    """Delete tags with their links and record the edit of each job that had one, all or nothing."""
-    with transaction.atomic():
-        _record_edit_of_jobs_with(tag_ids)
-        JobTag.objects.filter(tag__in=tag_ids).delete()
-        Tag.objects.filter(pk__in=tag_ids).delete()
+def _linked(tag: Tag, count: JobCount) -> SafeString | str:
+    if not count.jobs:
+        return str(count)
+    return format_html('<a href="{}">{}</a>', reverse("admin:jobs_job_changelist", query={"tag": tag.pk}), str(count))
 
 
-_BATCH = 5_000  # row ids per statement
+def _known_types() -> list[str]:
+    return list(Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100])
+
+
+def _done(request: HttpRequest) -> int:
+    """Return how many jobs the rounds before this one changed, as their page says; it is shown and nothing more."""
+    text = request.POST.get("done", "0")
+    return int(text) if is_whole(text) else 0
+
+
+def _names(tags: list[Tag]) -> str:
+    return str(tags[0]) if len(tags) == 1 else f"{len(tags):,} tags"
+
+
+def _jobs(count: int) -> str:
+    return f"{count:,} job" if count == 1 else f"{count:,} jobs"

@@ -192,9 +192,100 @@ def test_a_user_with_tokens_is_deleted_after_a_question_that_recommends_deactiva
     question = client.get(f"{LIST}{alice.pk}/delete/").content.decode()
     client.post(f"{LIST}{alice.pk}/delete/", {"post": "yes"})
 
-    assert "user alice and 1 API tokens" in question
-    assert "Consider deactivating" in question
+    assert "user alice with 1 API token?" in question
+    assert "Consider deactivating the user instead" in question
     assert not User.objects.filter(username="alice").exists()
+
+
+def test_the_page_shows_the_users_tokens_and_revokes_them(admin: User, alice: User, login: Login) -> None:
+    token, _ = ApiToken.issue(user=alice, name="<b>notebook</b>", networks=["10.0.0.0/8"])
+    other, _ = ApiToken.issue(user=admin, name="not hers")
+    client = login(admin)
+
+    page = client.get(f"{LIST}{alice.pk}/change/").content.decode()
+    response = client.post(f"/admin/accounts/apitoken/{token.pk}/revoke/", {"back": "user"}, follow=True)
+
+    for part in (f"{token.prefix}…", "&lt;b&gt;notebook&lt;/b&gt;", "10.0.0.0/8", "active", "never"):
+        assert part in page
+    assert other.prefix not in page
+    assert response.redirect_chain[-1][0] == f"{LIST}{alice.pk}/change/"
+    assert f"Revoke token {token.prefix}" not in response.content.decode()
+    assert "pill-revoked" in response.content.decode()
+
+
+def test_the_page_lists_few_tokens_and_those_in_use_first(
+    admin: User, alice: User, login: Login, django_assert_max_num_queries: Any
+) -> None:
+    used, _ = ApiToken.issue(user=alice)
+    for _ in range(25):
+        ApiToken.issue(user=alice)[0].revoke()
+    client = login(admin)
+
+    with django_assert_max_num_queries(12):
+        page = client.get(f"{LIST}{alice.pk}/change/").content.decode()
+
+    assert page.count('<th scope="row">') == 20
+    assert used.prefix in page
+    assert "All tokens of this user" in page
+
+
+def test_the_page_links_to_the_users_jobs(admin: User, alice: User, login: Login) -> None:
+    assert "/admin/jobs/job/?user=alice" in login(admin).get(f"{LIST}{alice.pk}/change/").content.decode()
+
+
+def test_a_button_deactivates_and_another_takes_it_back(admin: User, alice: User, login: Login) -> None:
+    client = login(admin)
+
+    assert "Deactivate</button>" in client.get(f"{LIST}{alice.pk}/change/").content.decode()
+    client.post(f"{LIST}{alice.pk}/active/", {"active": "0"})
+    assert not fresh("alice").is_active
+
+    assert "Activate</button>" in client.get(f"{LIST}{alice.pk}/change/").content.decode()
+    client.post(f"{LIST}{alice.pk}/active/", {"active": "1"})
+    assert fresh("alice").is_active
+    history = client.get(f"{LIST}{alice.pk}/history/").content.decode()
+    assert "Deactivated." in history
+
+
+def test_the_button_keeps_the_last_admin_active(admin: User, login: Login) -> None:
+    response = login(admin).post(f"{LIST}{admin.pk}/active/", {"active": "0"}, follow=True)
+
+    assert "is the last active admin" in response.content.decode()
+    assert fresh("admin").is_active
+
+
+def test_deactivating_ends_the_sessions_and_the_log_in_gives_the_usual_error(
+    admin: User, alice: User, login: Login, client: Client
+) -> None:
+    alice.set_password("correct horse battery")
+    alice.save()
+    hers = login(alice)
+    assert hers.get("/admin/jobs/job/").status_code == 200
+
+    login(admin).post(f"{LIST}{alice.pk}/active/", {"active": "0"})
+
+    assert hers.get("/admin/jobs/job/")["Location"].startswith("/admin/login/")
+    answer = client.post("/admin/login/", {"username": "alice", "password": "correct horse battery"})
+    assert "Please enter the correct username and password" in answer.content.decode()
+
+
+@pytest.mark.parametrize("person", ["admin", "carol", "bob", "alice"])
+def test_everybody_changes_the_own_password_and_stays_logged_in(
+    person: str, login: Login, client: Client, request: pytest.FixtureRequest
+) -> None:
+    user = request.getfixturevalue(person)
+    user.set_password("the old battery")
+    user.save()
+    browser = login(user)
+    new_one = {"new_password1": "correct horse battery", "new_password2": "correct horse battery"}
+
+    refused = browser.post("/admin/password_change/", {"old_password": "a wrong one", **new_one})
+    response = browser.post("/admin/password_change/", {"old_password": "the old battery", **new_one}, follow=True)
+
+    assert "Your old password was entered incorrectly" in refused.content.decode()
+    assert response.redirect_chain[-1][0] == "/admin/password_change/done/"
+    assert browser.get("/admin/").status_code == 200
+    assert client.login(username=person, password="correct horse battery")
 
 
 def test_nobody_deletes_itself(admin: User, login: Login) -> None:
