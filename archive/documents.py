@@ -26,6 +26,7 @@ __all__ = [
     "decode_data",
     "decode_meta",
     "encode_data",
+    "sample_counts",
     "select_data",
 ]
 
@@ -107,6 +108,15 @@ def decode_data(raw: bytes) -> JobData:
         raise DocumentError(f"data.json: {error}") from error
     return {
         name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
+    }
+
+
+def sample_counts(data: JobData) -> dict[tuple[str, str], int]:
+    """Return how many samples there are, missing ones apart, by metric and scope."""
+    return {
+        (name, scope): sum(int(np.isfinite(series.data).sum()) for series in metric.series)
+        for name, scopes in data.items()
+        for scope, metric in scopes.items()
     }
 
 

@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from archive.clusters import registry_for
-from archive.documents import Resource, encode_data, select_data
-from archive.exceptions import ArchiveError, SourceError
+from archive.documents import JobData, Resource, decode_data, encode_data, sample_counts, select_data
+from archive.exceptions import ArchiveError, DocumentError, SourceError
 from archive.layout import JobKey
 from archive.sources import JobInfo, MetricSource, get_source
 from archive.statistics import job_statistics
@@ -69,8 +69,9 @@ def meta_document(row: Row, statistics: str | None) -> bytes:
 def write(row: Row) -> str:
     """Write a finished job to the archive, durable on return; return its statistics as JSON text.
 
-    A job that is archived already gets its meta.json anew. Reads no database, so that threads can write side by side.
-    Raises SourceError, ArchiveError or OSError.
+    A job that is archived already gets its meta.json anew. One that was archived and waits again, which its statistics
+    tell, gets its samples anew, unless they are less than what the archive has. Reads no database, so that threads can
+    write side by side. Raises SourceError, ArchiveError or OSError.
     """
     job = job_info(row)
     key = _key(row)
@@ -79,15 +80,38 @@ def write(row: Row) -> str:
         store().write_meta(key, meta_document(row, statistics))
         return statistics
     source = source_of(job.cluster)
+    had: str | None = row[_INDEX["statistics"]]
     if not source.archives_data:
+        if had is not None:
+            raise SourceError(f"cluster {job.cluster} has no metric source any more", transient=False)
         store().write_job(key, meta_document(row, "{}"), None)
         return "{}"
     cluster = registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster)
     data = source.load(job, cluster)
+    if had is not None:
+        _refuse_less(key, data, had)
     document = encode_data(data)
     statistics = orjson.dumps(job_statistics(data, cluster)).decode()
     store().write_job(key, meta_document(row, statistics), document)
     return statistics
+
+
+def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
+    """Raise SourceError where the archive has samples of a job that a new load has not brought.
+
+    Where its data file cannot be read, the metrics of its statistics count.
+    """
+    new = sample_counts(data)
+    try:
+        old = sample_counts(decode_data(store().read_data(key)))
+    except (FileNotFoundError, DocumentError):
+        old = {(metric, "node"): 1 for metric in orjson.loads(statistics)}
+    less = sorted({metric for (metric, scope), count in old.items() if count > new.get((metric, scope), 0)})
+    if not any(new.values()):
+        raise SourceError("the metric source has no samples of this job any more", transient=False)
+    if less:
+        names = ", ".join(less[:10])
+        raise SourceError(f"the metric source has fewer samples than the archive, of {names}", transient=False)
 
 
 def _key(row: Row) -> JobKey:

@@ -11,9 +11,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin import display
-from jobs.admin.actions import BIG, JobActions
+from jobs.admin.actions import JobActions
 from jobs.admin.filters import FILTERS, SEARCH_HELP, CappedPaginator, search
 from jobs.admin.forms import AddTagForm
+from jobs.admin.selection import BIG
 from jobs.models import ArchiveTask, Job, Tag
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus
@@ -176,5 +177,5 @@ class JobAdmin(JobActions):
             "may_archive_again": self.has_archive_permission(request)
             and obj.monitoring_status == MonitoringStatus.FAILED,
             "links": display.links(obj),
-        }
+        } | self.curation_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)
