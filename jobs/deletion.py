@@ -66,12 +66,12 @@ def begin(*, plan: Plan, actor: Actor) -> Run:
     return Run(plan, entry.pk)
 
 
-def go_on(*, run: Run, seconds: float = STEP) -> Progress:
-    """Delete batches for some seconds; the entry of the log is brought up to date in the transaction of each.
+def go_on(*, run: Run, seconds: float | None = None) -> Progress:
+    """Delete batches for some seconds, STEP where none are given; the entry of the log follows in each transaction.
 
     Raises JobNotFoundError where the entry is gone.
     """
-    until = time.monotonic() + seconds
+    until = time.monotonic() + (STEP if seconds is None else seconds)
     while True:
         progress = _delete_next(run)
         run = progress.run

@@ -82,7 +82,7 @@ class JobCuration(JobSelection):
             return
         self.message_user(request, f"Corrected: {', '.join(map(history.shown, changed))}.", messages.SUCCESS)
         if ArchiveTask.objects.filter(pk=job.pk, edits__gt=0).exists():
-            text = "meta.json in the archive could not be written yet; the archive worker will do it."
+            text = "The file meta.json could not be written yet; the archive worker will do it."
             self.message_user(request, text, messages.WARNING)
 
     # --- note ---
@@ -105,7 +105,7 @@ class JobCuration(JobSelection):
     def _ask_note(self, request: HttpRequest, row_ids: list[int], form: NoteForm) -> TemplateResponse:
         context = {
             "title": "Add a note",
-            "question": f"A note to {counted(len(row_ids))}.",
+            "question": f"Add a note to {_named(row_ids)}.",
             "form": form,
             "action_url": reverse("admin:jobs_job_annotate"),
             "button": "Add note",
@@ -166,11 +166,9 @@ class JobCuration(JobSelection):
         newest = jobs.order_by("-start_time").values_list("start_time", flat=True).first()
         context = {
             "title": "Stop by hand",
-            "question": f"Stop {counted(len(row_ids))} that the scheduler did not report as ended?",
-            "facts": [
-                ("The newest started", display.moment(newest)),
-                ("After that", "they wait for the archive, as if the scheduler had reported the end"),
-            ],
+            "question": f"Stop {_named(row_ids)} that the scheduler did not report as ended?",
+            "remarks": ["Then it is as if the scheduler had reported the end: the archive worker writes the files."],
+            "newest": display.moment(newest),
             "warnings": [f"{counted(others)} of the selection had ended already and stay as they are."]
             if others
             else [],
@@ -209,13 +207,14 @@ class JobCuration(JobSelection):
         counts = list(jobs.order_by("cluster").values("cluster").annotate(count=Count("pk")))
         reasons = {row["cluster"]: curation.why_no_samples(row["cluster"]) for row in counts}
         failed = Job.objects.filter(pk__in=row_ids, monitoring_status=MonitoringStatus.FAILED).count()
+        archived = sum(row["count"] for row in counts)
         possible = failed + sum(row["count"] for row in counts if not reasons[row["cluster"]])
         context = {
             "title": "Archive again",
-            "question": f"Fetch the samples of {counted(sum(row['count'] for row in counts))} anew?",
-            "facts": [
-                ("Until then", "the archive's files stay; samples that are asked for come from the metric source"),
-                ("If the load fails", "or brings fewer samples than the archive has, the files stay for good"),
+            "question": f"Fetch the samples of {counted(archived) if len(row_ids) > 1 else _named(row_ids)} anew?",
+            "remarks": [
+                "The files in the archive stay until new ones replace them; samples come from the source meanwhile.",
+                "Where the load fails, or brings fewer samples than the archive has, the files stay for good.",
             ],
             "warnings": [f"{reason}." for reason in reasons.values() if reason],
             "counts": counts,
@@ -259,6 +258,14 @@ class JobCuration(JobSelection):
             "history": entries[:_ON_THE_PAGE],
             "has_more_history": len(entries) > _ON_THE_PAGE,
         }
+
+
+def _named(row_ids: list[int]) -> str:
+    """Return one job by its name, or how many there are."""
+    if len(row_ids) > 1:
+        return counted(len(row_ids))
+    job = Job.objects.only("cluster", "job_id", "user").get(pk=row_ids[0])
+    return f"job {job.job_id} of {job.user} on {job.cluster}"
 
 
 def _rows(entries: Any) -> list[tuple[SafeString | str, str, str]]:

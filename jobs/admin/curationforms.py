@@ -1,6 +1,7 @@
 """The forms of curation: correct a job, note something, stop by hand, delete everything before a time."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,6 @@ class KeyForm(forms.Form):
 
     key = forms.CharField(max_length=_LONGEST, strip=False, required=False)
     opened = forms.CharField(widget=forms.HiddenInput, required=False)
-    is_kept = forms.BooleanField(widget=forms.HiddenInput, required=False)
     text = forms.CharField(required=False, strip=False)
     is_null = forms.BooleanField(required=False, label="null")
     remove = forms.BooleanField(required=False, label="Remove")
@@ -134,6 +134,11 @@ class KeyForm(forms.Form):
         return data
 
     @property
+    def is_kept(self) -> bool:
+        """Tell whether the page has no field for the text: one that is too long stays, or goes with its key."""
+        return self.add_prefix("text") not in self.data if self.is_bound else bool(self.initial.get("is_kept"))
+
+    @property
     def value(self) -> FieldValue:
         """Return what a valid form wants the key to be."""
         if self.cleaned_data["remove"]:
@@ -146,8 +151,8 @@ class _KeyForms(KeyFormSet):
 
     def clean(self) -> None:
         """Refuse a key twice."""
-        names = [form.cleaned_data.get("key") for form in self.forms if form.is_valid() and form.has_changed()]
-        twice = {name for name in names if name and names.count(name) > 1}
+        names = Counter(form.cleaned_data.get("key") for form in self.forms if form.is_valid())
+        twice = {name for name, number in names.items() if name and number > 1}
         if twice:
             raise forms.ValidationError(f"Keys that come twice: {', '.join(sorted(twice))}.")
 
@@ -164,7 +169,7 @@ class Correction:
         self.has_odd_metadata = bool(job.meta_data) and len(fields) == len(_FACTS)
         self.data = data
         self.facts = FactsForm(data, initial=_facts(fields))
-        self.keys = _keys(data, prefix="key", initial=_rows(fields))
+        self.keys = _keys(data, prefix="key", initial=None if data else _rows(fields))
 
     def is_valid(self) -> bool:
         """Tell whether all parts are."""
@@ -179,10 +184,10 @@ class Correction:
     def edits(self) -> list[Edit]:
         """Return what a valid form wants of each field."""
         facts = self.facts.cleaned_data
-        edits = [Edit(name, facts[f"{name}_opened"], facts[name]) for name in _FACTS]
+        edits = [Edit(name, facts[f"{name}_opened"], facts[name]) for name in _FACTS if name in self.facts.data]
         for row in self.keys.forms:
             entry = row.cleaned_data
-            if entry.get("key") and (entry["remove"] or not entry["is_kept"]):
+            if entry.get("key") and (entry["remove"] or entry["is_null"] or not row.is_kept):
                 edits.append(Edit(METADATA + entry["key"], entry["opened"] or fingerprint(UNSET), row.value))
         return edits
 
@@ -230,7 +235,6 @@ def _rows(fields: Mapping[str, FieldValue]) -> list[dict[str, Any]]:
                     "is_kept": is_kept,
                     "text": "" if is_kept else text,
                     "is_null": value is None,
-                    "length": len(text),
                 }
             )
     return sorted(rows, key=lambda row: len(str(row["text"])))

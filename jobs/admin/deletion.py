@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.core import signing
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -22,7 +22,7 @@ from jobs.deletion import Plan, Run
 from jobs.exceptions import JobError
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
-from jobs.states import JobState
+from jobs.states import JobState, MonitoringStatus
 
 _PLAN, _RUN = "jobs.delete-before.plan", "jobs.delete-before.run"  # what is signed
 _VALID_FOR = 7 * 86_400  # seconds that a stopped deletion can be continued
@@ -143,12 +143,14 @@ class JobDeletion(JobSelection):
 
 
 def _counts(jobs: JobQuerySet) -> dict[str, Any]:
-    """Return counts by cluster and state, and how many run or wait for the archive."""
-    counts = list(jobs.order_by("cluster", "job_state").values("cluster", "job_state").annotate(count=Count("pk")))
+    """Return counts by cluster and state, and how many run or wait for the archive, in one look at these jobs."""
+    never_archived = Q(monitoring_status=MonitoringStatus.ARCHIVING, statistics=None) & ~Q(job_state=JobState.RUNNING)
+    found = jobs.order_by().values("cluster", "job_state")
+    rows = list(found.annotate(count=Count("pk"), waiting=Count("pk", filter=never_archived)))
     return {
-        "counts": counts,
-        "running": sum(row["count"] for row in counts if row["job_state"] == JobState.RUNNING),
-        "waiting": jobs.awaiting_archive().count(),
+        "counts": sorted(rows, key=lambda row: (row["cluster"], row["job_state"])),
+        "running": sum(row["count"] for row in rows if row["job_state"] == JobState.RUNNING),
+        "waiting": sum(row["waiting"] for row in rows),
     }
 
 
