@@ -25,7 +25,9 @@ CLOCK_SKEW = 60
 METADATA = "metaData."
 """What the names of fields begin with that are keys of the metadata."""
 
-_LONGEST = 255
+LONGEST = 255
+"""Characters of a project, a partition, or a new key of the metadata."""
+
 _STOPPED_AT_ONCE = 50  # jobs per transaction: other writers wait some milliseconds for one
 
 FieldValue = str | None | UnsetType
@@ -99,24 +101,23 @@ def _changed(row_id: int, before: dict[str, FieldValue], edits: Sequence[Edit]) 
         if fingerprint(now) != edit.opened:
             conflicts[edit.field] = _conflict(row_id, edit.field, now)
             continue
-        changed[edit.field] = _valid(edit.field, wanted)
+        changed[edit.field] = _valid(edit.field, wanted, is_new=edit.field not in before)
     if conflicts:
         raise EditConflictError(conflicts)
     return {name: value for name, value in changed.items() if value != before.get(name, UNSET)}
 
 
-def _valid(name: str, value: FieldValue) -> FieldValue:
+def _valid(name: str, value: FieldValue, *, is_new: bool) -> FieldValue:
     """Return a value as it is stored."""
-    in_metadata = name.startswith(METADATA)
     if isinstance(value, str):
         value = _with_newlines(clean_text(value))
-    if in_metadata:
+    if name.startswith(METADATA):
         key = name.removeprefix(METADATA)
-        if not key or len(key) > _LONGEST or clean_text(key) != key:
-            raise InvalidJobError(f"metaData: expected a key of 1 to {_LONGEST} characters, got {key[:60]!r}")
+        if is_new and (not key or len(key) > LONGEST or clean_text(key) != key):
+            raise InvalidJobError(f"metaData: expected a key of 1 to {LONGEST} characters, got {key[:60]!r}")
         return value
-    if name not in ("project", "partition") or not isinstance(value, str) or len(value.strip()) > _LONGEST:
-        raise InvalidJobError(f"field {name[:60]!r}: expected at most {_LONGEST} characters of project or partition")
+    if name not in ("project", "partition") or not isinstance(value, str) or len(value.strip()) > LONGEST:
+        raise InvalidJobError(f"field {name[:60]!r}: expected at most {LONGEST} characters of project or partition")
     return value.strip()
 
 

@@ -4,16 +4,25 @@ An entry's message is plain text that this module alone writes: what was done, a
 through which token it came.
 """
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from jobs.models import Job
 
-_BATCH = 1000  # entries per statement
+_INSERT = f"""
+    INSERT INTO "{LogEntry._meta.db_table}"
+    ("action_time", "user_id", "content_type_id", "object_id", "object_repr", "action_flag", "change_message")
+    SELECT %s, %s, %s, CAST("id" AS TEXT), SUBSTR("cluster" || ' ' || "job_id", 1, 200), %s, %s
+    FROM "{Job._meta.db_table}"
+"""  # noqa: S608  names of ours
 _SHOWN = 80  # characters of a value
 _BEFORE = 20  # characters in front of the first difference of two long values
 
@@ -44,24 +53,21 @@ def record(
     note: str = "",
     flag: int = CHANGE,
 ) -> None:
-    """Write an entry for each of these jobs, in the caller's transaction; before it deletes them, where it does."""
+    """Write an entry for each of these jobs, in the caller's transaction; before it deletes them, where it does.
+
+    One statement, however many jobs: while it runs nobody else writes to SQLite, and 10,000 rows by way of the ORM take
+    more than a second.
+    """
     text = message(what, changes=changes, note=note, through=actor.through)
     kind = ContentType.objects.get_for_model(Job)
-    jobs = Job.objects.among("id", row_ids).order_by("pk").values_list("pk", "cluster", "job_id")
-    LogEntry.objects.bulk_create(
-        [
-            LogEntry(
-                user_id=actor.user_id,
-                content_type=kind,
-                object_id=str(row_id),
-                object_repr=f"{cluster} {job_id}"[:200],
-                action_flag=flag,
-                change_message=text,
-            )
-            for row_id, cluster, job_id in jobs
-        ],
-        batch_size=_BATCH,
-    )
+    ids: Any
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    if connection.vendor == "postgresql":
+        condition, ids = '"id" = ANY(%s)', list(row_ids)
+    else:
+        condition, ids = '"id" IN (SELECT value FROM json_each(%s))', json.dumps(list(row_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_INSERT} WHERE {condition}", [now, actor.user_id, kind.pk, flag, text, ids])
 
 
 def message(what: str, *, changes: Sequence[Change] = (), note: str = "", through: str = "") -> str:

@@ -14,7 +14,7 @@ from django.http import QueryDict
 from msgspec import UNSET
 
 from archive.clusters import registry_for
-from jobs.curation import METADATA, Edit, FieldValue, fields_of, fingerprint
+from jobs.curation import LONGEST, METADATA, Edit, FieldValue, fields_of, fingerprint
 from jobs.models import Job
 from jobs.states import JobState
 
@@ -26,7 +26,6 @@ else:
 MOST_EDITED = 1_000_000
 """Characters of a text that the page offers to edit; a longer one can be removed."""
 
-_LONGEST = 255
 _LONGEST_NOTE = 2000
 _LINE = 80  # characters of a text that is edited on one line
 _FEW_ROWS, _MANY_ROWS = 2, 24
@@ -93,9 +92,9 @@ class DeleteBeforeForm(forms.Form):
 class FactsForm(forms.Form):
     """Project and partition, each with the fingerprint of what the page was opened with, and the note why."""
 
-    project = forms.CharField(required=False, max_length=_LONGEST, strip=False)
+    project = forms.CharField(required=False, max_length=LONGEST, strip=False)
     project_opened = forms.CharField(widget=forms.HiddenInput)
-    partition = forms.CharField(required=False, max_length=_LONGEST, strip=False)
+    partition = forms.CharField(required=False, max_length=LONGEST, strip=False)
     partition_opened = forms.CharField(widget=forms.HiddenInput)
     note = _Note("Why it is corrected. Everybody who sees the job can read it.")
 
@@ -103,7 +102,7 @@ class FactsForm(forms.Form):
 class KeyForm(forms.Form):
     """One key of the metadata: a known one with the fingerprint of what the page was opened with, or a new one."""
 
-    key = forms.CharField(max_length=_LONGEST, strip=False, required=False)
+    key = forms.CharField(strip=False, required=False)
     opened = forms.CharField(widget=forms.HiddenInput, required=False)
     text = forms.CharField(required=False, strip=False)
     is_null = forms.BooleanField(required=False, label="null")
@@ -129,8 +128,11 @@ class KeyForm(forms.Form):
             return data
         if data.get("is_null") and data.get("text"):
             self.add_error("text", "A key that is null has no text: empty it, or take the mark at null off.")
-        if not data.get("key") and (data.get("text") or data.get("is_null")):
+        is_new, key = not data.get("opened"), data.get("key", "")
+        if is_new and not key and (data.get("text") or data.get("is_null")):
             self.add_error("key", "Give the key a name.")
+        if is_new and len(key) > LONGEST:
+            self.add_error("key", f"A key has at most {LONGEST} characters.")
         return data
 
     @property

@@ -128,7 +128,7 @@ def test_a_correction_without_a_note_or_without_a_change_does_nothing(client: Cl
     ("changes", "error"),
     [
         ({"project": "x" * 256}, "at most 255 characters"),
-        ({"key-3-key": "k" * 256, "key-3-text": "x"}, "at most 255 characters"),
+        ({"key-3-key": "k" * 256, "key-3-text": "x"}, "A key has at most 255 characters"),
         ({"key-3-text": "x"}, "Give the key a name"),
         ({"key-3-key": "a", "key-3-text": "x", "key-4-key": "a", "key-4-text": "y"}, "Keys that come twice: a"),
         ({"key-3-key": "a", "key-3-text": "x", "key-3-is_null": "on"}, "A key that is null has no text"),
@@ -249,6 +249,16 @@ def test_metadata_that_is_no_map_of_texts_is_left_alone(metadata: str, client: C
 
     job.refresh_from_db()
     assert (job.project, job.meta_data) == ("cfd", metadata)
+
+
+@pytest.mark.parametrize("key", ["", "k" * 300, "a\nb", "<b>"])
+def test_an_odd_key_that_is_there_hinders_no_correction(key: str, client: Client) -> None:
+    job = JobFactory.create(meta_data=json.dumps({key: "x", "jobName": "y"}))
+
+    assert save(client, job, opened(client, job) | {"project": "cfd"}).status_code == 302
+
+    job.refresh_from_db()
+    assert (job.project, job.metadata) == ("cfd", {key: "x", "jobName": "y"})
 
 
 def test_a_text_too_long_for_the_page_is_kept_or_removed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
