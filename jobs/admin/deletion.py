@@ -98,7 +98,7 @@ class JobDeletion(JobSelection):
 
     def _preview(self, request: HttpRequest, form: DeleteBeforeForm) -> TemplateResponse:
         which = form.cleaned_data
-        plan = Plan(int(which["before"].timestamp()), which["cluster"], which["keep_tagged"], total=0)
+        plan = Plan(int(which["before"].timestamp()), which["cluster"], which["keep_tagged"])
         begun = time.monotonic()
         counts = _counts(
             services.jobs_before(start_time=plan.start_time, omit_tagged=plan.omit_tagged, cluster=plan.cluster or None)
@@ -128,7 +128,7 @@ class JobDeletion(JobSelection):
     def _show_progress(
         self, request: HttpRequest, progress: deletion.Progress, *, is_stopped: bool = False
     ) -> TemplateResponse:
-        total = max(progress.run.plan.total, progress.deleted)
+        total = max(progress.run.plan.total or 0, progress.deleted)
         context = {
             "progress": progress,
             "total": total,

@@ -8,9 +8,10 @@ from rest_framework.request import Request
 from accounts.api.authentication import caller
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole
-from jobs import archiving, encoding, listing, services, statements
+from jobs import archiving, deletion, encoding, listing, services, statements
 from jobs.api import schema
 from jobs.decoding import decode
+from jobs.deletion import Plan
 from jobs.exceptions import InvalidJobError, JobNotFoundError
 from jobs.history import Actor
 from jobs.messages import DeleteJob, Metrics, StartJob, StopJob, StopJobById, TagName
@@ -105,9 +106,8 @@ class JobViewSet(ApiViewSet):
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        count = services.delete_jobs_before(
-            start_time=_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
-        )
+        plan = Plan(_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params))
+        count = deletion.delete_all(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
 
 

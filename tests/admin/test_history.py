@@ -117,6 +117,21 @@ def test_a_deletion_through_the_api_is_recorded(api: AppClient, bench: User) -> 
     assert "Through API token" in entry.change_message
 
 
+@pytest.mark.parametrize(("when", "named"), [(1_800_000_000, "2027-01-15 08:00:00 UTC"), (2**63 - 1, str(2**63 - 1))])
+def test_a_deletion_before_a_time_through_the_api_is_one_entry(
+    when: int, named: str, api: AppClient, bench: User
+) -> None:
+    JobFactory.create_batch(3)
+
+    assert api.delete(f"/api/jobs/delete_job_before/{when}").json["msg"] == "Successfully deleted 3 jobs"
+
+    entry = LogEntry.objects.get()
+    assert entry.user == bench
+    first, second = entry.change_message.splitlines()
+    assert first == f"Deleted 3 jobs that started before {named}."
+    assert second.startswith("Through API token ")
+
+
 def test_starts_and_stops_write_no_history(api: AppClient) -> None:
     row_id = api.started()
     assert api.post(f"/api/jobs/stop_job/{row_id}", {"stopTime": 1_700_000_060, "jobState": "completed"}).status == 200
