@@ -95,6 +95,8 @@ def _changed(row_id: int, before: dict[str, FieldValue], edits: Sequence[Edit]) 
     changed: dict[str, FieldValue] = {}
     conflicts: dict[str, str] = {}
     for edit in edits:
+        if clean_text(edit.field) != edit.field:
+            raise InvalidJobError(f"field {edit.field[:60]!r}: expected text without NUL and surrogates")
         now, wanted = before.get(edit.field, UNSET), edit.value
         if fingerprint(wanted) in (edit.opened, fingerprint(now)):
             continue
@@ -113,7 +115,7 @@ def _valid(name: str, value: FieldValue, *, is_new: bool) -> FieldValue:
         value = _with_newlines(clean_text(value))
     if name.startswith(METADATA):
         key = name.removeprefix(METADATA)
-        if is_new and (not key or len(key) > LONGEST or clean_text(key) != key):
+        if is_new and not 0 < len(key) <= LONGEST:
             raise InvalidJobError(f"metaData: expected a key of 1 to {LONGEST} characters, got {key[:60]!r}")
         return value
     if name not in ("project", "partition") or not isinstance(value, str) or len(value.strip()) > LONGEST:

@@ -11,10 +11,12 @@ from django.conf import settings
 from django.core.validators import ProhibitNullCharactersValidator
 from django.forms import BaseFormSet, formset_factory
 from django.http import QueryDict
+from django.utils import timezone
 from msgspec import UNSET
 
 from archive.clusters import registry_for
 from jobs.curation import LONGEST, METADATA, Edit, FieldValue, fields_of, fingerprint
+from jobs.decoding import clean_text
 from jobs.models import Job
 from jobs.states import JobState
 
@@ -41,13 +43,18 @@ class _Note(forms.CharField):
 
 
 class _Moment(forms.DateTimeField):
-    """A date and time in the zone of the site."""
+    """A date and time in the viewer's zone."""
 
     def __init__(self, **options: Any) -> None:
         """Let the browser offer a calendar."""
         widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
-        zone = f"In the zone {settings.TIME_ZONE}."
-        super().__init__(widget=widget, help_text=f"{options.pop('help_text', '')} {zone}".strip(), **options)
+        super().__init__(widget=widget, **options)
+
+    def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
+        """Say which zone that is, which each request may have another of."""
+        bound = super().get_bound_field(form, field_name)
+        bound.help_text = f"{self.help_text} In the zone {timezone.get_current_timezone_name()}."
+        return bound
 
 
 class NoteForm(forms.Form):
@@ -120,6 +127,10 @@ class KeyForm(forms.Form):
             field.validators = [
                 test for test in field.validators if not isinstance(test, ProhibitNullCharactersValidator)
             ]
+
+    def clean_key(self) -> str:
+        """Return the key without what PostgreSQL refuses, as in what a scheduler sends."""
+        return clean_text(self.cleaned_data["key"])
 
     def clean(self) -> dict[str, Any]:
         """Refuse a text beside null, and a text without a key."""

@@ -1,11 +1,13 @@
 """Archived jobs are archived again: samples come anew, and nothing that the archive has is lost."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.management import call_command
 from django.test import Client
 
 from accounts.models import User
@@ -134,6 +136,42 @@ def test_a_load_that_fails_or_brings_less_leaves_the_files_as_they_are(
     again(client, job)
     assert ArchiveWorker().drain().archived == 1
     assert "given up" not in client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
+def test_a_source_that_never_answers_is_given_up_after_the_usual_attempts(
+    client: Client, job: Job, archive_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_answer(data: Any) -> Any:
+        raise SourceError("no answer", transient=True)
+
+    before = files(archive_root, job)
+    again(client, job)
+    monkeypatch.setattr(archiving, "source_of", lambda cluster: Source(no_answer))
+    for attempts in range(1, 13):
+        row = Job.objects.get(pk=job.pk)
+        assert row.monitoring_status == MonitoringStatus.ARCHIVING
+        ArchiveWorker(at_once=True).drain()
+        assert ArchiveTask.objects.get().attempts == attempts
+
+    row = Job.objects.get(pk=job.pk)
+    assert (row.is_archived, row.statistics) == (True, job.statistics)
+    assert files(archive_root, job) == before
+
+
+def test_check_rebuild_and_retention_leave_it_alone_until_the_worker_is_done(
+    client: Client, job: Job, archive_root: Path
+) -> None:
+    before = files(archive_root, job)
+    again(client, job)
+
+    output = io.StringIO()
+    call_command("check_archive", "--against-database", stdout=output, stderr=output)
+    call_command("rebuild_jobs", stdout=output, stderr=output)
+    call_command("retain_archive", "--older-than=1", "--do=delete", "--yes", stdout=output, stderr=output)
+
+    assert files(archive_root, job) == before, output.getvalue()
+    assert Job.objects.awaiting_archive().get() == job
+    assert ArchiveWorker().drain().archived == 1
 
 
 def test_a_cluster_without_a_metric_source_is_refused_with_a_sentence(client: Client, job: Job, settings: Any) -> None:

@@ -16,7 +16,7 @@ from jobs import curation
 from jobs.admin import curationforms
 from jobs.admin.curationforms import Correction
 from jobs.curation import Edit, fingerprint
-from jobs.exceptions import EditConflictError
+from jobs.exceptions import EditConflictError, InvalidJobError
 from jobs.history import Actor
 from jobs.models import ArchiveTask, Job
 from jobs.worker import ArchiveWorker
@@ -89,7 +89,7 @@ def test_keys_are_changed_added_removed_and_set_to_null(client: Client, job: Job
     data[f"{row_of(data, 'jobName')}text"] = "beta"
     data[f"{row_of(data, 'jobScript')}remove"] = "on"
     del data[f"{row_of(data, 'account')}is_null"]
-    data |= {"key-3-key": "queue", "key-3-text": "lo\0ng", "key-4-key": "shell", "key-4-is_null": "on"}
+    data |= {"key-3-key": "que\0ue", "key-3-text": "lo\0ng", "key-4-key": "shell", "key-4-is_null": "on"}
 
     assert save(client, job, data).status_code == 302
 
@@ -196,6 +196,15 @@ def test_a_value_that_both_editors_want_is_no_conflict(admin: User, job: Job) ->
 
     for changed in (["project"], []):
         assert curation.correct_job(row_id=job.pk, edits=wanted, note="x", actor=Actor(admin.pk)) == changed
+
+
+@pytest.mark.parametrize("field", ["user", "start_time", "metaData.", "metaData.a\0b", f"metaData.{'k' * 256}"])
+def test_other_fields_and_bad_keys_are_refused_by_the_service(field: str, admin: User, job: Job) -> None:
+    for opened_with in ("-", "forged"):
+        edits = [Edit(field, opened_with, "x")]
+        with pytest.raises((InvalidJobError, EditConflictError)):
+            curation.correct_job(row_id=job.pk, edits=edits, note="x", actor=Actor(admin.pk))
+    assert not LogEntry.objects.exists()
 
 
 def test_a_change_by_a_program_is_a_conflict_too(admin: User, job: Job) -> None:
