@@ -97,20 +97,20 @@ def write(row: Row) -> str:
 
 
 def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
-    """Raise SourceError where the archive has samples of a job that a new load has not brought.
+    """Raise SourceError where the archive has samples of a job that a new load has not brought: any series with fewer.
 
-    Where its data file cannot be read, the metrics of its statistics count.
+    Where its data file is gone or cannot be read, the metrics of its statistics count.
     """
     new = sample_counts(data)
+    if not new:
+        raise SourceError("the metric source has no samples of this job any more", transient=False)
     try:
         old = sample_counts(decode_data(store().read_data(key)))
+        less = {series.metric for series, count in old.items() if count > new.get(series, 0)}
     except (FileNotFoundError, DocumentError):
-        old = {(metric, "node"): 1 for metric in orjson.loads(statistics)}
-    less = sorted({metric for (metric, scope), count in old.items() if count > new.get((metric, scope), 0)})
-    if not any(new.values()):
-        raise SourceError("the metric source has no samples of this job any more", transient=False)
+        less = set(orjson.loads(statistics)) - {series.metric for series in new}
     if less:
-        names = ", ".join(less[:10])
+        names = ", ".join(sorted(less)[:10])
         raise SourceError(f"the metric source has fewer samples than the archive, of {names}", transient=False)
 
 

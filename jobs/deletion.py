@@ -18,6 +18,8 @@ from jobs.models import Job
 STEP = 1.0
 """Seconds that one step works."""
 
+_LONGEST_PAUSE = 0.5  # seconds
+
 _COUNT = re.compile(r"Deleted ([\d,]+) ")
 
 
@@ -74,18 +76,23 @@ def begin(*, plan: Plan, actor: Actor) -> Run:
 def go_on(*, run: Run, seconds: float | None = None) -> Progress:
     """Delete batches for some seconds, STEP where none are given; the entry of the log follows in each transaction.
 
+    Between two batches it pauses for as long as one took: half of the database's time is left to others.
     Raises JobNotFoundError where the entry is gone.
     """
     until = time.monotonic() + (STEP if seconds is None else seconds)
     while True:
+        begun = time.monotonic()
         progress = _delete_next(run)
         run = progress.run
-        if progress.is_finished or time.monotonic() >= until:
+        ended = time.monotonic()
+        if progress.is_finished or ended >= until:
             return progress
+        if until < math.inf:
+            time.sleep(min(ended - begun, _LONGEST_PAUSE))
 
 
 def delete_all(*, plan: Plan, actor: Actor) -> int:
-    """Delete all of a plan in one go; return how many there were."""
+    """Delete all of a plan in one go and without pauses; return how many there were."""
     return go_on(run=begin(plan=plan, actor=actor), seconds=math.inf).deleted
 
 

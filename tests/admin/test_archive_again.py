@@ -1,5 +1,6 @@
 """Archived jobs are archived again: samples come anew, and nothing that the archive has is lost."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -104,6 +105,18 @@ def _fewer_samples(data: Any) -> Any:
     return data
 
 
+def _other_hosts(data: Any) -> Any:
+    return {
+        name: {
+            scope: dataclasses.replace(
+                metric, series=[dataclasses.replace(series, hostname="n02") for series in metric.series * 2]
+            )
+            for scope, metric in scopes.items()
+        }
+        for name, scopes in data.items()
+    }
+
+
 def _fails(data: Any) -> Any:
     raise SourceError("gone for good", transient=False)
 
@@ -114,6 +127,7 @@ def _fails(data: Any) -> Any:
         (_nothing, "has no samples of this job any more"),
         (_one_metric_less, "fewer samples than the archive, of "),
         (_fewer_samples, "fewer samples than the archive, of cpu_load, flops_any"),
+        (_other_hosts, "fewer samples than the archive, of cpu_load, flops_any"),
         (_fails, "gone for good"),
     ],
 )
@@ -136,6 +150,26 @@ def test_a_load_that_fails_or_brings_less_leaves_the_files_as_they_are(
     again(client, job)
     assert ArchiveWorker().drain().archived == 1
     assert "given up" not in client.get(f"{LIST}{job.pk}/change/").content.decode()
+
+
+@pytest.mark.parametrize("damage", [b"no gzip", None])
+def test_a_damaged_or_missing_data_file_is_replaced_where_the_source_has_its_metrics(
+    damage: bytes | None, client: Client, job: Job, archive_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = files(archive_root, job)
+    path = job_folder(archive_root, job.key) / "data.json.gz"
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    again(client, job)
+    with monkeypatch.context() as patch:
+        patch.setattr(archiving, "source_of", lambda cluster: Source(_one_metric_less))
+        assert ArchiveWorker().drain().failed == 1
+    again(client, job)
+
+    assert ArchiveWorker().drain().archived == 1
+
+    assert files(archive_root, job) == before
 
 
 def test_a_source_that_never_answers_is_given_up_after_the_usual_attempts(
