@@ -11,7 +11,7 @@ from accounts.models import Role, User
 _PERMISSIONS: dict[str, frozenset[str]] = {
     Role.USER: frozenset({"jobs.view_job"}),
     Role.MANAGER: frozenset({"jobs.view_job", "jobs.tag_job", "jobs.view_tag"}),
-    Role.SUPPORT: frozenset({"jobs.view_job", "jobs.tag_job", "jobs.view_tag", "jobs.add_tag"}),
+    Role.SUPPORT: frozenset({"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"}),
 }
 
 

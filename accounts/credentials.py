@@ -30,6 +30,7 @@ class _Entry:
     user: User | None
     refusal: str
     networks: tuple[str, ...] = ()
+    label: str = ""
 
 
 _entries: dict[str, _Entry] = {}
@@ -40,8 +41,8 @@ def forget_all() -> None:
     _entries.clear()
 
 
-def user_of(token: str, address: str) -> User:
-    """Return the active user that a token acts for, with roles and projects loaded.
+def user_of(token: str, address: str) -> tuple[User, str]:
+    """Return the active user that a token acts for, with roles and projects loaded, and the token's name and prefix.
 
     `address` is the client's (see accounts.addresses). Raises InvalidTokenError that says why the token is refused,
     AddressRefusedError when it may not be used from there.
@@ -59,7 +60,7 @@ def user_of(token: str, address: str) -> User:
         raise InvalidTokenError(entry.refusal)
     if entry.networks and not is_listed(address, entry.networks):
         raise AddressRefusedError(f"this token may not be used from address {address}")
-    return entry.user
+    return entry.user, entry.label
 
 
 def _note_use(token: ApiToken, now: datetime) -> None:
@@ -90,4 +91,4 @@ def _look_up(digest: str) -> _Entry:
     if token.expires_at is not None:
         lifetime = min(lifetime, (token.expires_at - now).total_seconds())
     _ = (user.roles, user.projects)  # read now, so that requests share one finished object
-    return _Entry(time.monotonic() + lifetime, user, "", tuple(token.networks))
+    return _Entry(time.monotonic() + lifetime, user, "", tuple(token.networks), str(token))

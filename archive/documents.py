@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,11 +21,13 @@ __all__ = [
     "MetricData",
     "Resource",
     "Series",
+    "SeriesName",
     "TagName",
     "check_outline",
     "decode_data",
     "decode_meta",
     "encode_data",
+    "sample_counts",
     "select_data",
 ]
 
@@ -108,6 +110,26 @@ def decode_data(raw: bytes) -> JobData:
     return {
         name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
     }
+
+
+class SeriesName(NamedTuple):
+    """What tells one series of a job from another."""
+
+    metric: str
+    scope: str
+    hostname: str
+    id: str | None
+
+
+def sample_counts(data: JobData) -> dict[SeriesName, int]:
+    """Return how many samples each series has, missing ones apart; series without any are left out."""
+    counts = {
+        SeriesName(name, scope, series.hostname, series.id): int(np.isfinite(series.data).sum())
+        for name, scopes in data.items()
+        for scope, metric in scopes.items()
+        for series in metric.series
+    }
+    return {series: count for series, count in counts.items() if count}
 
 
 def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:

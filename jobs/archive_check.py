@@ -85,7 +85,7 @@ def _fetch(row_ids: Iterable[int]) -> Iterable[Row]:
 
 def _is_edited(row_id: int) -> bool:
     """Say whether the job's meta.json has yet to follow an edit."""
-    return ArchiveTask.objects.filter(pk=row_id).exists()
+    return ArchiveTask.objects.filter(pk=row_id).exclude(edits=0, worker="").exists()
 
 
 def _differences(row: Row, key: JobKey) -> dict[str, str]:

@@ -13,8 +13,8 @@ from django.conf import settings
 from django.db import DatabaseError
 
 from archive.clusters import registry_for
-from archive.documents import Resource, encode_data, select_data
-from archive.exceptions import ArchiveError, SourceError
+from archive.documents import JobData, Resource, decode_data, encode_data, sample_counts, select_data
+from archive.exceptions import ArchiveError, DocumentError, SourceError
 from archive.layout import JobKey
 from archive.sources import JobInfo, MetricSource, get_source
 from archive.statistics import job_statistics
@@ -70,8 +70,9 @@ def meta_document(row: Row, statistics: str | None) -> bytes:
 def write(row: Row) -> str:
     """Write a finished job to the archive, durable on return; return its statistics as JSON text.
 
-    A job that is archived already gets its meta.json anew. Reads no database, so that threads can write side by side.
-    Raises SourceError, ArchiveError or OSError.
+    A job that is archived already gets its meta.json anew. One that was archived and waits again, which its statistics
+    tell, gets its samples anew, unless they are less than what the archive has. Reads no database, so that threads can
+    write side by side. Raises SourceError, ArchiveError or OSError.
     """
     job = job_info(row)
     key = _key(row)
@@ -80,15 +81,38 @@ def write(row: Row) -> str:
         store().write_meta(key, meta_document(row, statistics))
         return statistics
     source = source_of(job.cluster)
+    had: str | None = row[_INDEX["statistics"]]
     if not source.archives_data:
+        if had is not None:
+            raise SourceError(f"cluster {job.cluster} has no metric source any more", transient=False)
         store().write_job(key, meta_document(row, "{}"), None)
         return "{}"
     cluster = registry_for(Path(settings.ARCHIVE_ROOT)).get(job.cluster)
     data = source.load(job, cluster)
+    if had is not None:
+        _refuse_less(key, data, had)
     document = encode_data(data)
     statistics = orjson.dumps(job_statistics(data, cluster)).decode()
     store().write_job(key, meta_document(row, statistics), document)
     return statistics
+
+
+def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
+    """Raise SourceError where the archive has samples of a job that a new load has not brought: any series with fewer.
+
+    Where its data file is gone or cannot be read, the metrics of its statistics count.
+    """
+    new = sample_counts(data)
+    if not new:
+        raise SourceError("the metric source has no samples of this job any more", transient=False)
+    try:
+        old = sample_counts(decode_data(store().read_data(key)))
+        less = {series.metric for series, count in old.items() if count > new.get(series, 0)}
+    except (FileNotFoundError, DocumentError):
+        less = set(orjson.loads(statistics)) - {series.metric for series in new}
+    if less:
+        names = ", ".join(sorted(less)[:10])
+        raise SourceError(f"the metric source has fewer samples than the archive, of {names}", transient=False)
 
 
 def _key(row: Row) -> JobKey:

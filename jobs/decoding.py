@@ -76,12 +76,12 @@ def _read(value: Any, kind: Any, path: str) -> Any:
         if isinstance(kind, type) and issubclass(kind, Struct):
             return _read_struct(value, kind, path)
         item = get_args(kind)[1] if get_origin(kind) is dict else Any
-        return {_clean(key): _read(part, item, f"{path}.{key}") for key, part in value}
+        return {clean_text(key): _read(part, item, f"{path}.{key}") for key, part in value}
     if isinstance(value, list):
         item = get_args(kind)[0] if get_origin(kind) is list else Any
         return [_read(part, item, f"{path}[{number}]") for number, part in enumerate(value)]
     if isinstance(value, str):
-        value = _clean(value)
+        value = clean_text(value)
         return int(value) if _is_integer(kind) and _DIGITS.fullmatch(value) else value
     return value
 
@@ -93,7 +93,7 @@ def _read_struct(pairs: _Pairs, kind: type[Struct], path: str) -> dict[str, Any]
         found = fields.get(key.lower())
         if found is None:
             place = f" in {path.lstrip('.')}" if path else ""
-            raise ValueError(f"unknown field {_clean(key)!r}{place}")
+            raise ValueError(f"unknown field {clean_text(key)!r}{place}")
         name, field_kind = found
         known.pop(name, None)
         if part is not None and field_kind != Ignored:
@@ -115,7 +115,7 @@ def _is_integer(kind: Any) -> bool:
     return kind is int or (get_args(kind)[:1] == (int,) and get_origin(kind) is not list)
 
 
-def _clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """Remove NUL, which PostgreSQL refuses, and put U+FFFD for lone surrogates, which are no text."""
     return text.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

@@ -51,3 +51,14 @@ class UnknownTagError(JobError):
 
 class TagExistsError(JobError):
     """A new name that another tag has."""
+
+
+class EditConflictError(JobError):
+    """Somebody else changed what an edit began with; `conflicts` names each field with what happened to it."""
+
+    status_code = 409
+
+    def __init__(self, conflicts: dict[str, str]) -> None:
+        """Keep the reason by the name of the field."""
+        super().__init__("; ".join(conflicts.values()))
+        self.conflicts = conflicts

@@ -1,13 +1,15 @@
 """What can be done to jobs; API, admin and commands all come through here."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from django.conf import settings
+from django.contrib.admin.models import DELETION
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from archive.metadocument import EXCLUSIVE_OF_SHARED
-from jobs import archiving, statements, tasks
+from jobs import archiving, history, statements, tasks
 from jobs.clusters import known_cluster
 from jobs.encoding import Row
 from jobs.exceptions import (
@@ -17,6 +19,7 @@ from jobs.exceptions import (
     JobNotRunningError,
     UnknownJobError,
 )
+from jobs.history import Actor
 from jobs.messages import StartJob, TagName, encode_metadata, encode_resources
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.querysets import JobQuerySet
@@ -217,17 +220,18 @@ def _described(keys: dict[str, int | str | None], stop_time: int | None = None) 
     return f"no job with {given}" + ("" if stop_time is None else f" that started by {stop_time}")
 
 
-def tag_job(*, row_id: int, tags: Sequence[TagName]) -> Row:
+def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None) -> Row:
     """Put tags on a job, all or none, creating those that are new; return the job's row with all its tags.
 
-    The meta.json of an archived job follows (see jobs.tasks). Raises InvalidJobError, UnknownJobError.
+    The meta.json of an archived job follows (see jobs.tasks); what `actor` added goes into the history. Raises
+    InvalidJobError, UnknownJobError.
     """
     _check_tags(tags)
     with transaction.atomic():
         if Job.objects.select_for_update().filter(pk=row_id).values_list("pk").first() is None:
             raise UnknownJobError(f"no job with database id {row_id}")
         if tags:
-            _link_tags([row_id], tags)
+            _link_tags([row_id], tags, actor)
             tasks.record_edit([row_id])
     if tags:
         archiving.write_edit(row_id)
@@ -237,30 +241,50 @@ def tag_job(*, row_id: int, tags: Sequence[TagName]) -> Row:
     return row
 
 
-def tag_jobs(*, row_ids: Sequence[int], tags: Sequence[TagName]) -> int:
+def tag_jobs(*, row_ids: Sequence[int], tags: Sequence[TagName], actor: Actor | None = None) -> int:
     """Put tags on many jobs at once; the archive follows in the background. Return how many jobs there were."""
     _check_tags(tags)
     with transaction.atomic():
         found = list(Job.objects.select_for_update().filter(pk__in=row_ids).values_list("pk", flat=True))
-        _link_tags(found, tags)
+        _link_tags(found, tags, actor)
         tasks.record_edit(found)
     return len(found)
 
 
-def untag_jobs(*, row_ids: Sequence[int], tag: Tag) -> int:
+def untag_jobs(*, row_ids: Sequence[int], tag: Tag, actor: Actor | None = None) -> int:
     """Take a tag from jobs; the archive follows in the background. Return how many had it."""
     with transaction.atomic():
-        found = list(Job.objects.select_for_update().filter(pk__in=row_ids).values_list("pk", flat=True))
+        jobs = Job.objects.select_for_update(of=("self",)).filter(pk__in=row_ids, tag_links__tag=tag)
+        found = list(jobs.order_by("pk").values_list("pk", flat=True))
         removed, _ = JobTag.objects.filter(job_id__in=found, tag=tag).delete()
         tasks.record_edit(found)
+        if actor:
+            history.record(actor, found, f"Removed tag {tag}.")
     return removed
 
 
-def _link_tags(row_ids: Sequence[int], tags: Sequence[TagName]) -> None:
+def _link_tags(row_ids: Sequence[int], tags: Sequence[TagName], actor: Actor | None = None) -> None:
     wanted = list(dict.fromkeys((tag.type or "", tag.name or "") for tag in tags))
     known = tag_ids(wanted)
+    there = set()
+    if actor:
+        links_there = JobTag.objects.filter(job_id__in=row_ids, tag_id__in=known.values())
+        there = set(links_there.values_list("job_id", "tag_id"))
     links = [JobTag(job_id=row_id, tag_id=known[pair]) for row_id in row_ids for pair in wanted]
     JobTag.objects.bulk_create(links, ignore_conflicts=True, batch_size=1000)
+    if actor:
+        _record_tags(actor, row_ids, {known[pair]: ":".join(pair) for pair in wanted}, there)
+
+
+def _record_tags(actor: Actor, row_ids: Sequence[int], names: dict[int, str], there: set[tuple[int, int]]) -> None:
+    """Write which of these tags each job got; nothing for one that had all."""
+    by_tags: dict[tuple[str, ...], list[int]] = {}
+    for row_id in row_ids:
+        new = tuple(name for tag_id, name in names.items() if (row_id, tag_id) not in there)
+        by_tags.setdefault(new, []).append(row_id)
+    for new, of_these in by_tags.items():
+        if new:
+            history.record(actor, of_these, f"Added tag{'s' if len(new) > 1 else ''} {', '.join(new)}.")
 
 
 def delete_job(
@@ -269,6 +293,7 @@ def delete_job(
     job_id: int | None = None,
     cluster: str | None = None,
     start_time: int | None = None,
+    actor: Actor | None = None,
 ) -> int:
     """Delete one job from the database and return its row id; the archive keeps its files.
 
@@ -278,17 +303,17 @@ def delete_job(
     jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
     with transaction.atomic():
         found = jobs.order_by("-start_time").values_list("pk", flat=True).first()
-        if found is None or not _delete_rows([found]):
+        if found is None or not _delete_rows([found], actor):
             raise JobNotFoundError(f"finding job failed: {_described(given)}")
     return found
 
 
-def delete_jobs(*, row_ids: Sequence[int]) -> int:
+def delete_jobs(*, row_ids: Sequence[int], actor: Actor | None = None) -> int:
     """Delete a selection of jobs from the database; return how many there were."""
     deleted = 0
     for begin in range(0, len(row_ids), _DELETE_BATCH):
         with transaction.atomic():
-            deleted += _delete_rows(row_ids[begin : begin + _DELETE_BATCH])
+            deleted += _delete_rows(row_ids[begin : begin + _DELETE_BATCH], actor)
     return deleted
 
 
@@ -300,6 +325,28 @@ def jobs_before(*, start_time: int, omit_tagged: bool = False, cluster: str | No
     if omit_tagged:
         jobs = jobs.filter(~Exists(JobTag.objects.filter(job_id=OuterRef("pk"))))
     return jobs
+
+
+class DeletedBatch(NamedTuple):
+    """How many jobs a batch deleted, the start of its last one, and whether no more are to come."""
+
+    deleted: int
+    reached: int
+    is_last: bool
+
+
+def delete_next_before(
+    *, start_time: int, since: int = 0, omit_tagged: bool = False, cluster: str | None = None
+) -> DeletedBatch:
+    """Delete the oldest of the jobs that started before a time, one batch of them in one transaction.
+
+    `since`: what the batch before reached; so jobs that stay are passed over once and not by every batch.
+    """
+    jobs = jobs_before(start_time=start_time, omit_tagged=omit_tagged, cluster=cluster).filter(start_time__gte=since)
+    with transaction.atomic():
+        batch = list(jobs.order_by("start_time", "pk").values_list("pk", "start_time")[:_DELETE_BATCH])
+        count = _delete_rows([row_id for row_id, _ in batch])
+    return DeletedBatch(count, batch[-1][1] if batch else since, len(batch) < _DELETE_BATCH)
 
 
 def delete_jobs_before(
@@ -314,23 +361,22 @@ def delete_jobs_before(
     Each batch is a transaction of its own: memory stays small, other writers get their turn in between, and what was
     deleted stays so when the call is interrupted. `progress` is told the size of each batch.
     """
-    deleted = 0
-    jobs = jobs_before(start_time=start_time, omit_tagged=omit_tagged, cluster=cluster)
+    deleted = since = 0
     while True:
-        with transaction.atomic():
-            batch = list(jobs.order_by("start_time", "pk").values_list("pk", flat=True)[:_DELETE_BATCH])
-            count = _delete_rows(batch)
-        deleted += count
-        progress(count)
-        if len(batch) < _DELETE_BATCH:
+        batch = delete_next_before(start_time=start_time, since=since, omit_tagged=omit_tagged, cluster=cluster)
+        deleted, since = deleted + batch.deleted, batch.reached
+        progress(batch.deleted)
+        if batch.is_last:
             return deleted
 
 
-def _delete_rows(row_ids: Sequence[int]) -> int:
+def _delete_rows(row_ids: Sequence[int], actor: Actor | None = None) -> int:
     """Delete jobs with what hangs on them, inside the caller's transaction; tags themselves stay."""
     locked = list(Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
     if not locked:  # somebody else was faster
         return 0
+    if actor:
+        history.record(actor, locked, "Deleted from the database; the archive keeps its files.", flag=DELETION)
     JobTag.objects.filter(job_id__in=locked)._raw_delete(using="default")
     ArchiveTask.objects.filter(job_id__in=locked)._raw_delete(using="default")
     deleted: int = Job.objects.filter(pk__in=locked)._raw_delete(using="default")

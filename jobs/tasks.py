@@ -19,9 +19,9 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import Error, connection, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from jobs.models import ArchiveTask, Job
 from jobs.states import MonitoringStatus
@@ -232,6 +232,7 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
 def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool = False) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or marked as failed for good.
 
+    A job that was to be written again (see `write_again`) is then archived as before, with the reason kept.
     `died`: the worker did, as far as its lease tells, which is no reason for a pause the first times.
     """
     with transaction.atomic():
@@ -244,7 +245,9 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool 
         pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:
             waiting = Job.objects.awaiting_archive().filter(pk=claim.row_id)
-            waiting.update(monitoring_status=MonitoringStatus.FAILED)
+            # One that was archived before still is: its files were left as they are.
+            if not waiting.filter(statistics__isnull=False).update(monitoring_status=MonitoringStatus.ARCHIVED):
+                waiting.update(monitoring_status=MonitoringStatus.FAILED)
         ArchiveTask.objects.filter(pk=task.pk).update(
             worker="",
             not_before=Now() if free_at_once else _after(pause),
@@ -296,14 +299,34 @@ def retry_failed(*, only: Iterable[int] | None = None) -> int:
         return Job.objects.filter(pk__in=row_ids).update(monitoring_status=MonitoringStatus.ARCHIVING)
 
 
+def held(row_ids: Collection[int]) -> list[int]:
+    """Return those of these jobs whose files somebody writes at this moment."""
+    return list(ArchiveTask.objects.filter(pk__in=row_ids).exclude(worker="").values_list("pk", flat=True))
+
+
+def write_again(row_ids: Sequence[int]) -> None:
+    """Let archived jobs wait for the worker again, inside the transaction that locked their rows and saw them not held.
+
+    That such a job is archived already, and its files must not be replaced by less, is told by its statistics: a job
+    that was never archived has none.
+    """
+    ArchiveTask.objects.filter(pk__in=row_ids).update(attempts=0, error="", not_before=Now())
+    jobs = Job.objects.archived().filter(pk__in=row_ids)
+    jobs.update(monitoring_status=MonitoringStatus.ARCHIVING, statistics=Coalesce("statistics", Value("{}")))
+
+
 def record_edit(row_ids: Sequence[int]) -> None:
     """Note that jobs changed, inside the transaction that changes them and after it locked their rows.
 
-    Only what is archived or being archived needs it: a job that still waits is written with the edit anyway.
+    Only what is archived or being archived needs it: a job that waits for the first time is written with the edit
+    anyway. One that is to be written again may yet keep the files that it has.
     """
     ArchiveTask.objects.filter(pk__in=row_ids).update(edits=F("edits") + 1)
     end_pauses(only=row_ids)
-    archived = Job.objects.archived().filter(pk__in=row_ids, archive_task=None).values_list("pk", flat=True)
+    written = Q(monitoring_status=MonitoringStatus.ARCHIVED) | Q(
+        monitoring_status=MonitoringStatus.ARCHIVING, statistics__isnull=False
+    )
+    archived = Job.objects.filter(written, pk__in=row_ids, archive_task=None).values_list("pk", flat=True)
     ArchiveTask.objects.bulk_create(
         [ArchiveTask(job_id=row_id, not_before=Now(), edits=1) for row_id in archived], ignore_conflicts=True
     )

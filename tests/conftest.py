@@ -12,6 +12,7 @@ from django.conf import settings as django_settings
 
 from accounts import credentials
 from accounts.models import User
+from archive.clusters import registry_for
 from tests.clients import AppClient
 from tests.factories import JobFactory, UserFactory, token_for
 from tests.paths import SHARED
@@ -128,6 +129,7 @@ def archive_root(tmp_path: Path, settings: Any) -> Path:
     root = tmp_path / "job-archive"
     root.mkdir()
     (root / "version.txt").write_text("1\n")
+    registry_for(root).check_interval = 0.0  # a cluster that a test adds is seen at once
     settings.ARCHIVE_ROOT = root
     settings.METRIC_SOURCES = {"*": {"kind": "none"}}
     return root

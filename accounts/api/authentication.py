@@ -25,25 +25,25 @@ def caller(request: Request) -> User:
 class TokenAuthentication(authentication.BaseAuthentication):
     """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; each that is sent must be valid."""
 
-    def authenticate(self, request: Request) -> tuple[User, None] | None:
-        """Return the token's user, or None when no token was sent."""
+    def authenticate(self, request: Request) -> tuple[User, str] | None:
+        """Return the token's user and what names the token, or None when no token was sent."""
         meta = request.META
         x_auth_token = meta.get("HTTP_X_AUTH_TOKEN")
         authorization = meta.get("HTTP_AUTHORIZATION")
         if x_auth_token is None and authorization is None:
             return None
         address = client_address(request._request)
-        user = None
+        found = None
         if authorization is not None:
             scheme, _, bearer = authorization.strip().partition(" ")
             if scheme.lower() == "bearer":
-                user = user_of(bearer.strip(), address)
+                found = user_of(bearer.strip(), address)
             else:
                 raise InvalidTokenError(f"unsupported credentials {scheme!r}: expected 'Bearer <token>'")
         if x_auth_token is not None:
-            user = user_of(x_auth_token.strip(), address)
-        assert user is not None
-        return user, None
+            found = user_of(x_auth_token.strip(), address)
+        assert found is not None
+        return found
 
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401."""

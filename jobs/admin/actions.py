@@ -1,50 +1,29 @@
-"""What staff do to a selection of jobs, of one or many: tag, untag, archive again, delete.
-
-An action of the list opens a page that asks; a view of its own does it. Row ids travel in the form, and whoever sends
-one is asked again whether it may.
-"""
-
-from typing import TYPE_CHECKING, Any
+"""What staff do to a selection of jobs, of one or many: tag and untag; curation and deletion have their own modules."""
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
-from django.shortcuts import redirect
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
-from jobs import services, tasks
+from jobs import services
+from jobs.admin.curation import JobCuration
+from jobs.admin.deletion import JobDeletion
 from jobs.admin.forms import AddTagForm, RemoveTagForm
-from jobs.admin.joblist import BIG, MOST_COUNTED
+from jobs.admin.selection import actor_of, counted
 from jobs.exceptions import JobError
 from jobs.models import Job, Tag
-from jobs.states import JobState, MonitoringStatus
-
-if TYPE_CHECKING:
-    JobModelAdmin = admin.ModelAdmin[Job]
-else:
-    JobModelAdmin = admin.ModelAdmin
 
 
-class JobActions(JobModelAdmin):
+class JobActions(JobCuration, JobDeletion):
     """The part of JobAdmin that changes jobs."""
 
-    actions = ("add_tag", "remove_tag", "archive_again", "delete_jobs")
+    actions = ("add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
 
     def has_tag_permission(self, request: HttpRequest) -> bool:
         """Tell who may put tags on the jobs it sees."""
         return request.user.has_perm("jobs.tag_job")
-
-    def has_archive_permission(self, request: HttpRequest) -> bool:
-        """Tell who may let failed archiving start again."""
-        return request.user.has_perm("jobs.change_job")
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave out Django's deletion, which would load every row that hangs on the jobs."""
-        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def get_urls(self) -> list[URLPattern]:
         """Add what the buttons of the job page and the small forms send to."""
@@ -52,30 +31,19 @@ class JobActions(JobModelAdmin):
         return [
             path("selection/tag/", view(require_POST(self.tag_view)), name="jobs_job_tag"),
             path("selection/untag/", view(require_POST(self.untag_view)), name="jobs_job_untag"),
-            path("selection/archive/", view(require_POST(self.archive_view)), name="jobs_job_archive"),
-            path("selection/delete/", view(require_POST(self.delete_jobs_view)), name="jobs_job_delete_selection"),
             *super().get_urls(),
         ]
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Ask before deleting one job, on the page that asks for many."""
-        obj = self.get_object(request, object_id)
-        if obj is None or not self.has_delete_permission(request, obj):
-            raise PermissionDenied
-        return self._ask_to_delete(request, [obj.pk])
-
-    # --- actions on a selection: the first page asks, a view of its own does it ---
 
     @admin.action(description="Add a tag to selected jobs", permissions=["tag"])
     def add_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Ask which tag."""
-        row_ids = self._few_enough(request, queryset)
+        row_ids = self.few_enough(request, queryset)
         return self._ask_tag(request, row_ids, AddTagForm()) if row_ids else None
 
     @admin.action(description="Remove a tag from selected jobs", permissions=["tag"])
     def remove_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Ask which of the jobs' tags."""
-        row_ids = self._few_enough(request, queryset)
+        row_ids = self.few_enough(request, queryset)
         if not row_ids:
             return None
         form = RemoveTagForm(row_ids=row_ids)
@@ -84,83 +52,31 @@ class JobActions(JobModelAdmin):
             return None
         return self._ask_tag(request, row_ids, form)
 
-    @admin.action(description="Archive again, where archiving failed", permissions=["archive"])
-    def archive_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        """Let the failed ones of the selection wait for the archive worker again."""
-        row_ids = self._few_enough(request, queryset)
-        if row_ids:
-            self._archive_again(request, row_ids)
-
-    @admin.action(description="Delete selected jobs", permissions=["delete"])
-    def delete_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Show what would go, and ask."""
-        row_ids = self._few_enough(request, queryset)
-        return self._ask_to_delete(request, row_ids) if row_ids else None
-
     def tag_view(self, request: HttpRequest) -> HttpResponseBase:
         """Put a tag on jobs."""
-        row_ids = self._posted(request, allowed=self.has_tag_permission(request))
+        row_ids = self.posted(request, allowed=self.has_tag_permission(request))
         form = AddTagForm(request.POST)
         if not form.is_valid():
             return self._ask_tag(request, row_ids, form)
-        tag = form.tag
+        tag, actor = form.tag, actor_of(request)
         try:
             if len(row_ids) == 1:
-                services.tag_job(row_id=row_ids[0], tags=[tag])
+                services.tag_job(row_id=row_ids[0], tags=[tag], actor=actor)
             else:
-                services.tag_jobs(row_ids=row_ids, tags=[tag])
+                services.tag_jobs(row_ids=row_ids, tags=[tag], actor=actor)
         except JobError as error:
-            return self._refused(request, error)
-        self._log(request, row_ids, CHANGE, f"Added tag {tag.type}:{tag.name}.")
-        return self._done(request, f"{_counted(len(row_ids))} tagged {tag.type}:{tag.name}.")
+            return self.refuse(request, str(error))
+        return self.done(request, f"{counted(len(row_ids))} tagged {tag.type}:{tag.name}.")
 
     def untag_view(self, request: HttpRequest) -> HttpResponseBase:
         """Take a tag from jobs."""
-        row_ids = self._posted(request, allowed=self.has_tag_permission(request))
+        row_ids = self.posted(request, allowed=self.has_tag_permission(request))
         form = RemoveTagForm(request.POST, row_ids=row_ids)
         if not form.is_valid():
             return self._ask_tag(request, row_ids, form)
         tag: Tag = form.cleaned_data["tag"]
-        with_tag = list(Job.objects.filter(pk__in=row_ids, tag_links__tag=tag).values_list("pk", flat=True))
-        removed = services.untag_jobs(row_ids=with_tag, tag=tag)
-        self._log(request, with_tag, CHANGE, f"Removed tag {tag}.")
-        return self._done(request, f"Tag {tag} taken from {_counted(removed)}.")
-
-    def archive_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Let jobs whose archiving failed wait for the archive worker again."""
-        row_ids = self._posted(request, allowed=self.has_archive_permission(request))
-        self._archive_again(request, row_ids)
-        return HttpResponseRedirect(_back(request))
-
-    def delete_jobs_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Delete jobs from the database after the question was answered."""
-        row_ids = self._posted(request, allowed=self.has_delete_permission(request))
-        self._log(request, row_ids, DELETION, "Deleted from the database; the archive keeps its files.")
-        deleted = services.delete_jobs(row_ids=row_ids)
-        self.message_user(request, f"{_counted(deleted)} deleted. The archive keeps the files.", messages.SUCCESS)
-        return redirect("admin:jobs_job_changelist")
-
-    # --- what they share ---
-
-    def _few_enough(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[int]:
-        """Return the row ids of a selection; none, with a message, where there are too many for one go."""
-        row_ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_COUNTED + 1])
-        if len(row_ids) > MOST_COUNTED:
-            text = f"More than {MOST_COUNTED:,} jobs are selected; nothing was done. Narrow the filters."
-            self.message_user(request, text, messages.ERROR)
-            return []
-        return row_ids
-
-    def _posted(self, request: HttpRequest, *, allowed: bool) -> list[int]:
-        """Return the row ids that a form names, without those that the user does not see."""
-        words = request.POST.get("jobs", "").split(",")
-        if not allowed or len(words) > MOST_COUNTED or not all(_is_row_id(word) for word in words):
-            raise PermissionDenied
-        jobs = self.get_queryset(request).filter(pk__in=[int(word) for word in words])
-        row_ids = list(jobs.order_by("pk").values_list("pk", flat=True))
-        if not row_ids:
-            raise PermissionDenied
-        return row_ids
+        removed = services.untag_jobs(row_ids=row_ids, tag=tag, actor=actor_of(request))
+        return self.done(request, f"Tag {tag} taken from {counted(removed)}.")
 
     def _ask_tag(self, request: HttpRequest, row_ids: list[int], form: AddTagForm | RemoveTagForm) -> TemplateResponse:
         adding = isinstance(form, AddTagForm)
@@ -171,67 +87,4 @@ class JobActions(JobModelAdmin):
             "action_url": reverse("admin:jobs_job_tag" if adding else "admin:jobs_job_untag"),
             "button": "Add tag" if adding else "Remove tag",
         }
-        return self._page(request, "admin/jobs/job/tag_selection.html", row_ids, context)
-
-    def _ask_to_delete(self, request: HttpRequest, row_ids: list[int]) -> TemplateResponse:
-        jobs = Job.objects.visible_to(request.user).filter(pk__in=row_ids)
-        counts = list(jobs.order_by("cluster", "job_state").values("cluster", "job_state").annotate(count=Count("pk")))
-        context = {
-            "title": "Delete jobs",
-            "counts": counts,
-            "running": sum(row["count"] for row in counts if row["job_state"] == JobState.RUNNING),
-            "waiting": jobs.awaiting_archive().count(),
-            "only": jobs.defer(*BIG).first() if len(row_ids) == 1 else None,
-            "action_url": reverse("admin:jobs_job_delete_selection"),
-        }
-        return self._page(request, "admin/jobs/job/delete_selection.html", row_ids, context)
-
-    def _page(
-        self, request: HttpRequest, template: str, row_ids: list[int], context: dict[str, Any]
-    ) -> TemplateResponse:
-        shared = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "row_ids": ",".join(str(row_id) for row_id in row_ids),
-            "total": len(row_ids),
-            "back": _back(request),
-        }
-        return TemplateResponse(request, template, shared | context)
-
-    def _archive_again(self, request: HttpRequest, row_ids: list[int]) -> None:
-        failed = Job.objects.filter(pk__in=row_ids, monitoring_status=MonitoringStatus.FAILED)
-        failed_ids = list(failed.values_list("pk", flat=True))
-        count = tasks.retry_failed(only=failed_ids)
-        self._log(request, failed_ids, CHANGE, "Archiving asked for again.")
-        level = messages.SUCCESS if count else messages.WARNING
-        self.message_user(request, f"{_counted(count)} will be archived again.", level)
-
-    def _log(self, request: HttpRequest, row_ids: list[int], flag: int, message: str) -> None:
-        """Write the admin's history of the jobs."""
-        jobs = Job.objects.filter(pk__in=row_ids).only("cluster", "job_id")
-        LogEntry.objects.log_actions(request.user.pk, jobs, flag, change_message=message)  # type: ignore[arg-type]
-
-    def _done(self, request: HttpRequest, message: str) -> HttpResponse:
-        self.message_user(request, message, messages.SUCCESS)
-        return HttpResponseRedirect(_back(request))
-
-    def _refused(self, request: HttpRequest, error: JobError) -> HttpResponse:
-        self.message_user(request, str(error), messages.ERROR)
-        return HttpResponseRedirect(_back(request))
-
-
-def _counted(count: int) -> str:
-    return f"{count:,} job" if count == 1 else f"{count:,} jobs"
-
-
-def _is_row_id(word: str) -> bool:
-    return word.isascii() and word.isdecimal() and len(word) < 19
-
-
-def _back(request: HttpRequest) -> str:
-    """Return the page of the jobs that a form was opened from: a job's, or the list with its filters."""
-    listed = reverse("admin:jobs_job_changelist")
-    wanted = request.POST.get("back", "") or request.get_full_path()
-    if wanted.startswith(f"{listed}selection/") or not wanted.startswith(listed):
-        return listed
-    return wanted.removesuffix("delete/") + "change/" if wanted.endswith("/delete/") else wanted
+        return self.page(request, "admin/jobs/job/tag_selection.html", row_ids, context)

@@ -204,5 +204,5 @@ class JobAdmin(JobActions):
             "may_archive_again": self.has_archive_permission(request)
             and obj.monitoring_status == MonitoringStatus.FAILED,
             "links": display.links(obj),
-        }
+        } | self.curation_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

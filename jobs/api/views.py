@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 
+from accounts.api.authentication import caller
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole
-from jobs import archiving, encoding, listing, nodes, services, statements
+from jobs import archiving, deletion, encoding, listing, nodes, services, statements
 from jobs.api import schema
 from jobs.decoding import decode
+from jobs.deletion import Plan
 from jobs.exceptions import InvalidJobError, JobNotFoundError
+from jobs.history import Actor
 from jobs.messages import DeleteJob, Metrics, NodeStates, StartJob, StopJob, StopJobById, TagName
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
@@ -81,7 +84,8 @@ class JobViewSet(ApiViewSet):
     def tag_job(self, request: Request, id: str) -> HttpResponse:
         """Put tags on a job."""
         number = _whole(id, "id")
-        row = services.tag_job(row_id=number, tags=decode(request._request.body, list[TagName]))
+        tags = decode(request._request.body, list[TagName])
+        row = services.tag_job(row_id=number, tags=tags, actor=_actor(request))
         return json_response(encoding.encode(encoding.job(row)))
 
     @schema.delete_job
@@ -89,19 +93,21 @@ class JobViewSet(ApiViewSet):
         """Delete the job that the body names from the database."""
         body = decode(request._request.body, DeleteJob)
         job_id = _required(body.job_id, "jobId")
-        return _deleted(services.delete_job(job_id=job_id, cluster=body.cluster, start_time=body.start_time))
+        row_id = services.delete_job(
+            job_id=job_id, cluster=body.cluster, start_time=body.start_time, actor=_actor(request)
+        )
+        return _deleted(row_id)
 
     @schema.delete_job_by_id
     def delete_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Delete the job with this database id from the database."""
-        return _deleted(services.delete_job(row_id=_whole(id, "id")))
+        return _deleted(services.delete_job(row_id=_whole(id, "id"), actor=_actor(request)))
 
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        count = services.delete_jobs_before(
-            start_time=_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params)
-        )
+        plan = Plan(_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params))
+        count = deletion.delete_all(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
 
 
@@ -116,6 +122,11 @@ class NodeViewSet(ApiViewSet):
         body = decode(request._request.body, NodeStates)
         count = nodes.record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
         return json_response(encoding.encode({"msg": f"Successfully stored the states of {count} nodes"}))
+
+
+def _actor(request: Request) -> Actor:
+    """Return who calls, for the history of jobs, and through which token."""
+    return Actor(caller(request).pk, f"API token {request.auth}" if request.auth else "the API")
 
 
 def _metrics(body: bytes) -> list[str] | None:

@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from jobs.admin import actions as job_actions
+from jobs.admin import selection
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.states import MonitoringStatus
 from tests.admin.conftest import Login
@@ -165,7 +165,7 @@ def test_one_job_is_deleted_from_its_page(admin: User, login: Login) -> None:
 
 
 def test_too_large_a_selection_is_refused(admin: User, login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_actions, "MOST_COUNTED", 2)
+    monkeypatch.setattr(selection, "MOST_COUNTED", 2)
     JobFactory.create_batch(3)
 
     data = {"action": "delete_jobs", "_selected_action": "0", "select_across": "1"}

@@ -82,8 +82,8 @@ def test_a_user_with_the_role_api_alone_cannot_log_in(client: Client, bench: Use
 @pytest.mark.parametrize(
     ("person", "actions"),
     [
-        ("admin", {"add_tag", "remove_tag", "archive_again", "delete_jobs"}),
-        ("carol", {"add_tag", "remove_tag"}),
+        ("admin", {"add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs"}),
+        ("carol", {"add_tag", "remove_tag", "annotate"}),
         ("bob", {"add_tag", "remove_tag"}),
         ("alice", set()),
     ],

@@ -14,7 +14,7 @@ def test_the_token_is_alone_on_stdout_and_works(run: Run, alice: User) -> None:
     outcome = run("create_token", "alice")
     assert outcome.status == 0
     assert len(outcome.lines) == 1
-    assert credentials.user_of(outcome.lines[0], "10.0.0.1") == alice
+    assert credentials.user_of(outcome.lines[0], "10.0.0.1")[0] == alice
     assert "does not expire" in outcome.err
     assert outcome.lines[0] not in outcome.err
 

@@ -1,0 +1,115 @@
+"""What all that staff do to jobs shares: which jobs a form means, and the page that asks.
+
+An action of the list opens a page that asks; a view of its own does it. Row ids travel in the form, and whoever sends
+one is asked again whether it may.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from accounts.models import User
+from jobs.admin.joblist import MOST_COUNTED
+from jobs.history import Actor
+from jobs.listing import is_whole
+from jobs.models import Job
+
+if TYPE_CHECKING:
+    JobModelAdmin = admin.ModelAdmin[Job]
+else:
+    JobModelAdmin = admin.ModelAdmin
+
+_MOST_NAMED = 20  # of jobs for which something could not be done
+
+
+class JobSelection(JobModelAdmin):
+    """The part of JobAdmin that the pages about one or many jobs build on."""
+
+    def few_enough(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[int]:
+        """Return the row ids of a selection; none, with a message, where there are too many for one go."""
+        row_ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_COUNTED + 1])
+        if len(row_ids) > MOST_COUNTED:
+            text = f"More than {MOST_COUNTED:,} jobs are selected; nothing was done. Narrow the filters."
+            self.message_user(request, text, messages.ERROR)
+            return []
+        return row_ids
+
+    def posted(self, request: HttpRequest, *, allowed: bool) -> list[int]:
+        """Return the row ids that a form names, without those that the user does not see."""
+        words = request.POST.get("jobs", "").split(",")
+        if not allowed or len(words) > MOST_COUNTED or not all(map(_is_row_id, words)):
+            raise PermissionDenied
+        jobs = self.get_queryset(request).filter(pk__in=[int(word) for word in words])
+        row_ids = list(jobs.order_by("pk").values_list("pk", flat=True))
+        if not row_ids:
+            raise PermissionDenied
+        return row_ids
+
+    def named(self, request: HttpRequest, object_id: str, *, allowed: bool) -> Job:
+        """Return the job that an address names; refuse whoever may not do it or does not see the job."""
+        job = self.get_object(request, object_id) if allowed else None
+        if job is None:
+            raise PermissionDenied
+        return job
+
+    def page(
+        self, request: HttpRequest, template: str, row_ids: list[int], context: dict[str, Any]
+    ) -> TemplateResponse:
+        """Return a page about jobs."""
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "row_ids": ",".join(map(str, row_ids)),
+            "total": len(row_ids),
+            "back": back(request),
+        }
+        return TemplateResponse(request, template, shared | context)
+
+    def done(self, request: HttpRequest, message: str) -> HttpResponse:
+        """Say what was done, on the page that it began from."""
+        self.message_user(request, message, messages.SUCCESS)
+        return HttpResponseRedirect(back(request))
+
+    def refuse(self, request: HttpRequest, reason: str) -> HttpResponse:
+        """Say why nothing was done, on the page that it began from."""
+        self.message_user(request, reason, messages.ERROR)
+        return HttpResponseRedirect(back(request))
+
+    def tell_refused(self, request: HttpRequest, reasons: list[str]) -> None:
+        """Name the first jobs for which it could not be done."""
+        for reason in reasons[:_MOST_NAMED]:
+            self.message_user(request, f"Not done: {reason}.", messages.WARNING)
+        if len(reasons) > _MOST_NAMED:
+            self.message_user(request, f"Not done for {len(reasons) - _MOST_NAMED:,} more.", messages.WARNING)
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """Return who asks, for the history."""
+    assert isinstance(request.user, User)
+    return Actor(request.user.pk)
+
+
+def counted(count: int) -> str:
+    """Return a number of jobs in words."""
+    return f"{count:,} job" if count == 1 else f"{count:,} jobs"
+
+
+def _is_row_id(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and is_whole(word)
+
+
+def back(request: HttpRequest) -> str:
+    """Return the page of the jobs that a form was opened from: a job's, or the list with its filters."""
+    listed = reverse("admin:jobs_job_changelist")
+    wanted = request.POST.get("back", "") or request.get_full_path()
+    if wanted.startswith(f"{listed}selection/") or not wanted.startswith(listed):
+        return listed
+    for page in ("delete", "correct", "stop", "archive"):
+        if wanted.endswith(f"/{page}/"):
+            return f"{wanted.removesuffix(f'{page}/')}change/"
+    return wanted

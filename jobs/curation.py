@@ -1,0 +1,251 @@
+"""What staff correct by hand: a job's project, partition and metadata, its end, its archive files; notes beside it."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+from django.db import transaction
+from msgspec import UNSET, UnsetType
+
+from archive.exceptions import SourceError
+from jobs import archiving, history, services, tasks
+from jobs.decoding import clean_text
+from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
+from jobs.history import Actor, Change
+from jobs.messages import encode_metadata
+from jobs.models import Job
+from jobs.states import MonitoringStatus
+
+CLOCK_SKEW = 60
+"""Seconds that an end may lie in the future: clocks differ."""
+
+METADATA = "metaData."
+"""What the names of fields begin with that are keys of the metadata."""
+
+LONGEST = 255
+"""Characters of a project, a partition, or a new key of the metadata."""
+
+_STOPPED_AT_ONCE = 50  # jobs per transaction: other writers wait some milliseconds for one
+
+FieldValue = str | None | UnsetType
+"""A field's text; None for a key of the metadata that is null, UNSET for one that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What an editor wants of one field: project, partition, or metaData.KEY; `opened` is of what it began with."""
+
+    field: str
+    opened: str
+    value: FieldValue
+
+
+def fields_of(job: Job) -> dict[str, FieldValue]:
+    """Return what can be corrected of a job; project and partition alone where the metadata is no map of texts."""
+    fields: dict[str, FieldValue] = {"project": job.project, "partition": job.partition}
+    try:
+        return fields | {METADATA + key: value for key, value in job.metadata.items()}
+    except msgspec.DecodeError:
+        return fields
+
+
+def fingerprint(value: FieldValue) -> str:
+    """Return what tells one value from another; how a browser writes the ends of lines makes no difference."""
+    if isinstance(value, UnsetType):
+        return "-"
+    text = None if value is None else _with_newlines(value)
+    return hashlib.sha256(msgspec.json.encode(text)).hexdigest()[:32]
+
+
+def _with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def correct_job(*, row_id: int, edits: Sequence[Edit], note: str, actor: Actor) -> list[str]:
+    """Correct fields of a job, all or none, with a note why; return the names of those that changed.
+
+    What the editor left as it was stays as it is now, whoever changed it meanwhile. The meta.json of an archived job
+    follows. Raises UnknownJobError, InvalidJobError, and EditConflictError where somebody else changed a field that
+    this editor changes too.
+    """
+    with transaction.atomic():
+        jobs = Job.objects.select_for_update().only("cluster", "job_id", "project", "partition", "meta_data")
+        job = jobs.filter(pk=row_id).first()
+        if job is None:
+            raise UnknownJobError(f"no job with database id {row_id}")
+        before = fields_of(job)
+        changed = _changed(row_id, before, edits)
+        if not changed:
+            return []
+        for name, value in changed.items():
+            _set(job, name, value)
+        job.save(update_fields=["project", "partition", "meta_data"])
+        tasks.record_edit([row_id])
+        changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
+        history.record(actor, [row_id], "Corrected.", changes=changes, note=_checked(note))
+    archiving.write_edit(row_id)
+    return list(changed)
+
+
+def _changed(row_id: int, before: dict[str, FieldValue], edits: Sequence[Edit]) -> dict[str, FieldValue]:
+    """Return the new values of the fields that an editor changes; raise EditConflictError, InvalidJobError."""
+    changed: dict[str, FieldValue] = {}
+    conflicts: dict[str, str] = {}
+    for edit in edits:
+        if clean_text(edit.field) != edit.field:
+            raise InvalidJobError(f"field {edit.field[:60]!r}: expected text without NUL and surrogates")
+        now, wanted = before.get(edit.field, UNSET), edit.value
+        if fingerprint(wanted) in (edit.opened, fingerprint(now)):
+            continue
+        if fingerprint(now) != edit.opened:
+            conflicts[edit.field] = _conflict(row_id, edit.field, now)
+            continue
+        changed[edit.field] = _valid(edit.field, wanted, is_new=edit.field not in before)
+    if conflicts:
+        raise EditConflictError(conflicts)
+    return {name: value for name, value in changed.items() if value != before.get(name, UNSET)}
+
+
+def _valid(name: str, value: FieldValue, *, is_new: bool) -> FieldValue:
+    """Return a value as it is stored."""
+    if isinstance(value, str):
+        value = _with_newlines(clean_text(value))
+    if name.startswith(METADATA):
+        key = name.removeprefix(METADATA)
+        if is_new and not 0 < len(key) <= LONGEST:
+            raise InvalidJobError(f"metaData: expected a key of 1 to {LONGEST} characters, got {key[:60]!r}")
+        return value
+    if name not in ("project", "partition") or not isinstance(value, str) or len(value.strip()) > LONGEST:
+        raise InvalidJobError(f"field {name[:60]!r}: expected at most {LONGEST} characters of project or partition")
+    return value.strip()
+
+
+def _conflict(row_id: int, name: str, now: FieldValue) -> str:
+    entry = history.last_change(row_id, name)
+    who = f"by {entry.user} at {entry.action_time:%Y-%m-%d %H:%M:%S} UTC" if entry else "by a program"
+    what = "was removed" if isinstance(now, UnsetType) else f"was changed to {history.shown(now)}"
+    return f"{name} {what} {who}, after this page was opened"
+
+
+def _set(job: Job, name: str, value: FieldValue) -> None:
+    if not name.startswith(METADATA):
+        setattr(job, name, value)
+        return
+    metadata = dict(job.metadata)
+    key = name.removeprefix(METADATA)
+    if isinstance(value, UnsetType):
+        metadata.pop(key, None)
+    else:
+        metadata[key] = value
+    job.metadata = metadata
+    job.meta_data = encode_metadata(metadata)
+
+
+def _change(name: str, old: FieldValue, new: FieldValue) -> Change:
+    label = history.shown(name)
+    if isinstance(old, UnsetType):
+        return Change(label, "(none)", "(none)" if isinstance(new, UnsetType) else history.shown(new))
+    return (
+        Change(label, history.shown(old), "(removed)")
+        if isinstance(new, UnsetType)
+        else history.compared(label, old, new)
+    )
+
+
+def _checked(note: str) -> str:
+    note = clean_text(note).strip()
+    if not note:
+        raise InvalidJobError("note: expected why this is done, got nothing")
+    return note
+
+
+def annotate_jobs(*, row_ids: Sequence[int], note: str, actor: Actor) -> None:
+    """Put a note into the history of jobs; whoever sees a job can read it. Raises InvalidJobError for an empty one."""
+    with transaction.atomic():
+        history.record(actor, row_ids, "Noted.", note=_checked(note))
+
+
+@dataclass
+class Outcome:
+    """What became of a selection: the row ids for which it was done, and why it was not for the others."""
+
+    done: list[int] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+
+def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: str, actor: Actor) -> Outcome:
+    """Stop running jobs by hand, all with one state and end (epoch seconds), each for which that end can be.
+
+    A job that ended meanwhile, or that started later, is named among the refused ones. Raises InvalidJobError for an
+    end in the future and for an empty note.
+    """
+    note = _checked(note)
+    if stop_time > time.time() + CLOCK_SKEW:
+        raise InvalidJobError("the end lies in the future; expected a time that has passed")
+    ended = f"{datetime.fromtimestamp(stop_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    outcome = Outcome()
+    for begin in range(0, len(row_ids), _STOPPED_AT_ONCE):
+        done = []
+        with transaction.atomic():
+            for row_id in row_ids[begin : begin + _STOPPED_AT_ONCE]:
+                try:
+                    services.stop_job(row_id=row_id, job_state=job_state, stop_time=stop_time)
+                except JobError as error:
+                    outcome.refused.append(str(error))
+                else:
+                    done.append(row_id)
+            history.record(actor, done, f"Stopped by hand: {job_state}, ended {ended}.", note=note)
+        outcome.done += done
+    return outcome
+
+
+def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
+    """Let jobs wait for the archive worker again: those whose archiving failed, and archived ones.
+
+    Of the latter the samples are fetched anew from the metric source. The files stay until the new ones replace them,
+    and where these would hold less (see `archiving.write`): the row waits with its statistics, which no job has that
+    was never archived. Refused is a job that runs, waits already, was never to be archived, has no metric source, or is
+    being written at this moment.
+    """
+    outcome = Outcome()
+    sources: dict[str, str] = {}
+    with transaction.atomic():
+        jobs = Job.objects.select_for_update(of=("self",)).among("id", row_ids).order_by("pk")
+        failed, archived = [], []
+        held = set(tasks.held(row_ids))
+        for job in jobs.only("cluster", "job_id", "job_state", "monitoring_status"):
+            if job.monitoring_status == MonitoringStatus.FAILED:
+                failed.append(job.pk)
+            elif not job.is_archived:
+                outcome.refused.append(f"job {job}: {_why_not_archived(job)}")
+            elif reason := sources.setdefault(job.cluster, why_no_samples(job.cluster)):
+                outcome.refused.append(f"job {job}: {reason}")
+            elif job.pk in held:
+                outcome.refused.append(f"job {job}: its meta.json is being written at this moment; try again")
+            else:
+                archived.append(job.pk)
+        tasks.retry_failed(only=failed)
+        tasks.write_again(archived)
+        history.record(actor, failed, "Archiving asked for again.")
+        history.record(actor, archived, "Archiving asked for again; the samples are fetched anew.")
+        outcome.done = failed + archived
+    return outcome
+
+
+def _why_not_archived(job: Job) -> str:
+    if job.is_running:
+        return "it is still running"
+    return "it waits already" if job.monitoring_status == MonitoringStatus.ARCHIVING else "it is not monitored"
+
+
+def why_no_samples(cluster: str) -> str:
+    """Return why the samples of a cluster's jobs cannot be fetched; an empty text where they can be asked for."""
+    try:
+        if archiving.source_of(cluster).archives_data:
+            return ""
+    except SourceError as error:
+        return str(error)
+    return f"cluster {cluster} has no metric source, so there are no samples to fetch"

@@ -1,0 +1,33 @@
+// Sends the form of a deletion under way again and again, until it is finished or somebody presses Stop.
+"use strict";
+const place = document.getElementById("deletion");
+let stopped = false;
+
+async function goOn() {
+  const form = place.querySelector("form");
+  if (!form || stopped) return;
+  form.querySelector("[type=submit]").disabled = true;
+  const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const next = page.getElementById("deletion");
+  if (!answer.ok || !next) throw new Error(answer.statusText);
+  const focused = document.activeElement && document.activeElement.id;
+  place.replaceChildren(...next.childNodes);
+  if (focused && document.getElementById(focused)) document.getElementById(focused).focus();
+  await goOn();
+}
+
+function interrupted() {
+  const button = place.querySelector("[type=submit]");
+  if (stopped || !button) return;
+  button.disabled = false;
+  const text = document.createElement("p");
+  text.className = "warning-line";
+  text.textContent = "Interrupted: the server did not answer. What is deleted stays deleted; Continue goes on.";
+  place.append(text);
+}
+
+place.addEventListener("click", (event) => {
+  if (event.target.id === "stop-deletion") stopped = true;
+});
+if ("goesOn" in place.dataset) goOn().catch(interrupted);
