@@ -164,7 +164,7 @@ def test_what_is_plainly_well_formed_is_measured_without_an_object_per_sample(nu
         "1:2",
         "\x0b1",
         "1\u00a0",
-    ],  # fmt: skip
+    ],
 )
 def test_what_is_no_list_of_numbers_is_left_to_the_judge(numbers: str) -> None:
     raw = f'{{"m":{{"node":{{"timestep":60,"series":[{{"hostname":"n01","data":[3.25,{numbers}]}}]}}}}}}'.encode()
