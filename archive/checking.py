@@ -13,7 +13,7 @@ from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
-from archive import scanning
+from archive import measuring
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, ArchiveVersionError
 from archive.findings import Code, Finding
@@ -68,7 +68,7 @@ class ArchiveCheck:
 
         `check` does something else with each folder of a job id, for benchmarks.
         """
-        scanning.prepare()
+        measuring.prepare()
         walk = self._walk()
         batches = iter(lambda: list(islice(walk, _BATCH)), [])
         with Workers(self.processes) as workers:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from archive.clusterconfig import SCOPES, Cluster
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, DocumentError
-from archive.files import is_temp_name, open_folder
+from archive.files import is_temp_name, open_folder, read_file
 from archive.findings import Code, Finding
 from archive.layout import (
     CLUSTER_FILE,
@@ -26,7 +26,7 @@ from archive.layout import (
     job_folder,
     parse_job_folder,
 )
-from archive.measuring import MeasuredData, StoredStatistics, measure
+from archive.measuring import MeasuredData, MeasuredMetric, Numbers, StoredStatistics, measure
 from archive.metadocument import JobMeta, decode_meta
 from archive.statistics import Samples
 from archive.store import read_data_file
@@ -84,7 +84,7 @@ class JobChecker:
             yield Code.META_MISSING, path, "the job has data, but no meta.json; expected both"
         else:
             try:
-                raw = path.read_bytes()
+                raw = read_file(path)
                 meta, extras = decode_meta(raw), _extras(raw)
             except (DocumentError, RecursionError) as error:
                 yield Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: ")
@@ -261,13 +261,12 @@ def _check_data(
     if scopes:
         yield Code.UNKNOWN_SCOPE, path, f"{_some(scopes)}: expected {', '.join(SCOPES)}"
     if names is not None:
-        hosts = {series.hostname for series in data.series}
-        yield from names.check(path, hosts, {metric.name for metric in data.metrics})
+        yield from names.check(path, data.hosts, {metric.name for metric in data.metrics})
     yield from _check_series_statistics(path, data)
     for metric in data.metrics:
         if not metric.statistics_lengths:
             continue
-        longest = int(data.measures.length[metric.begin : metric.end].max(initial=0))
+        longest = int(data.length[metric.begin : metric.end].max(initial=0))
         if any(length != longest for length in metric.statistics_lengths):
             found = ", ".join(map(str, metric.statistics_lengths))
             text = f"{metric.name}.{metric.scope}.statisticsSeries: lengths {found}; expected {longest}"
@@ -278,24 +277,14 @@ def _check_data(
 
 def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[_Found]:
     """Compare the statistics that each series has with its samples; one finding of each kind per file."""
-    none = StoredStatistics()
-    statistics = [series.statistics or none for series in data.series]
-    given = {
-        "min": np.array([each.min for each in statistics], dtype=np.float64),
-        "avg": np.array([each.avg for each in statistics], dtype=np.float64),
-        "max": np.array([each.max for each in statistics], dtype=np.float64),
-    }
-    measures = data.measures
-    missing = np.isnan(given["avg"]) & ~np.isnan(measures.avg)
+    stored, measured = data.stored, data.measured
+    missing = np.isnan(stored.avg) & ~np.isnan(measured.avg)
     if missing.any():
         yield Code.NO_STATISTICS, path, f"{_places(data, missing)}: without statistics"
-    outside = (given["avg"] > given["max"] + _allowed_of(given["max"])) | (
-        given["avg"] < given["min"] - _allowed_of(given["min"])
-    )
+    outside = (stored.avg > stored.max + _allowed_of(stored.max)) | (stored.avg < stored.min - _allowed_of(stored.min))
     if outside.any():
         yield Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max"
-    for name, values in given.items():
-        right = getattr(measures, name)
+    for name, values, right in zip(stored._fields, stored, measured, strict=True):
         # A comparison with NaN is false: what is missing is told above.
         wrong = np.abs(values - right) > _allowed_of(right)
         if wrong.any():
@@ -313,31 +302,44 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     """Name the first of the chosen series, and how many more there are."""
     first = int(np.argmax(chosen))
     metric = next(metric for metric in data.metrics if first < metric.end)
-    series = data.series[first]
+    series = data.series_at(first)
     unit = "" if series.id is None else f" {series.id}"
     more = int(chosen.sum()) - 1
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
 
 
+def _over_series(measured: Numbers, metrics: list[MeasuredMetric]) -> list[list[float]]:
+    """Return min, avg and max of metrics, each over its series; a series without samples does not count."""
+    if not metrics:
+        return [[], [], []]
+    # From the begin to the end of each metric, and from there to the next, which is left out.
+    borders = np.array([place for metric in metrics for place in (metric.begin, metric.end)])[:-1]
+    ends = metrics[-1].end
+    lowest, averages, highest = (column[:ends] for column in measured)
+    present = ~np.isnan(averages)
+    number = np.add.reduceat(present, borders, dtype=np.intp)[::2]
+    total = np.add.reduceat(np.where(present, averages, 0.0), borders)[::2]
+    with np.errstate(invalid="ignore"):
+        average = total / number
+    return [
+        np.fmin.reduceat(lowest, borders)[::2].tolist(),
+        average.tolist(),
+        np.fmax.reduceat(highest, borders)[::2].tolist(),
+    ]
+
+
 def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[_Found]:
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
-    for metric in data.metrics:
-        if metric.scope != "node":
-            continue
-        part = slice(metric.begin, metric.end)
-        # A few numbers: Python is faster with them than numpy's calls.
-        lowest, averages, highest = (
-            [number for number in column[part].tolist() if not math.isnan(number)] for column in data.measures[1:]
-        )
-        if not averages:
+    nodes = [metric for metric in data.metrics if metric.scope == "node" and metric.begin < metric.end]
+    for metric, *numbers in zip(nodes, *_over_series(data.measured, nodes), strict=True):
+        if math.isnan(numbers[0]):
             continue
         given = stored.get(metric.name)
         if given is None:
             wrong.append(f"{metric.name} is missing")
             continue
-        right = {"min": min(lowest), "avg": sum(averages) / len(averages), "max": max(highest)}
-        for name, value in right.items():
+        for name, value in zip(data.measured._fields, numbers, strict=True):
             number = getattr(given, name)
             if number is None or abs(number - value) > allowed_difference(value):
                 wrong.append(f"{metric.name}.{name} is {number}, expected {value:.6g}")

@@ -10,7 +10,7 @@ references at each call, which takes as long as the numbers.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -21,15 +21,14 @@ from numba.core import cgutils
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numba.extending import intrinsic
 
-from archive.statistics import Samples
-
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_ARRAY = 64  # bytes that belong to one at least, on the average; else the document goes the long way
+NOT_SURE, TOO_SMALL = -1, -2
 
 # Characters; `ord` in compiled code makes a text first.
 _TAB, _LINE, _RETURN, _SPACE, _PLUS, _COMMA, _MINUS, _DOT, _ZERO, _NINE, _COLON, _OPENS, _CLOSES = b"\t\n\r +,-.09:[]"
-_E, _L, _N, _U = b"elnu"
+_BEGINS, _ENDS, _QUOTE, _BACKSLASH, _TILDE = b'{}"\\~'
+_C, _E, _L, _N, _S, _U = b"celnsu"
 _ZEROS = 0x3030303030303030
 _BRACKETS = 0x5B5B5B5B5B5B5B5B
 _COMMAS = 0x2C2C2C2C2C2C2C2C
@@ -42,51 +41,21 @@ _LIMITS = np.uint64(10**19) // _WHOLE_POWERS  # below these, so many digits can 
 _MOST_EXPONENT = 99
 
 
-class Scan(NamedTuple):
-    """A document without what stands between the brackets after the keys `data`, `min`, `mean` and `max`.
-
-    Of each of these arrays, in the order of the document: which key (a place in KEYS), how many elements, and the
-    statistics of the numbers among them, NaN where none is.
-    """
-
-    rest: bytes
-    key: npt.NDArray[np.uint8]
-    length: npt.NDArray[np.int64]
-    min: Samples
-    avg: Samples
-    max: Samples
+def _words(*texts: str) -> npt.NDArray[np.uint64]:
+    """Return texts of up to eight characters, each as the end of eight bytes."""
+    return np.array([int.from_bytes(text.encode().rjust(8, b"\0"), "little") for text in texts], dtype=np.uint64)
 
 
-KEYS = ("data", "min", "mean", "max")
-
-
-# Each as the last of eight bytes: how many bits stand before it, and itself.
-_KEYS = tuple((np.uint64(48 - 8 * len(key)), np.uint64(int.from_bytes(f'"{key}"'.encode(), "little"))) for key in KEYS)
-
-
-def scan(raw: bytes) -> Scan | None:
-    """Cut the numbers out of a data.json; None where that is not sure."""
-    rest = np.empty(len(raw), dtype=np.uint8)
-    most = len(raw) // _ARRAY + 1
-    key, length = np.empty(most, dtype=np.uint8), np.empty(most, dtype=np.int64)
-    lowest, average, highest = np.empty(most), np.empty(most), np.empty(most)
-    begin = _place(np.frombuffer(raw, dtype=np.uint8))
-    number, left = _scan(begin, begin + len(raw), _place(rest), key, length, lowest, average, highest)
-    if number < 0:
-        return None
-    own = slice(number)
-    return Scan(rest[:left].tobytes(), key[own], length[own], lowest[own], average[own], highest[own])
-
-
-def prepare() -> None:
-    """Have everything compiled, for processes that are made from this one; also done by the first `scan`."""
-    scan(b"{}")
-
-
-def _place(array: npt.NDArray[np.uint8]) -> int:
-    """Return where an array lies in memory; its attribute `ctypes` takes longer."""
-    place: int = array.__array_interface__["data"][0]
-    return place
+# The keys of lists with their quotes, and how many bits of eight bytes stand before each.
+_SERIES, MIN_OF, MEAN_OF, MAX_OF = range(4)
+_BITS_BEFORE = np.array([0, 24, 16, 24], dtype=np.uint64)
+_KEYS_OF_LISTS = _words('"series"', '"min"', '"mean"', '"max"') >> _BITS_BEFORE
+# The keys of a series and of its statistics, and how far eight bytes are shifted so that each stands at their end.
+_HOSTNAME, _ID, _STATISTICS, _DATA, _MIN, _AVG, _MAX = range(7)
+_NEEDED = 1 << _HOSTNAME | 1 << _DATA
+_LENGTHS = np.array([8, 2, 10, 4, 3, 3, 3], dtype=np.int64)
+_SHIFTS = np.array([0, 48, 0, 32, 40, 40, 40], dtype=np.uint64)
+_KEYS_OF_SERIES = _words("hostname", "id", "statisti", "data", "min", "avg", "max")
 
 
 def _compiled(function: _F) -> _F:
@@ -129,12 +98,32 @@ _eight_bytes: Any = _load(64)
 _copy: Any = intrinsic(_copying)
 
 
+def _part(function: _F) -> _F:
+    """Let numba compile a function as a part of `scan_into`."""
+    compiled: Any = numba.njit(error_model="numpy")(function)
+    return compiled  # type: ignore[no-any-return]
+
+
 @_compiled
-def _scan(
-    begin: int, end: int, rest: int, key: Any, length: Any, lowest: Any, average: Any, highest: Any
-) -> tuple[int, int]:
-    """Fill the arrays; return how many were cut out, less than 0 where not sure, and how long the rest is."""
-    number = left = 0
+def scan_into(
+    begin: int,
+    end: int,
+    rest: Any,
+    lists: Any,
+    steps: Any,
+    samples: Any,
+    places: Any,
+    measured: Any,
+    stored: Any,
+    hosts: Any,
+) -> tuple[int, int, int, int, int]:
+    """Take the document in memory from `begin` to `end` apart, as measuring.Scan describes it; fill the arrays.
+
+    Returns how much is filled of `rest`, `lists`, `steps`, of the four with a place for each series, and of `hosts`; as
+    the first number NOT_SURE or TOO_SMALL, where an array is.
+    """
+    left = list_number = step_number = number = host_number = host = 0
+    target = rest.ctypes.data
     place = copied = begin
     while place < end - 8:
         bracket = place + _before(_eight_bytes(place), _BRACKETS)
@@ -142,25 +131,175 @@ def _scan(
         if found < 0:
             place = min(place + 8, bracket + 1)
             continue
-        _copy(rest + left, copied, bracket + 1 - copied)
+        if left + bracket + 1 - copied > rest.size or max(list_number, step_number) == samples.size:
+            return TOO_SMALL, 0, 0, 0, 0
+        _copy(target + left, copied, bracket + 1 - copied)
         left += bracket + 1 - copied
-        place, size, present, least, total, greatest = _array(bracket + 1, end)
-        if place == 0 or number == length.size:
-            return -1, 0
-        key[number] = found
-        length[number] = size
-        lowest[number] = least if present else np.nan
-        average[number] = total / present
-        highest[number] = greatest if present else np.nan
-        number += 1
+        if found != _SERIES:
+            place, size, _, _, _, _ = _array(bracket + 1, end)
+            if place == 0:
+                return NOT_SURE, 0, 0, 0, 0
+            steps[0, step_number], steps[1, step_number] = found, size
+            step_number += 1
+            copied = place
+            continue
+        first = number
+        place = _after_space(bracket + 1, end)
+        closed = place < end and _byte(place) == _CLOSES
+        while not closed:
+            after, host_begin, host_end, size, present, least, total, greatest, low, middle, high = _series(place, end)
+            if after == 0:
+                return NOT_SURE, 0, 0, 0, 0
+            if number == samples.size:
+                return TOO_SMALL, 0, 0, 0, 0
+            samples[number] = size
+            places[0, number], places[1, number] = place - begin, after - begin
+            measured[0, number] = least if present else np.nan
+            measured[1, number] = total / present
+            measured[2, number] = greatest if present else np.nan
+            stored[0, number], stored[1, number], stored[2, number] = low, middle, high
+            number += 1
+            # Mostly it is the host of the series before, or the one that followed it the last time.
+            tries = 0
+            while tries <= host_number:
+                if host == host_number:
+                    host = 0
+                if host_number and _is_same(begin + hosts[0, host], begin + hosts[1, host], host_begin, host_end):
+                    break
+                host += 1
+                tries += 1
+            if tries > host_number:
+                host = host_number
+                hosts[0, host], hosts[1, host] = host_begin - begin, host_end - begin
+                host_number += 1
+            place = _after_space(after, end)
+            closed = place < end and _byte(place) == _CLOSES
+            if place == end or not (closed or _byte(place) == _COMMA):
+                return NOT_SURE, 0, 0, 0, 0
+            if not closed:
+                place = _after_space(place + 1, end)
+        lists[list_number] = number - first
+        list_number += 1
         copied = place
-    _copy(rest + left, copied, end - copied)
-    return number, left + end - copied
+    if left + end - copied > rest.size:
+        return TOO_SMALL, 0, 0, 0, 0
+    _copy(target + left, copied, end - copied)
+    return left + end - copied, list_number, step_number, number, host_number
 
 
-@_compiled
+@_part
+def _series(place: int, end: int) -> tuple[int, int, int, int, int, float, float, float, float, float, float]:
+    """Read the object of a series, its keys in any order, each once.
+
+    Returns the place after it, 0 where not sure, where the text of its hostname begins and ends, what `_array` says of
+    its samples, and the three statistics that it carries.
+    """
+    host_begin = host_end = size = present = 0
+    least = total = greatest = low = middle = high = np.nan
+    seen = after = 0
+    if place < end and _byte(place) == _BEGINS:
+        while True:
+            key, place = _key(_after_space(place + 1, end), end)
+            if place == 0 or seen & (1 << key):
+                break
+            seen |= 1 << key
+            if key == _DATA and _byte(place) == _OPENS:
+                place, size, present, least, total, greatest = _array(place + 1, end)
+            elif key == _HOSTNAME:
+                host_begin = place + 1
+                host_end = place = _text(place, end)
+            elif key == _ID:
+                place = _text(place, end)
+            elif key == _STATISTICS:
+                place, low, middle, high = _stored_statistics(place, end)
+            else:
+                break
+            if place == 0:
+                break
+            place = _after_space(place + 1, end)
+            if place < end and _byte(place) == _ENDS and seen & _NEEDED == _NEEDED:
+                after = place + 1
+                break
+            if place == end or _byte(place) != _COMMA:
+                break
+    return after, host_begin, host_end, size, present, least, total, greatest, low, middle, high
+
+
+@_part
+def _stored_statistics(place: int, end: int) -> tuple[int, float, float, float]:
+    """Read an object of min, avg and max; return the place of its end, 0 where not sure, and the three."""
+    low = middle = high = np.nan
+    seen = 0
+    if _byte(place) != _BEGINS:
+        return 0, low, middle, high
+    while True:
+        key, place = _key(_after_space(place + 1, end), end)
+        if place == 0 or key < _MIN or seen & (1 << key):
+            return 0, low, middle, high
+        seen |= 1 << key
+        value, place = _number(place, end)
+        if place == 0:
+            return 0, low, middle, high
+        if key == _MIN:
+            low = value
+        elif key == _AVG:
+            middle = value
+        else:
+            high = value
+        place = _after_space(place, end)
+        if place < end and _byte(place) == _ENDS:
+            return place, low, middle, high
+        if place == end or _byte(place) != _COMMA:
+            return 0, low, middle, high
+
+
+@_part
+def _key(place: int, end: int) -> tuple[int, int]:
+    """Read a key and its colon; return which it is and the place of its value, 0 where it is none of those known."""
+    quote = _text(place, end)
+    if quote == 0 or quote >= end - 8:
+        return 0, 0
+    length, text = quote - place - 1, _eight_bytes(place + 1)
+    which = -1
+    for number in range(len(_KEYS_OF_SERIES)):
+        if length == _LENGTHS[number] and text << _SHIFTS[number] == _KEYS_OF_SERIES[number]:
+            which = number
+    if which == _STATISTICS and (_byte(quote - 2) != _C or _byte(quote - 1) != _S):
+        which = -1
+    place = _after_space(quote + 1, end)
+    if which < 0 or place == end or _byte(place) != _COLON:
+        return 0, 0
+    place = _after_space(place + 1, end)
+    return which, place if place < end else 0
+
+
+@_part
+def _text(place: int, end: int) -> int:
+    """Return the place of the quote that ends a text of plain ASCII without escapes; 0 where not sure."""
+    if place == end or _byte(place) != _QUOTE:
+        return 0
+    place += 1
+    while place < end and _byte(place) != _QUOTE:
+        if _byte(place) < _SPACE or _byte(place) > _TILDE or _byte(place) == _BACKSLASH:
+            return 0
+        place += 1
+    return place if place < end else 0
+
+
+@_part
+def _is_same(begin: int, end: int, other: int, other_end: int) -> bool:
+    """Tell whether the same stands at two places."""
+    if end - begin != other_end - other:
+        return False
+    for step in range(end - begin):  # noqa: SIM110
+        if _byte(begin + step) != _byte(other + step):
+            return False
+    return True
+
+
+@_part
 def _key_before(place: int, begin: int) -> int:
-    """Return which key of KEYS and a colon stand before a place, with any white space; less than 0 where none does."""
+    """Return which list begins at a place: -1 where none of the four keys and a colon stand before it."""
     place -= 1
     while place > begin and _is_space(_byte(place)):
         place -= 1
@@ -172,20 +311,20 @@ def _key_before(place: int, begin: int) -> int:
     if place < begin + 7:
         return -1
     text = _eight_bytes(place - 7)
-    for number in range(len(_KEYS)):
-        if text >> _KEYS[number][0] == _KEYS[number][1]:
+    for number in range(len(_KEYS_OF_LISTS)):
+        if text >> _BITS_BEFORE[number] == _KEYS_OF_LISTS[number]:
             return number
     return -1
 
 
-@_compiled
+@_part
 def _before(text: Any, wanted: int) -> Any:
     """Return how many of eight characters stand before the first that is the wanted one, given eight times."""
     other = text ^ uint64(wanted)
     return _signed(_zeros_below((other - uint64(_ONES)) & ~other & uint64(_TOPS)) >> uint64(3))
 
 
-@_compiled
+@_part
 def _array(place: int, end: int) -> tuple[int, int, int, float, float, float]:
     """Read the elements of an array from behind its bracket.
 
@@ -223,7 +362,7 @@ def _array(place: int, end: int) -> tuple[int, int, int, float, float, float]:
         place += 1
 
 
-@_compiled
+@_part
 def _short_number(text: Any) -> tuple[float, int]:
     """Return the number, without sign and exponent, that eight characters begin with, and its length.
 
@@ -248,7 +387,7 @@ def _short_number(text: Any) -> tuple[float, int]:
     return np.float64(_value_of(digits)) / _POWERS[decimals], _signed(length)
 
 
-@_compiled
+@_part
 def _value_of(digits: Any) -> Any:
     """Return the number that eight decimal digits are, the first of them in the lowest byte."""
     pairs = (digits * uint64(10) + (digits >> uint64(8))) & uint64(0x00FF00FF00FF00FF)
@@ -256,7 +395,7 @@ def _value_of(digits: Any) -> Any:
     return (fours * uint64(10_000) + (fours >> uint64(32))) & uint64(0xFFFFFFFF)
 
 
-@_compiled
+@_part
 def _element(place: int, end: int) -> tuple[float, int]:
     """Read any element of an array; return it, NaN for null, and the place of the comma or bracket after it.
 
@@ -276,7 +415,7 @@ def _element(place: int, end: int) -> tuple[float, int]:
     return np.nan, 0
 
 
-@_compiled
+@_part
 def _number(place: int, end: int) -> tuple[float, int]:
     """Read a JSON number; return it and the place after it, 0 where that is none or has more digits than are sure."""
     negative = place < end and _byte(place) == _MINUS
@@ -304,7 +443,7 @@ def _number(place: int, end: int) -> tuple[float, int]:
     return -number if negative else number, place
 
 
-@_compiled
+@_part
 def _digits(place: int, end: int, value: Any) -> tuple[Any, int]:
     """Append decimal digits to a value; return it and the place after them, 0 where they are too many for 64 bits."""
     while place < end:
@@ -325,7 +464,7 @@ def _digits(place: int, end: int, value: Any) -> tuple[Any, int]:
     return value, place
 
 
-@_compiled
+@_part
 def _exponent(place: int, end: int) -> tuple[int, int]:
     """Read what stands behind the `e` of a number, up to 99; return it and the place after it, 0 where not sure."""
     negative = place < end and _byte(place) == _MINUS
@@ -337,7 +476,7 @@ def _exponent(place: int, end: int) -> tuple[int, int]:
     return -_signed(power) if negative else _signed(power), after
 
 
-@_compiled
+@_part
 def _after_space(place: int, end: int) -> int:
     """Return the first place from this one on that is no white space."""
     while place < end and _is_space(_byte(place)):
@@ -345,6 +484,6 @@ def _after_space(place: int, end: int) -> int:
     return place
 
 
-@_compiled
+@_part
 def _is_space(character: int) -> bool:
     return character in (_SPACE, _RETURN) or _TAB <= character <= _LINE

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from archive.exceptions import ArchiveError, reason
+from archive.files import read_file
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from archive.processes import Workers
 from jobs import archiving, bulk, restoring
@@ -133,7 +134,7 @@ def _survey(ids: list[str]) -> tuple[_Survey, None]:
         for path in _folders(folder, lambda text: None):
             jobs += 1
             with suppress(OSError):
-                beginning = restoring.beginning_of(f"{path}/{META_FILE}", _BEGINNING)
+                beginning = read_file(f"{path}/{META_FILE}", _BEGINNING)
                 greatest = max(greatest, restoring.own_id_at_most(beginning))
     return _Survey(jobs, greatest), None
 

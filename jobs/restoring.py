@@ -1,6 +1,5 @@
 """From meta.json to a job's row: the values that it gives, and inserting many of them with their tags."""
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import orjson
 from django.db import IntegrityError, transaction
 
 from archive.documents import JobMeta, decode_meta
+from archive.files import read_file
 from archive.layout import JobKey
 from archive.metadocument import Resource, TagName, keys_of
 from jobs import bulk, encoding, tasks
@@ -27,7 +27,6 @@ LARGEST_BATCH = 8_000_000
 
 _TRIES = 5  # of a batch that meets a start of one of its jobs, or the deletion of one of its tags
 
-_MOSTLY_ENOUGH = 64 * 1024  # bytes for a meta.json
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _LONGEST_TEXT = 255
@@ -112,24 +111,8 @@ def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
 
     Raises InvalidJobError, DocumentError, or OSError.
     """
-    raw = beginning_of(meta)
+    raw = read_file(meta)
     return archived_job(raw, decode_meta(raw)), len(raw)
-
-
-def beginning_of(path: Path | str, most: int | None = None) -> bytes:
-    """Read a file, or as many bytes of it at most.
-
-    With the plain calls of the system: a file object takes twice as long, and so does a Path instead of a text.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        content = os.read(descriptor, most or _MOSTLY_ENOUGH)
-        if most is None and len(content) == _MOSTLY_ENOUGH:
-            while more := os.read(descriptor, LARGEST_BATCH):
-                content += more
-        return content
-    finally:
-        os.close(descriptor)
 
 
 def own_id_at_most(beginning: bytes) -> int:

@@ -10,7 +10,7 @@ import pytest
 from archive import measuring
 from archive.documents import MetricData, Series, encode_data
 from archive.exceptions import DocumentError
-from archive.measuring import measure
+from archive.measuring import MeasuredData, measure
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,13 @@ def some_document(dice: random.Random) -> bytes:
         return dice.choice([None, dice.randint(-9, 9), dice.uniform(-1e3, 1e3), dice.uniform(0, 1e-9), 1e80])
 
     def series(host: int) -> dict[str, Any]:
-        return {"hostname": f"n{host}", "id": dice.choice([None, "0", 3]), "data": [number() for _ in range(length())]}
+        found: dict[str, Any] = {"hostname": f"n{host % 7}", "data": [number() for _ in range(length())]}
+        if dice.random() < 0.5:
+            found["id"] = dice.choice(["0", "00:1f"] if dice.random() < 0.97 else [None, 3])
+        if dice.random() < 0.5:
+            numbers = dice.sample(["min", "avg", "max"], dice.randint(1, 3))
+            found["statistics"] = {name: number() or 0 for name in numbers}
+        return dict(dice.sample(list(found.items()), len(found)))
 
     def length() -> int:
         return dice.choice([0, 1, 2, 50])
@@ -66,6 +72,17 @@ def some_document(dice: random.Random) -> bytes:
     document = {name: {scope: metric() for scope in ("node", "core")} for name in ("a", "data", "null")}
     spelling: Any = dice.choice([{"separators": (",", ":")}, {"indent": 2}, {}])
     return json.dumps(document, **spelling).encode()
+
+
+def assert_same(quick: MeasuredData, slow: MeasuredData) -> None:
+    """Check that both ways have found the same."""
+    assert (quick.metrics, quick.hosts) == (slow.metrics, slow.hosts)
+    np.testing.assert_array_equal(quick.length, slow.length)
+    for one, other in zip((*quick.measured, *quick.stored), (*slow.measured, *slow.stored), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert [quick.series_at(number) for number in range(quick.length.size)] == [
+        slow.series_at(number) for number in range(slow.length.size)
+    ]
 
 
 def test_both_ways_of_measuring_agree_about_any_document() -> None:
@@ -83,11 +100,7 @@ def test_both_ways_of_measuring_agree_about_any_document() -> None:
             continue
         short += 1
         slow = measuring._long_way(raw)
-        assert quick.metrics == slow.metrics
-        for ours, theirs in zip(quick.series, slow.series, strict=True):
-            assert (ours.hostname, ours.id, ours.statistics) == (theirs.hostname, theirs.id, theirs.statistics)
-        for one, other in zip(quick.measures, slow.measures, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-12)
+        assert_same(quick, slow)
     assert short > 100
 
 
@@ -95,8 +108,8 @@ def test_both_ways_of_measuring_agree_about_any_document() -> None:
 def test_great_and_small_numbers_are_samples_like_others(value: float) -> None:
     data = {"m": {"node": MetricData({"base": ""}, 60, [Series("n01", None, np.array([value, value, np.nan]))])}}
     measured = measure(encode_data(data))
-    assert measured.measures.max.tolist() == pytest.approx([value], rel=1e-15)
-    assert measured.measures.length.tolist() == [3]
+    assert measured.measured.max.tolist() == pytest.approx([value], rel=1e-15)
+    assert measured.length.tolist() == [3]
 
 
 def test_measures_are_those_that_a_writer_stores() -> None:
@@ -107,8 +120,7 @@ def test_measures_are_those_that_a_writer_stores() -> None:
     assert measuring._short_way(raw) is not None
     measured = measure(raw)
     for name in ("min", "avg", "max"):
-        stored = [getattr(each.statistics, name) for each in measured.series]
-        np.testing.assert_allclose(getattr(measured.measures, name), stored, rtol=1e-12)
+        np.testing.assert_allclose(getattr(measured.measured, name), getattr(measured.stored, name), rtol=1e-12)
     assert measured.metrics[0].statistics_lengths == (500, 500, 500)
 
 
@@ -128,8 +140,7 @@ def test_what_is_plainly_well_formed_is_measured_without_an_object_per_sample(nu
     raw = f'{{"m":{{"node":{{"timestep":60,"series":[{{"hostname":"n01","data" : [{numbers}]}}]}}}}}}'.encode()
     quick, slow = measuring._short_way(raw), measuring._long_way(raw)
     assert quick is not None
-    for one, other in zip(quick.measures, slow.measures, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-15)
+    assert_same(quick, slow)
 
 
 @pytest.mark.parametrize(
