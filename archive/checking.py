@@ -20,11 +20,9 @@ from archive.findings import Code, Finding
 from archive.jobcheck import JobChecker, check_empty, check_strays, unreadable
 from archive.layout import (
     CLUSTER_FILE,
-    META_FILE,
     VERSION_FILE,
     JobKey,
     may_be_folder,
-    parse_job_folder,
 )
 from archive.processes import Workers, cores
 from archive.store import ArchiveStore
@@ -146,10 +144,10 @@ def check_job_id(checker: JobChecker, folder: Path) -> Report:
         if isinstance(item, Finding):
             report.findings.append(item)
             continue
-        report.findings += checker.check(item)
-        key = parse_job_folder(checker.root, item)
-        if key is not None and (item / META_FILE).is_file():
-            report.jobs.append(key)
+        look = checker.look(item)
+        report.findings += look.findings
+        if look.job is not None:
+            report.jobs.append(look.job)
     return report
 
 

@@ -1,12 +1,11 @@
 """The files of one job: are they there, whole, of the right job, and do their numbers fit each other."""
 
-import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -26,7 +25,7 @@ from archive.layout import (
     job_folder,
     parse_job_folder,
 )
-from archive.measuring import MeasuredData, MeasuredMetric, Numbers, StoredStatistics, measure
+from archive.measuring import MeasuredData, StoredStatistics, measure
 from archive.metadocument import JobMeta, decode_meta
 from archive.statistics import Samples
 from archive.store import read_data_file
@@ -52,6 +51,13 @@ class _Extras(msgspec.Struct, rename="camel"):
 _EXTRAS = msgspec.json.Decoder(_Extras)
 
 
+class Look(NamedTuple):
+    """What is found in a job folder, and the job by the folder's name, None where no meta.json lies there."""
+
+    findings: list[Finding]
+    job: JobKey | None
+
+
 @dataclass
 class JobChecker:
     """Checks job folders of one archive; reads each cluster.json once."""
@@ -61,6 +67,10 @@ class JobChecker:
 
     def check(self, folder: Path) -> list[Finding]:
         """Return what is found in one job folder; nothing where the folder goes away meanwhile."""
+        return self.look(folder).findings
+
+    def look(self, folder: Path) -> "Look":
+        """Check one job folder, and say which job lies there."""
         key = parse_job_folder(self.root, folder)
         for _ in range(_LOOKS):
             try:
@@ -72,9 +82,9 @@ class JobChecker:
             except FileNotFoundError:
                 continue  # written anew, or removed, this moment
             except OSError as error:
-                return [unreadable(folder, error, key)]
-            return findings
-        return []
+                return Look([unreadable(folder, error, key)], key if (folder / META_FILE).is_file() else None)
+            return Look(findings, key if META_FILE in names else None)
+        return Look([], None)
 
     def _check(self, folder: Path, key: JobKey | None, names: set[str]) -> "Iterator[_Found]":
         meta: JobMeta | None = None
@@ -308,38 +318,17 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
 
 
-def _over_series(measured: Numbers, metrics: list[MeasuredMetric]) -> list[list[float]]:
-    """Return min, avg and max of metrics, each over its series; a series without samples does not count."""
-    if not metrics:
-        return [[], [], []]
-    # From the begin to the end of each metric, and from there to the next, which is left out.
-    borders = np.array([place for metric in metrics for place in (metric.begin, metric.end)])[:-1]
-    ends = metrics[-1].end
-    lowest, averages, highest = (column[:ends] for column in measured)
-    present = ~np.isnan(averages)
-    number = np.add.reduceat(present, borders, dtype=np.intp)[::2]
-    total = np.add.reduceat(np.where(present, averages, 0.0), borders)[::2]
-    with np.errstate(invalid="ignore"):
-        average = total / number
-    return [
-        np.fmin.reduceat(lowest, borders)[::2].tolist(),
-        average.tolist(),
-        np.fmax.reduceat(highest, borders)[::2].tolist(),
-    ]
-
-
 def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[_Found]:
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
-    nodes = [metric for metric in data.metrics if metric.scope == "node" and metric.begin < metric.end]
-    for metric, *numbers in zip(nodes, *_over_series(data.measured, nodes), strict=True):
-        if math.isnan(numbers[0]):
+    for metric in data.metrics:
+        if metric.scope != "node" or metric.overall is None:
             continue
         given = stored.get(metric.name)
         if given is None:
             wrong.append(f"{metric.name} is missing")
             continue
-        for name, value in zip(data.measured._fields, numbers, strict=True):
+        for name, value in zip(metric.overall._fields, metric.overall, strict=True):
             number = getattr(given, name)
             if number is None or abs(number - value) > allowed_difference(value):
                 wrong.append(f"{metric.name}.{name} is {number}, expected {value:.6g}")

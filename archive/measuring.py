@@ -6,8 +6,9 @@ Wherever that way is not sure, the whole document is decoded by msgspec, which a
 where.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -17,10 +18,12 @@ import numpy.typing as npt
 from archive.documents import Unit
 from archive.exceptions import DocumentError
 from archive.scanning import MAX_OF, MEAN_OF, MIN_OF, NOT_SURE, scan_into
-from archive.statistics import Samples
+from archive.statistics import Samples, Statistics, combined_statistics, series_statistics
 
 _MOSTLY_ENOUGH = 4096, 64 * 1024  # series, and bytes of what is left without them
 _LEAST = 32  # bytes of a document for each series and list; with less, on the average, it goes the long way
+
+_NOTHING = Statistics(math.nan, math.nan, math.nan)
 
 _Numbers = list[float | None]
 _Empty = Annotated[_Numbers, msgspec.Meta(max_length=0)]
@@ -75,13 +78,17 @@ class Numbers(NamedTuple):
 
 
 class MeasuredMetric(NamedTuple):
-    """One metric in one scope: which series it has, and how long its statistics per time step are."""
+    """One metric in one scope: which series it has, how long its statistics per time step are, and its samples.
+
+    Of these the least, the average of the series' averages, and the greatest; a series without any does not count.
+    """
 
     name: str
     scope: str
     begin: int
     end: int
     statistics_lengths: tuple[int, ...]
+    overall: Statistics | None
 
 
 class MeasuredData(NamedTuple):
@@ -126,7 +133,12 @@ def _short_way(raw: bytes) -> MeasuredData | None:
     if len(found.lists) != sum(map(len, document.values())) or any(len(step) != expected for step in found.steps):
         return None  # one of the keys also stands elsewhere, or one comes twice
     return MeasuredData(
-        _measured_metrics(document, iter(found.lists), zip(*found.steps, strict=True)),
+        _measured_metrics(
+            document,
+            iter(found.lists),
+            (None if math.isnan(numbers[0]) else Statistics(*numbers) for numbers in found.overall),
+            zip(*found.steps, strict=True),
+        ),
         found.samples,
         Numbers(*found.measured),
         Numbers(*found.stored),
@@ -138,7 +150,8 @@ def _short_way(raw: bytes) -> MeasuredData | None:
 class Scan(NamedTuple):
     """What a data.json holds: `rest` is the document with empty lists of series and of statistics per time step.
 
-    `lists` has the number of series of each list, in the order of the document, and `steps` the lengths of all lists
+    `lists` has the number of series of each list, in the order of the document, `overall` the least sample, the average
+    of the averages and the greatest sample of each, and `steps` the lengths of all lists
     `min`, of all `mean` and of all `max`. Of each series, `samples` has the number of samples and `places` where its
     object begins and ends; the rows of `measured` are the least, average and greatest sample, those of `stored` the
     statistics min, avg and max that it carries, NaN where there is none. `hosts` has each hostname once.
@@ -146,6 +159,7 @@ class Scan(NamedTuple):
 
     rest: bytes
     lists: list[int]
+    overall: list[list[float]]
     steps: list[list[int]]
     samples: npt.NDArray[np.int64]
     places: npt.NDArray[np.int64]
@@ -161,15 +175,18 @@ def _scan(raw: bytes) -> Scan | None:
         rest = np.empty(size, dtype=np.uint8)
         lists, samples = np.empty((2, most), dtype=np.int64)
         steps, places, hosts = np.empty((3, 2, most), dtype=np.int64)
-        measured, stored = np.empty((2, 3, most))
+        overall, measured, stored = np.empty((3, 3, most))
         begin = _place(np.frombuffer(raw, dtype=np.uint8))
-        sizes = scan_into(begin, begin + len(raw), rest, lists, steps, samples, places, measured, stored, hosts)
+        sizes = scan_into(
+            begin, begin + len(raw), rest, lists, overall, steps, samples, places, measured, stored, hosts
+        )
         left, list_number, step_number, number, host_number = sizes
         if left >= 0:
             key, length = steps[:, :step_number]
             return Scan(
                 rest[:left].tobytes(),
                 lists[:list_number].tolist(),
+                overall[:, :list_number].T.tolist(),
                 [length[key == which].tolist() for which in (MIN_OF, MEAN_OF, MAX_OF)],
                 samples[:number],
                 places[:, :number],
@@ -192,7 +209,8 @@ def _long_way(raw: bytes) -> MeasuredData:
     raw.decode()  # msgspec passes over texts that nobody asks for
     document = _WHOLE.decode(raw)
     series: list[StoredSeries] = [each for metric in _metrics(document) for each in metric.series]
-    measured = [_measured(np.array(each.data, dtype=np.float64)) for each in series]
+    measured = series_statistics([np.array(each.data, dtype=np.float64) for each in series])
+    in_order = iter(measured)
     none = StoredStatistics()
     stored = [msgspec.structs.astuple(each.statistics or none) for each in series]
     per_step = [metric.statistics_series for metric in _metrics(document) if metric.statistics_series is not None]
@@ -200,22 +218,15 @@ def _long_way(raw: bytes) -> MeasuredData:
         _measured_metrics(
             document,
             (len(metric.series) for metric in _metrics(document)),
+            (combined_statistics(islice(in_order, len(metric.series))) for metric in _metrics(document)),
             ((len(each.min), len(each.mean), len(each.max)) for each in per_step),
         ),
         np.fromiter((len(each.data) for each in series), dtype=np.int64),
-        Numbers(*np.array(measured, dtype=np.float64).reshape(-1, 3).T),
+        Numbers(*np.array([each or _NOTHING for each in measured], dtype=np.float64).reshape(-1, 3).T),
         Numbers(*np.array(stored, dtype=np.float64).reshape(-1, 3).T),
         {each.hostname for each in series},
         series.__getitem__,
     )
-
-
-def _measured(samples: Samples) -> tuple[float, float, float]:
-    """Return the least, average and greatest of samples, NaN where none of them is a number."""
-    present = samples[~np.isnan(samples)]
-    if not present.size:
-        return np.nan, np.nan, np.nan
-    return present.min(), present.sum() / present.size, present.max()
 
 
 def _metrics(document: dict[str, dict[str, Any]]) -> Iterator[Any]:
@@ -223,7 +234,10 @@ def _metrics(document: dict[str, dict[str, Any]]) -> Iterator[Any]:
 
 
 def _measured_metrics(
-    document: dict[str, dict[str, Any]], series: Iterator[int], lengths: Iterator[tuple[int, ...]]
+    document: dict[str, dict[str, Any]],
+    series: Iterator[int],
+    overall: Iterator[Statistics | None],
+    lengths: Iterator[tuple[int, ...]],
 ) -> list[MeasuredMetric]:
     """Return the metrics of a document; `series` are the numbers of their series.
 
@@ -235,6 +249,6 @@ def _measured_metrics(
         for scope, metric in scopes.items():
             end = begin + next(series)
             ours = () if metric.statistics_series is None else next(lengths)
-            metrics.append(MeasuredMetric(name, scope, begin, end, ours))
+            metrics.append(MeasuredMetric(name, scope, begin, end, ours, next(overall)))
             begin = end
     return metrics

@@ -110,6 +110,7 @@ def scan_into(
     end: int,
     rest: Any,
     lists: Any,
+    overall: Any,
     steps: Any,
     samples: Any,
     places: Any,
@@ -119,8 +120,8 @@ def scan_into(
 ) -> tuple[int, int, int, int, int]:
     """Take the document in memory from `begin` to `end` apart, as measuring.Scan describes it; fill the arrays.
 
-    Returns how much is filled of `rest`, `lists`, `steps`, of the four with a place for each series, and of `hosts`; as
-    the first number NOT_SURE or TOO_SMALL, where an array is.
+    Returns how much is filled of `rest`, of `lists` and `overall`, of `steps`, of the four with a place per series,
+    and of `hosts`; as the first number NOT_SURE or TOO_SMALL, where an array is.
     """
     left = list_number = step_number = number = host_number = host = 0
     target = rest.ctypes.data
@@ -143,7 +144,8 @@ def scan_into(
             step_number += 1
             copied = place
             continue
-        first = number
+        first, listed = number, 0
+        lowest, sum_of_averages, highest = np.inf, 0.0, -np.inf
         place = _after_space(bracket + 1, end)
         closed = place < end and _byte(place) == _CLOSES
         while not closed:
@@ -154,9 +156,12 @@ def scan_into(
                 return TOO_SMALL, 0, 0, 0, 0
             samples[number] = size
             places[0, number], places[1, number] = place - begin, after - begin
-            measured[0, number] = least if present else np.nan
-            measured[1, number] = total / present
-            measured[2, number] = greatest if present else np.nan
+            measured[:, number] = np.nan
+            if present:
+                measured[0, number], measured[1, number], measured[2, number] = least, total / present, greatest
+                listed += 1
+                lowest, highest = min(lowest, least), max(highest, greatest)
+                sum_of_averages += total / present
             stored[0, number], stored[1, number], stored[2, number] = low, middle, high
             number += 1
             # Mostly it is the host of the series before, or the one that followed it the last time.
@@ -179,6 +184,10 @@ def scan_into(
             if not closed:
                 place = _after_space(place + 1, end)
         lists[list_number] = number - first
+        overall[:, list_number] = np.nan
+        if listed:
+            overall[0, list_number], overall[2, list_number] = lowest, highest
+            overall[1, list_number] = sum_of_averages / listed
         list_number += 1
         copied = place
     if left + end - copied > rest.size:
