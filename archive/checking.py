@@ -13,17 +13,16 @@ from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
+from archive import measuring
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, ArchiveVersionError
 from archive.findings import Code, Finding
 from archive.jobcheck import JobChecker, check_empty, check_strays, unreadable
 from archive.layout import (
     CLUSTER_FILE,
-    META_FILE,
     VERSION_FILE,
     JobKey,
     may_be_folder,
-    parse_job_folder,
 )
 from archive.processes import Workers, cores
 from archive.store import ArchiveStore
@@ -67,6 +66,7 @@ class ArchiveCheck:
 
         `check` does something else with each folder of a job id, for benchmarks.
         """
+        measuring.prepare()
         walk = self._walk()
         batches = iter(lambda: list(islice(walk, _BATCH)), [])
         with Workers(self.processes) as workers:
@@ -144,10 +144,10 @@ def check_job_id(checker: JobChecker, folder: Path) -> Report:
         if isinstance(item, Finding):
             report.findings.append(item)
             continue
-        report.findings += checker.check(item)
-        key = parse_job_folder(checker.root, item)
-        if key is not None and (item / META_FILE).is_file():
-            report.jobs.append(key)
+        look = checker.look(item)
+        report.findings += look.findings
+        if look.job is not None:
+            report.jobs.append(look.job)
     return report
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from archive.clusterconfig import SCOPES, Cluster
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, DocumentError
-from archive.files import is_temp_name, open_folder
+from archive.files import is_temp_name, open_folder, read_file
 from archive.findings import Code, Finding
 from archive.layout import (
     CLUSTER_FILE,
@@ -51,15 +51,26 @@ class _Extras(msgspec.Struct, rename="camel"):
 _EXTRAS = msgspec.json.Decoder(_Extras)
 
 
+class Look(NamedTuple):
+    """What is found in a job folder, and the job by the folder's name, None where no meta.json lies there."""
+
+    findings: list[Finding]
+    job: JobKey | None
+
+
 @dataclass
 class JobChecker:
     """Checks job folders of one archive; reads each cluster.json once."""
 
     root: Path
-    _clusters: dict[str, Cluster | None] = field(default_factory=dict)
+    _clusters: dict[str, "_Names | None"] = field(default_factory=dict)
 
     def check(self, folder: Path) -> list[Finding]:
         """Return what is found in one job folder; nothing where the folder goes away meanwhile."""
+        return self.look(folder).findings
+
+    def look(self, folder: Path) -> "Look":
+        """Check one job folder, and say which job lies there."""
         key = parse_job_folder(self.root, folder)
         for _ in range(_LOOKS):
             try:
@@ -71,9 +82,9 @@ class JobChecker:
             except FileNotFoundError:
                 continue  # written anew, or removed, this moment
             except OSError as error:
-                return [unreadable(folder, error, key)]
-            return findings
-        return []
+                return Look([unreadable(folder, error, key)], key if (folder / META_FILE).is_file() else None)
+            return Look(findings, key if META_FILE in names else None)
+        return Look([], None)
 
     def _check(self, folder: Path, key: JobKey | None, names: set[str]) -> "Iterator[_Found]":
         meta: JobMeta | None = None
@@ -83,7 +94,7 @@ class JobChecker:
             yield Code.META_MISSING, path, "the job has data, but no meta.json; expected both"
         else:
             try:
-                raw = path.read_bytes()
+                raw = read_file(path)
                 meta, extras = decode_meta(raw), _extras(raw)
             except (DocumentError, RecursionError) as error:
                 yield Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: ")
@@ -101,9 +112,9 @@ class JobChecker:
         if meta is not None:
             yield from self._check_meta(folder, key, meta, extras, has_data=not names.isdisjoint(_DATA_FILES))
         if measured is not None:
-            cluster = self._cluster(folder.relative_to(self.root).parts[0])
+            names_of_cluster = self._names(folder.relative_to(self.root).parts[0])
             stored = None if meta is None else extras.statistics or {}
-            yield from _check_data(*measured, stored, cluster)
+            yield from _check_data(*measured, stored, names_of_cluster)
 
     def _check_meta(
         self, folder: Path, key: JobKey | None, meta: JobMeta, extras: _Extras, *, has_data: bool
@@ -130,19 +141,20 @@ class JobChecker:
                     path,
                     f"statistics.{name}: avg is {statistics.avg}; expected {statistics.min} to {statistics.max}",
                 )
-        cluster = self._cluster(named.cluster)
-        if cluster is not None:
-            hosts = (resource.hostname for resource in meta.resources)
-            yield from _check_names(path, hosts, extras.statistics or {}, cluster)
+        names = self._names(named.cluster)
+        if names is not None:
+            yield from names.check(
+                path, {resource.hostname for resource in meta.resources}, set(extras.statistics or ())
+            )
 
-    def _cluster(self, name: str) -> Cluster | None:
-        """Return what the cluster.json of a folder says, None where it cannot be read."""
-        if name not in self._clusters:
+    def _names(self, cluster: str) -> "_Names | None":
+        """Return what the cluster.json of a folder names, None where it cannot be read."""
+        if cluster not in self._clusters:
             try:
-                self._clusters[name] = read_cluster(self.root / name / CLUSTER_FILE, name)
+                self._clusters[cluster] = _Names(read_cluster(self.root / cluster / CLUSTER_FILE, cluster))
             except (ArchiveError, OSError):
-                self._clusters[name] = None
-        return self._clusters[name]
+                self._clusters[cluster] = None
+        return self._clusters[cluster]
 
 
 _Found = tuple[Code, Path, str]
@@ -227,13 +239,23 @@ def allowed_difference(value: float) -> float:
     return _TOLERANCE + _RELATIVE_TOLERANCE * abs(value)
 
 
-def _check_names(path: Path, hosts: Iterable[str], metrics: Iterable[str], cluster: Cluster) -> Iterator[_Found]:
-    unknown = sorted({host for host in hosts if cluster.subcluster_of(host) is None})
-    if unknown:
-        yield Code.UNKNOWN_HOST, path, f"{_some(unknown)}: in no node list of {CLUSTER_FILE}"
-    unknown = sorted({name for name in metrics if cluster.metric(name) is None})
-    if unknown:
-        yield Code.UNKNOWN_METRIC, path, f"{_some(unknown)}: not in metricConfig of {CLUSTER_FILE}"
+class _Names:
+    """The names of hosts and metrics that a cluster has; remembers hosts, which take a while to look up."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._metrics = {metric.name for metric in cluster.metrics}
+        self._hosts: set[str] = set()
+
+    def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[_Found]:
+        """Yield what is to say of names that a file has and the cluster has not."""
+        unknown = {host for host in hosts - self._hosts if self._cluster.subcluster_of(host) is None}
+        self._hosts |= hosts - unknown
+        if unknown:
+            yield Code.UNKNOWN_HOST, path, f"{_some(sorted(unknown))}: in no node list of {CLUSTER_FILE}"
+        unknown = metrics - self._metrics
+        if unknown:
+            yield Code.UNKNOWN_METRIC, path, f"{_some(sorted(unknown))}: not in metricConfig of {CLUSTER_FILE}"
 
 
 def _some(names: list[str]) -> str:
@@ -243,17 +265,18 @@ def _some(names: list[str]) -> str:
 
 
 def _check_data(
-    path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, cluster: Cluster | None
+    path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, names: _Names | None
 ) -> Iterator[_Found]:
     scopes = sorted({metric.scope for metric in data.metrics} - set(SCOPES))
     if scopes:
         yield Code.UNKNOWN_SCOPE, path, f"{_some(scopes)}: expected {', '.join(SCOPES)}"
-    if cluster is not None:
-        hosts = {series.hostname for series in data.series}
-        yield from _check_names(path, hosts, {metric.name for metric in data.metrics}, cluster)
+    if names is not None:
+        yield from names.check(path, data.hosts, {metric.name for metric in data.metrics})
     yield from _check_series_statistics(path, data)
     for metric in data.metrics:
-        longest = int(data.measures.length[metric.begin : metric.end].max(initial=0))
+        if not metric.statistics_lengths:
+            continue
+        longest = int(data.length[metric.begin : metric.end].max(initial=0))
         if any(length != longest for length in metric.statistics_lengths):
             found = ", ".join(map(str, metric.statistics_lengths))
             text = f"{metric.name}.{metric.scope}.statisticsSeries: lengths {found}; expected {longest}"
@@ -264,24 +287,14 @@ def _check_data(
 
 def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[_Found]:
     """Compare the statistics that each series has with its samples; one finding of each kind per file."""
-    none = StoredStatistics()
-    statistics = [series.statistics or none for series in data.series]
-    given = {
-        "min": np.array([each.min for each in statistics], dtype=np.float64),
-        "avg": np.array([each.avg for each in statistics], dtype=np.float64),
-        "max": np.array([each.max for each in statistics], dtype=np.float64),
-    }
-    measures = data.measures
-    missing = np.isnan(given["avg"]) & ~np.isnan(measures.avg)
+    stored, measured = data.stored, data.measured
+    missing = np.isnan(stored.avg) & ~np.isnan(measured.avg)
     if missing.any():
         yield Code.NO_STATISTICS, path, f"{_places(data, missing)}: without statistics"
-    outside = (given["avg"] > given["max"] + _allowed_of(given["max"])) | (
-        given["avg"] < given["min"] - _allowed_of(given["min"])
-    )
+    outside = (stored.avg > stored.max + _allowed_of(stored.max)) | (stored.avg < stored.min - _allowed_of(stored.min))
     if outside.any():
         yield Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max"
-    for name, values in given.items():
-        right = getattr(measures, name)
+    for name, values, right in zip(stored._fields, stored, measured, strict=True):
         # A comparison with NaN is false: what is missing is told above.
         wrong = np.abs(values - right) > _allowed_of(right)
         if wrong.any():
@@ -299,7 +312,7 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     """Name the first of the chosen series, and how many more there are."""
     first = int(np.argmax(chosen))
     metric = next(metric for metric in data.metrics if first < metric.end)
-    series = data.series[first]
+    series = data.series_at(first)
     unit = "" if series.id is None else f" {series.id}"
     more = int(chosen.sum()) - 1
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
@@ -309,23 +322,13 @@ def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, S
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
     for metric in data.metrics:
-        if metric.scope != "node":
-            continue
-        part = slice(metric.begin, metric.end)
-        present = ~np.isnan(data.measures.avg[part])
-        if not present.any():
+        if metric.scope != "node" or metric.overall is None:
             continue
         given = stored.get(metric.name)
         if given is None:
             wrong.append(f"{metric.name} is missing")
             continue
-        averages = data.measures.avg[part][present]
-        right = {
-            "min": float(np.fmin.reduce(data.measures.min[part])),
-            "avg": float(np.add.reduce(averages)) / averages.size,
-            "max": float(np.fmax.reduce(data.measures.max[part])),
-        }
-        for name, value in right.items():
+        for name, value in zip(metric.overall._fields, metric.overall, strict=True):
             number = getattr(given, name)
             if number is None or abs(number - value) > allowed_difference(value):
                 wrong.append(f"{metric.name}.{name} is {number}, expected {value:.6g}")

@@ -56,10 +56,11 @@ def place_of(key: JobKey) -> str:
 
 def parse_job_folder(root: Path, path: Path) -> JobKey | None:
     """Return the job that belongs into the folder `path`, or None where no job can lie there."""
-    try:
-        parts = path.relative_to(root).parts
-    except ValueError:
+    # As texts, which takes half of the time of `relative_to`.
+    above, below = f"{root}/", str(path)
+    if not below.startswith(above):
         return None
+    parts = below.removeprefix(above).split("/")
     if len(parts) != 4:
         return None
     if not all(may_be_folder(depth, name) for depth, name in enumerate(parts, start=1)):

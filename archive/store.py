@@ -9,7 +9,7 @@ from pathlib import Path
 from isal import igzip, isal_zlib
 
 from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
-from archive.files import Folder, copier, make_folders, open_folder, sync_folder
+from archive.files import Folder, copier, make_folders, open_folder, read_file, sync_folder
 from archive.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -204,7 +204,7 @@ class ArchiveStore:
 
 def read_data_file(path: Path) -> bytes:
     """Return a data.json or data.json.gz as plain JSON; raise DocumentError for a .gz that is cut or not gzip."""
-    content = path.read_bytes()
+    content = read_file(path)
     if path.suffix != ".gz":
         return content
     try:

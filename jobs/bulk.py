@@ -65,6 +65,8 @@ def _copy(rows: Sequence[Sequence[Any]], table: str) -> None:
 
 def insert_links(links: Sequence[tuple[int, int]]) -> None:
     """Put tags on jobs: pairs of row id and tag id; those that are there already stay."""
+    if not links:
+        return
     into = f'INSERT INTO "{JobTag._meta.db_table}" ("job_id", "tag_id")'
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -90,12 +92,16 @@ def _values(rows: Sequence[Sequence[Any]]) -> str:
 def reserve_ids(number: int) -> list[int]:
     """Take ids for new jobs, ascending, that nobody else will get."""
     table = Job._meta.db_table
-    with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
+    if connection.vendor == "postgresql":
+        # Needs no transaction: a sequence does not go back.
+        with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)", [f'"{table}"', number]
+                "SELECT nextval(name) FROM CAST(pg_get_serial_sequence(%s, 'id') AS regclass) name, "
+                "generate_series(1, %s)",
+                [f'"{table}"', number],
             )
             return sorted(row_id for (row_id,) in cursor.fetchall())
+    with transaction.atomic(), connection.cursor() as cursor:
         _make_sequence(cursor, table)
         cursor.execute('UPDATE "sqlite_sequence" SET "seq" = "seq" + %s WHERE "name" = %s', [number, table])
         cursor.execute('SELECT "seq" FROM "sqlite_sequence" WHERE "name" = %s', [table])

@@ -92,6 +92,8 @@ class JobQuerySet(models.QuerySet["Job"]):
     def ids_of(self, keys: Iterable[JobKey]) -> dict[JobKey, int]:
         """Return which of these jobs have a row, with its id."""
         wanted = set(keys)
+        if not wanted:
+            return {}
         rows = self.among("job_id", {key.job_id for key in wanted}).order_by()
         found = rows.values_list("pk", "cluster", "job_id", "start_time")
         known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}

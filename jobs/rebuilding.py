@@ -5,13 +5,17 @@ meanwhile and none from elsewhere is given an id that belongs to a job further o
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.db import connection
+
 from archive.exceptions import ArchiveError, reason
+from archive.files import read_file
 from archive.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from archive.processes import Workers
 from jobs import archiving, bulk, restoring
@@ -20,6 +24,7 @@ from jobs.models import Job
 from jobs.restoring import LARGEST_BATCH, ArchivedJob
 
 _BATCH = 250  # folders of job ids that are read together: mostly of one job each
+_INSERTED_TOGETHER = 1000  # jobs
 _BEGINNING = 64  # bytes of a meta.json that hold its first key and value
 
 Told = Callable[[str], Any]
@@ -49,10 +54,11 @@ class _Refused(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """What came of some folders."""
+    """What came of some folders, and how large the files were (bytes)."""
 
     jobs: list[ArchivedJob]
     refused: list[_Refused]
+    size: int
 
 
 @dataclass
@@ -79,7 +85,7 @@ class Rebuild:
             self.total(jobs)
             if greatest:
                 bulk.keep_ids(Job, greatest)
-            for reading in workers.map(_read, self._batches(self._refuse)):
+            for reading in _together(workers.map(_read, self._batches(self._refuse))):
                 self._restore(reading)
         return self.counts
 
@@ -127,35 +133,57 @@ def _survey(ids: list[str]) -> tuple[_Survey, None]:
     for folder in ids:
         for path in _folders(folder, lambda text: None):
             jobs += 1
-            try:
-                with open(f"{path}/{META_FILE}", "rb", buffering=0) as file:  # noqa: PTH123  ten times per job
-                    greatest = max(greatest, restoring.own_id_at_most(file.read(_BEGINNING)))
-            except OSError:
-                continue
+            with suppress(OSError):
+                beginning = read_file(f"{path}/{META_FILE}", _BEGINNING)
+                greatest = max(greatest, restoring.own_id_at_most(beginning))
     return _Survey(jobs, greatest), None
+
+
+def _together(readings: Iterable[_Reading]) -> Iterator[_Reading]:
+    """Join readings to what is inserted in one transaction.
+
+    PostgreSQL does much for each, and lets others write beside it; SQLite's keeps them waiting.
+    """
+    most = _INSERTED_TOGETHER if connection.vendor == "postgresql" else 1
+    jobs, refused, size = [], [], 0
+    for reading in readings:
+        jobs += reading.jobs
+        refused += reading.refused
+        size += reading.size
+        if len(jobs) >= most or size > LARGEST_BATCH:
+            yield _Reading(jobs, refused, size)
+            jobs, refused, size = [], [], 0
+    yield _Reading(jobs, refused, size)
 
 
 def _read(ids: list[str]) -> tuple[_Reading, list[str] | None]:
     """Read the jobs in folders of job ids; return them, and the folders left where that is much already."""
-    reading, size = _Reading([], []), 0
+    root = archiving.store().root
+    jobs: list[ArchivedJob] = []
+    refused: list[_Refused] = []
+    size = 0
     for number, folder in enumerate(ids):
         if size > LARGEST_BATCH:
-            return reading, ids[number:]
+            return _Reading(jobs, refused, size), ids[number:]
 
         def refuse(text: str) -> None:
-            reading.refused.append(_Refused(text, None))
+            refused.append(_Refused(text, None))
 
         for path in _folders(folder, refuse):
-            size += _read_folder(path, reading)
-    return reading, None
+            found = _read_folder(root, path)
+            if isinstance(found, _Refused):
+                refused.append(found)
+            elif found is not None:
+                jobs.append(found[0])
+                size += found[1]
+    return _Reading(jobs, refused, size), None
 
 
-def _read_folder(folder: str, reading: _Reading) -> int:
-    """Read the job in a folder into `reading`; return how large its meta.json is (bytes).
+def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused | None:
+    """Read the job in a folder; return it and how large its meta.json is (bytes), None where there is nothing.
 
     The folder is a text: Path objects would take as long as all the rest.
     """
-    root = archiving.store().root
     try:
         job, size = restoring.read_job(f"{folder}/{META_FILE}")
         if folder != f"{root}/{place_of(job.key)}":
@@ -165,11 +193,8 @@ def _read_folder(folder: str, reading: _Reading) -> int:
             )
     except FileNotFoundError:
         if any(Path(folder, name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
-            reading.refused.append(_Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder))))
+            return _Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder)))
+        return None
     except (InvalidJobError, ArchiveError, OSError) as error:
-        text = f"{folder}/{META_FILE}: {reason(error)}"
-        reading.refused.append(_Refused(text, parse_job_folder(root, Path(folder))))
-    else:
-        reading.jobs.append(job)
-        return size
-    return 0
+        return _Refused(f"{folder}/{META_FILE}: {reason(error)}", parse_job_folder(root, Path(folder)))
+    return job, size

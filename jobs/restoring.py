@@ -10,6 +10,7 @@ import orjson
 from django.db import IntegrityError, transaction
 
 from archive.documents import JobMeta, decode_meta
+from archive.files import read_file
 from archive.layout import JobKey
 from archive.metadocument import Resource, TagName, keys_of
 from jobs import bulk, encoding, tasks
@@ -110,8 +111,7 @@ def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
 
     Raises InvalidJobError, DocumentError, or OSError.
     """
-    with open(meta, "rb", buffering=0) as file:  # noqa: PTH123  for a text, a Path costs as much again
-        raw = file.read()
+    raw = read_file(meta)
     return archived_job(raw, decode_meta(raw)), len(raw)
 
 

@@ -10,7 +10,7 @@ import pytest
 from archive import measuring
 from archive.documents import MetricData, Series, encode_data
 from archive.exceptions import DocumentError
-from archive.measuring import measure
+from archive.measuring import MeasuredData, measure
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,13 @@ def some_document(dice: random.Random) -> bytes:
         return dice.choice([None, dice.randint(-9, 9), dice.uniform(-1e3, 1e3), dice.uniform(0, 1e-9), 1e80])
 
     def series(host: int) -> dict[str, Any]:
-        return {"hostname": f"n{host}", "id": dice.choice([None, "0", 3]), "data": [number() for _ in range(length())]}
+        found: dict[str, Any] = {"hostname": f"n{host % 7}", "data": [number() for _ in range(length())]}
+        if dice.random() < 0.5:
+            found["id"] = dice.choice(["0", "00:1f"] if dice.random() < 0.97 else [None, 3])
+        if dice.random() < 0.5:
+            numbers = dice.sample(["min", "avg", "max"], dice.randint(1, 3))
+            found["statistics"] = {name: number() or 0 for name in numbers}
+        return dict(dice.sample(list(found.items()), len(found)))
 
     def length() -> int:
         return dice.choice([0, 1, 2, 50])
@@ -66,6 +72,20 @@ def some_document(dice: random.Random) -> bytes:
     document = {name: {scope: metric() for scope in ("node", "core")} for name in ("a", "data", "null")}
     spelling: Any = dice.choice([{"separators": (",", ":")}, {"indent": 2}, {}])
     return json.dumps(document, **spelling).encode()
+
+
+def assert_same(quick: MeasuredData, slow: MeasuredData) -> None:
+    """Check that both ways have found the same."""
+    assert [metric[:-1] for metric in quick.metrics] == [metric[:-1] for metric in slow.metrics]
+    assert quick.hosts == slow.hosts
+    for ours, theirs in zip(quick.metrics, slow.metrics, strict=True):
+        assert ours.overall == (theirs.overall and pytest.approx(theirs.overall, rel=1e-12, abs=1e-9))
+    np.testing.assert_array_equal(quick.length, slow.length)
+    for one, other in zip((*quick.measured, *quick.stored), (*slow.measured, *slow.stored), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert [quick.series_at(number) for number in range(quick.length.size)] == [
+        slow.series_at(number) for number in range(slow.length.size)
+    ]
 
 
 def test_both_ways_of_measuring_agree_about_any_document() -> None:
@@ -83,20 +103,16 @@ def test_both_ways_of_measuring_agree_about_any_document() -> None:
             continue
         short += 1
         slow = measuring._long_way(raw)
-        assert quick.metrics == slow.metrics
-        for ours, theirs in zip(quick.series, slow.series, strict=True):
-            assert (ours.hostname, ours.id, ours.statistics) == (theirs.hostname, theirs.id, theirs.statistics)
-        for one, other in zip(quick.measures, slow.measures, strict=True):
-            np.testing.assert_array_equal(one, other)
+        assert_same(quick, slow)
     assert short > 100
 
 
-@pytest.mark.parametrize("value", [9e99, 8e88, 1e300])
-def test_the_numbers_that_stand_for_nulls_and_borders_are_samples_too(value: float) -> None:
-    data = {"m": {"node": MetricData({"base": ""}, 60, [Series("n01", None, np.array([1.0, value, np.nan]))])}}
+@pytest.mark.parametrize("value", [9e99, 8e88, 1e300, -1e-300, 2.0**64, 123456789.01234567])
+def test_great_and_small_numbers_are_samples_like_others(value: float) -> None:
+    data = {"m": {"node": MetricData({"base": ""}, 60, [Series("n01", None, np.array([value, value, np.nan]))])}}
     measured = measure(encode_data(data))
-    assert measured.measures.max.tolist() == [value]
-    assert measured.measures.length.tolist() == [3]
+    assert measured.measured.max.tolist() == pytest.approx([value], rel=1e-15)
+    assert measured.length.tolist() == [3]
 
 
 def test_measures_are_those_that_a_writer_stores() -> None:
@@ -104,10 +120,94 @@ def test_measures_are_those_that_a_writer_stores() -> None:
     samples = [np.where(dice.random(500) < 0.1, np.nan, dice.normal(50, 20, 500)) for _ in range(300)]
     series = [Series(f"n{number}", None, values) for number, values in enumerate(samples)]
     raw = encode_data({"m": {"node": MetricData({"base": ""}, 60, series)}})
-    assert len(raw) > 4 * measuring._PART
     assert measuring._short_way(raw) is not None
     measured = measure(raw)
     for name in ("min", "avg", "max"):
-        stored = [getattr(each.statistics, name) for each in measured.series]
-        np.testing.assert_allclose(getattr(measured.measures, name), stored, rtol=1e-12)
+        np.testing.assert_allclose(getattr(measured.measured, name), getattr(measured.stored, name), rtol=1e-12)
     assert measured.metrics[0].statistics_lengths == (500, 500, 500)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "1,2,3",
+        "0.5,-0.5,0,-0,12345678,1234567.8,123456.78,12345678.12345678",
+        "1e3,1E+3,2.5e-3,1e-99,1e99",
+        "null,null",
+        "null, 1 ,\n\t2.25\r\n,null ",
+        " ",
+        "0.1234567890123456789,9999999999999999999",
+    ],
+)
+def test_what_is_plainly_well_formed_is_measured_without_an_object_per_sample(numbers: str) -> None:
+    raw = f'{{"m":{{"node":{{"timestep":60,"series":[{{"hostname":"n01","data" : [{numbers}]}}]}}}}}}'.encode()
+    quick, slow = measuring._short_way(raw), measuring._long_way(raw)
+    assert quick is not None
+    assert_same(quick, slow)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        "01",
+        "-",
+        "-null",
+        "1.",
+        ".5",
+        "1.e3",
+        "1e",
+        "1e+",
+        "+1",
+        "nul",
+        "nulll",
+        "1\t2",
+        "1,,2",
+        ",1",
+        "1,",
+        "0x1",
+        "1_0",
+        "1,true",
+        "[1]",
+        "00.5",
+        "1.2.3",
+        "--1",
+        "NaN",
+        "Infinity",
+        "1;2",
+        "1/2",
+        "1:2",
+        "\x0b1",
+        "1\u00a0",
+    ],
+)
+def test_what_is_no_list_of_numbers_is_left_to_the_judge(numbers: str) -> None:
+    raw = f'{{"m":{{"node":{{"timestep":60,"series":[{{"hostname":"n01","data":[3.25,{numbers}]}}]}}}}}}'.encode()
+    assert measuring._short_way(raw) is None
+    with pytest.raises(DocumentError):
+        measure(raw)
+    alone = raw.replace(b"3.25,", b"")
+    assert measuring._short_way(alone) is None
+    with pytest.raises(DocumentError):
+        measure(alone)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"data":[1]}', '"data":[1],"data":[2]}'),
+        ('"hostname"', '"max":[1],"hostname"'),
+        ('"hostname":"a"', '"hostname":"\xff"'),
+        ('"series"', '"statisticsSeries":{"min":[1],"mean":[1],"min":[1],"max":[1]},"series"'),
+    ],
+)
+def test_keys_in_unusual_places_are_left_to_the_judge(change: tuple[str, str]) -> None:
+    text = '{"m":{"node":{"timestep":60,"series":[{"hostname":"a","data":[1]},{"hostname":"b","data":[2]}]}}}'
+    assert measuring._short_way(text.encode()) is not None
+    assert measuring._short_way(text.replace(*change).encode("latin-1")) is None
+
+
+def test_every_beginning_of_a_document_is_an_error_without_reading_beyond_it() -> None:
+    raw = some_document(random.Random(3))[:3000]
+    for length in range(len(raw)):
+        with pytest.raises(DocumentError):
+            measure(raw[:length])

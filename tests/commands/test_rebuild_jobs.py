@@ -325,6 +325,7 @@ def test_large_files_come_in_smaller_parts(run: Run, put: Put, monkeypatch: pyte
 
 def test_what_was_committed_before_an_interruption_stays(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "_BATCH", 2)
+    monkeypatch.setattr(rebuilding, "_INSERTED_TOGETHER", 2)
     for job_id in range(1, 8):
         put(jobId=job_id)
     restore, calls = restoring.restore, iter([None, None])
