@@ -22,6 +22,7 @@ __all__ = [
     "Resource",
     "Series",
     "SeriesName",
+    "StoredStatistics",
     "TagName",
     "check_outline",
     "decode_data",
@@ -67,6 +68,14 @@ class Unit(msgspec.Struct):
 
     base: str = ""
     prefix: str | None = None
+
+
+class StoredStatistics(msgspec.Struct, gc=False):
+    """Statistics as a file has them; what is missing or null is None."""
+
+    min: float | None = None
+    avg: float | None = None
+    max: float | None = None
 
 
 class _Series(msgspec.Struct):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from archive.clusterconfig import SCOPES, Cluster
 from archive.clusters import read_cluster
+from archive.documents import StoredStatistics
 from archive.exceptions import ArchiveError, DocumentError
 from archive.files import is_temp_name, open_folder, read_file
 from archive.findings import Code, Finding
@@ -25,7 +26,7 @@ from archive.layout import (
     job_folder,
     parse_job_folder,
 )
-from archive.measuring import MeasuredData, StoredStatistics, measure
+from archive.measuring import MeasuredData, measure
 from archive.metadocument import JobMeta, decode_meta
 from archive.statistics import Samples
 from archive.store import read_data_file

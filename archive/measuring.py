@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from archive.documents import Unit
+from archive.documents import StoredStatistics, Unit
 from archive.exceptions import DocumentError
 from archive.scanning import MAX_OF, MEAN_OF, MIN_OF, NOT_SURE, scan_into
 from archive.statistics import Samples, Statistics, combined_statistics, series_statistics
@@ -27,14 +27,6 @@ _NOTHING = Statistics(math.nan, math.nan, math.nan)
 
 _Numbers = list[float | None]
 _Empty = Annotated[_Numbers, msgspec.Meta(max_length=0)]
-
-
-class StoredStatistics(msgspec.Struct, gc=False):
-    """Statistics as a file has them; what is missing or null is None."""
-
-    min: float | None = None
-    avg: float | None = None
-    max: float | None = None
 
 
 class StoredSeries(msgspec.Struct, gc=False):

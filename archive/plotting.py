@@ -8,9 +8,8 @@ import msgspec
 import numpy as np
 
 from archive.clusterconfig import SCOPES, Cluster, SubCluster
-from archive.documents import Unit
+from archive.documents import StoredStatistics, Unit
 from archive.exceptions import DocumentError
-from archive.measuring import StoredSeries
 from archive.reducing import Band, Positions, reduce_band, reduce_line
 from archive.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 
@@ -84,9 +83,12 @@ class Plots:
     metrics: list[Plot]
 
 
-class _Series(StoredSeries, gc=False):
+class _Series(msgspec.Struct, gc=False):
     """A series whose samples are decoded only where they are drawn."""
 
+    hostname: str
+    id: str | int | None = None
+    statistics: StoredStatistics | None = None
     data: msgspec.Raw = msgspec.Raw(b"[]")
 
 

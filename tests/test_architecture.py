@@ -1,6 +1,9 @@
 """Imports run one way: ccbackend -> jobs -> {accounts, archive}; and they stand at the top of a file."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,3 +75,16 @@ def test_this_test_sees_what_it_looks_for() -> None:
     tree, path = ast.parse(source), Path("archive/sources/base.py")
     assert [module for module, _ in imported(tree, path)][:3] == ["jobs.models", "accounts", "archive.sources"]
     assert list(inside_functions(tree, path)) == [5]
+
+
+def test_the_server_and_the_worker_load_no_compiler_and_no_plotting_library() -> None:
+    """numba (check_archive) and Bokeh's Python part take a second and much memory; neither is of use to them."""
+    script = (
+        "import sys, ccbackend.wsgi, jobs.worker, jobs.admin;"
+        "print([name for name in ('numba', 'llvmlite', 'bokeh') if name in sys.modules])"
+    )
+    environment = os.environ | {"SECRET_KEY": "for-a-test", "DATABASE_URL": "sqlite:///:memory:"}
+    command = [sys.executable, "-c", script]
+    output = subprocess.run(command, cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    assert output == "[]\n"
