@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
 
-.PHONY: run test test-sqlite test-postgres check browser prometheus clean
+.PHONY: run test test-sqlite test-postgres check browser prometheus screenshots clean
 
 run: $(VENV)/.server
 	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
@@ -59,6 +59,10 @@ prometheus: | $(VENV)/bin/python
 	&& { apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq prometheus; } 2>/dev/null; } \
 	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
 	|| echo "no Prometheus: its tests will be skipped"
+
+# A picture of each page of the admin site, in var/screenshots; the documentation's are renewed.
+screenshots: $(VENV)/.development browser
+	$(BIN)/python -m tests.screenshots
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache

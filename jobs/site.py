@@ -6,10 +6,12 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
-from django.urls import path
+from django.urls import path, reverse
 
 from accounts.models import User
 from jobs import clusterpages, dashboard
+
+_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken")
 
 
 class JobControlSite(AdminSite):
@@ -26,6 +28,19 @@ class JobControlSite(AdminSite):
             path("clusters/<str:name>/", self.admin_view(clusterpages.cluster_page), name="cluster"),
         ]
         return [*pages, *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Add the sections that the header leads to: those that the person may open, the most used first."""
+        context = super().each_context(request)
+        models = {
+            model["object_name"]: (model["name"], model["admin_url"])
+            for app in context["available_apps"]
+            for model in app["models"]
+            if model.get("admin_url")
+        }
+        models["Cluster"] = ("Clusters", reverse("admin:clusters"))
+        context["site_sections"] = [models[name] for name in _SECTIONS if name in models]
+        return context
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show what happens on the clusters, as far as the person sees their jobs."""

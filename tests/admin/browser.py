@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.db import connection
 from playwright.sync_api import Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
@@ -40,15 +41,32 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     assert errors == []
 
 
-@pytest.fixture
-def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
-    """Log in as admin by the form."""
-    admin.set_password(PASSWORD)
-    admin.save()
+def log_in(page: Page, live_server: LiveServer, user: User) -> None:
+    """Log a person in by the form, from the landing page on."""
+    user.set_password(PASSWORD)
+    user.save()
     page.goto(f"{live_server.url}/")
     page.get_by_role("link", name="Admin site").click()
-    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Username").fill(user.username)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+@pytest.fixture
+def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
+    """Log in as admin by the form."""
+    log_in(page, live_server, admin)
     return page
+
+
+def serious(page: Page) -> list[str]:
+    """Return what axe-core finds serious or critical on a page."""
+    # Without its preload, which asks for the style sheets that others import, at wrong addresses.
+    options = {"resultTypes": ["violations"], "preload": False}
+    return [
+        f"{violation['id']}: {node['html'][:160]}"
+        for violation in Axe().run(page, options=options).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]

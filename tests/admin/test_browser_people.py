@@ -1,7 +1,6 @@
 """In a real Chromium: tags become one, a large tag goes step by step, somebody's own tokens; and what axe-core says."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -9,7 +8,7 @@ from accounts.models import ApiToken, User
 from jobs import tagservices
 from jobs.admin import tags as tag_pages
 from jobs.models import JobTag, Tag
-from tests.admin.browser import IN_CHROMIUM, PASSWORD
+from tests.admin.browser import IN_CHROMIUM, log_in, serious
 from tests.factories import JobFactory, TagFactory
 
 pytestmark = IN_CHROMIUM
@@ -58,12 +57,7 @@ def test_a_large_deletion_goes_on_by_itself_or_by_its_button(
 
 
 def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, alice: User) -> None:
-    alice.set_password(PASSWORD)
-    alice.save()
-    page.goto(f"{live_server.url}/admin/")
-    page.get_by_label("Username").fill("alice")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
+    log_in(page, live_server, alice)
     page.get_by_role("link", name="My API tokens").click()
     expect(page.get_by_text("does not have the role api")).to_be_visible()
 
@@ -84,7 +78,7 @@ def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, al
 def test_axe_finds_nothing_serious(
     scheme: str, logged_in: Page, live_server: LiveServer, bench: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page, axe = logged_in, Axe()
+    page = logged_in
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     token, _ = ApiToken.issue(user=bench, name="hook")
     ApiToken.issue(user=bench, name="old")[0].revoke()
@@ -92,9 +86,7 @@ def test_axe_finds_nothing_serious(
     JobFactory.create_batch(3, tags=tags)
 
     def look(where: str) -> None:
-        found = axe.run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
-        worst = [(entry["id"], entry["nodes"]) for entry in found if entry["impact"] in ("serious", "critical")]
-        assert worst == [], where
+        assert serious(page) == [], where
 
     user, key = f"accounts/user/{bench.pk}", f"accounts/apitoken/{token.pk}"
     paths = [

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.contrib.admin.models import LogEntry
 from django.utils import timezone
 from playwright.sync_api import Page, expect
@@ -13,7 +12,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from jobs import deletion, services
 from jobs.models import Job
-from tests.admin.browser import IN_CHROMIUM
+from tests.admin.browser import IN_CHROMIUM, serious
 from tests.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -137,22 +136,10 @@ def test_axe_finds_no_serious_violation(scheme: str, visit: Visit, monkeypatch: 
     paths = [f"{running.pk}/{name}/" for name in ("change", "history", "correct", "stop")]
     paths += [f"{archived.pk}/archive/", "delete-before/", f"delete-before/?before={before}"]
 
-    found = {path: _serious(visit(path)) for path in paths}
+    found = {path: serious(visit(path)) for path in paths}
     page.get_by_label("Type the number of jobs").fill("2")
     page.get_by_role("button", name="Delete 2 jobs").click()
     expect(page.get_by_text("Done.")).to_be_visible()
-    found["progress"] = _serious(page)
+    found["progress"] = serious(page)
 
     assert not any(found.values()), found
-
-
-def _serious(page: Page) -> list[str]:
-    """Return the serious and critical violations of a page."""
-    # Without its preload, which asks for the style sheets that others import, at wrong addresses.
-    violations = Axe().run(page, options={"preload": False}).response["violations"]
-    return [
-        f"{violation['id']}: {node['html'][:120]}"
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]

@@ -5,12 +5,11 @@ import time
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from jobs.models import Job
-from tests.admin.browser import IN_CHROMIUM
+from tests.admin.browser import IN_CHROMIUM, serious
 from tests.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -162,9 +161,6 @@ def test_axe_finds_nothing_serious(scheme: Any, width: int, dashboard: Page) -> 
     page.locator("#picture summary").click()
     expect(page.get_by_text("went quiet")).to_be_visible()
 
-    results = Axe().run(page)
-
-    grave = [found for found in results.response["violations"] if found["impact"] in ("serious", "critical")]
-    assert [(found["id"], [node["html"][:200] for node in found["nodes"]]) for found in grave] == []
+    assert serious(page) == []
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
