@@ -10,14 +10,43 @@ import os
 import statistics
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import django
 
 from benchmarks.many import PASSWORD
 
+_JOBS = "/admin/jobs/job/"
+_OF_USER001 = 500_001  # the row id of a job that all three people see, with 1,000,000 jobs
+_DAY = (datetime.now(UTC) - timedelta(days=2)).date()
+
 # Name to path: what is timed.
 PAGES = {
     "dashboard": "/admin/",
+    "jobs": _JOBS,
+    "jobs, page 100": f"{_JOBS}?p=100",
+    "failed": f"{_JOBS}?state=failed",
+    "running": f"{_JOBS}?state=running",
+    "cluster, failed, 7 days": f"{_JOBS}?cluster=demo&state=failed&started=7d",
+    "user": f"{_JOBS}?user=user001",
+    "user, failed": f"{_JOBS}?user=user001&state=failed",
+    "project, timeout": f"{_JOBS}?project=proj01&state=timeout",
+    "tag on 20,000": f"{_JOBS}?q=tag:perf:bad",
+    "partition": f"{_JOBS}?partition=gpu",
+    "duration": f"{_JOBS}?ran_to=2m",
+    "nodes": f"{_JOBS}?nodes_from=9",
+    "archiving failed": f"{_JOBS}?archiving=failed",
+    "two days, failed": f"{_JOBS}?from={_DAY}&to={_DAY}&state=failed",
+    "search job id": f"{_JOBS}?q=1050000",
+    "search project": f"{_JOBS}?q=project:proj99",
+    "search host": f"{_JOBS}?q=host:n0123",
+    "search name": f"{_JOBS}?q=name:gromacs-12",
+    "search user and host": f"{_JOBS}?q=user:user001+host:n0123",
+    "beside a job": f"{_JOBS}?beside={_OF_USER001}",
+    "job page": f"{_JOBS}{_OF_USER001}/change/",
+    "history of a job": f"{_JOBS}{_OF_USER001}/history/",
+    "clusters": "/admin/clusters/",
+    "cluster": "/admin/clusters/demo/",
 }
 PEOPLE = ("benchmark-admin", "benchmark-manager", "user001")
 

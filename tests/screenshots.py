@@ -28,9 +28,9 @@ _PATIENCE = 90  # seconds until the server has its demo data and answers
 def pages(tab: Page, address: str) -> dict[str, str]:
     """Return the paths of all pages by name; those of single objects are taken from their lists."""
 
-    def first(path: str, link: str = "#result_list th a") -> str:
+    def first(path: str) -> str:
         tab.goto(f"{address}{path}")
-        return tab.locator(link).first.get_attribute("href") or path
+        return tab.locator("#result_list tbody th a").first.get_attribute("href") or path
 
     jobs = "/admin/jobs/job/"
     job = first(f"{jobs}?archiving=archived&nodes_from=4")
@@ -81,6 +81,8 @@ def take(address: str, login: dict[str, str], folder: Path) -> None:
                 tab.wait_for_timeout(500)  # milliseconds in which plots settle
                 tab.screenshot(path=folder / f"{name}-{scheme}.png")
                 if scheme == "light" and name in DOCUMENTED:
+                    tab.set_viewport_size({"width": width, "height": 1300 if name == "job" else height})
+                    tab.wait_for_timeout(500)
                     tab.screenshot(path=PROJECT / "docs" / "images" / f"{DOCUMENTED[name]}.png")
         browser.close()
 
