@@ -6,8 +6,8 @@ at once without a guess. The functions know a third answer beside right and wron
 plainly well-formed, which is for msgspec to decide.
 
 Places are addresses in memory, of type int64: for arrays that are handed from function to function numba counts
-references at each call, which takes as long as the numbers. All of it stands in one file, for numba's cache asks for the
-age of this one alone.
+references at each call, which takes as long as the numbers. All of it stands in one file: numba's cache asks
+for the age of that of the called function alone.
 """
 
 from collections.abc import Callable
