@@ -211,3 +211,14 @@ def test_every_beginning_of_a_document_is_an_error_without_reading_beyond_it() -
     for length in range(len(raw)):
         with pytest.raises(DocumentError):
             measure(raw[:length])
+
+
+@pytest.mark.parametrize("space", ["", " ", "\n", *("\n" + " " * width for width in (1, 7, 8, 9, 24, 25)), "\r\n\t\t"])
+def test_white_space_between_numbers_is_passed_over_however_much_there_is(space: str) -> None:
+    numbers = f",{space}".join(["1.5", "null", "-2", "1234567.25", "3"] * 5)
+    data = f'"data":{space}[{space}{numbers}{space}]'
+    raw = f'{{"m":{{"node":{{"timestep":60,"series":[{{"hostname":"n01",{data}}}]}}}}}}'.encode()
+    quick = measuring._short_way(raw)
+    assert quick is not None
+    assert_same(quick, measuring._long_way(raw))
+    assert measuring._short_way(raw.replace(b"1.5", b"1.5" + space.encode() + b"7" if space else b"1.5x")) is None
