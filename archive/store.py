@@ -35,6 +35,7 @@ class ArchiveStore:
     def __init__(self, root: Path) -> None:
         """Remember the root; nothing is touched before the first call."""
         self.root = root
+        self._has_version = False
 
     def prepare(self) -> None:
         """Create a missing root with version.txt; raise ArchiveVersionError for a root of another version."""
@@ -165,10 +166,18 @@ class ArchiveStore:
             folder.write_bytes(VERSION_FILE, f"{ARCHIVE_VERSION}\n".encode())
             folder.sync()
 
+    def _mark_root(self) -> None:
+        """Write version.txt where a root that existed before has none: cc-backend refuses such a root."""
+        if not self._has_version:
+            if not (self.root / VERSION_FILE).exists():
+                self.write_version()
+            self._has_version = True
+
     def write_cluster(self, name: str, content: bytes) -> None:
         """Write a cluster's cluster.json (JSON), durable on return; raise InvalidNameError for a bad name."""
         if not is_valid_cluster_name(name):
             raise InvalidNameError(f"cluster name {name[:80]!r}: expected a name that can be a folder")
+        self._mark_root()
         path = self.root / name
         make_folders(self.root, path)
         with open_folder(path) as folder:
@@ -186,13 +195,14 @@ class ArchiveStore:
 
     @contextlib.contextmanager
     def writing(self, key: JobKey, *, flush: bool = True) -> Iterator[Folder]:
-        """Open the job's folder, made where missing, rid of what dead writers left.
+        """Open the job's folder, made where missing, rid of what dead writers left; the root gets its version.txt.
 
         With `flush` False the caller flushes the folders above it.
         """
         path = job_folder(self.root, key)
         if not self.root.is_dir():
             raise ArchiveError(f"{self.root}: the archive root is not there (a file system that is not mounted?)")
+        self._mark_root()
         try:
             make_folders(self.root, path, flush=flush)
         except FileNotFoundError as error:

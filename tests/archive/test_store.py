@@ -33,6 +33,31 @@ def test_a_root_without_version_reads_as_version_1_and_is_left_as_it_is(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("write", ["job", "meta", "data", "cluster"])
+def test_a_root_that_existed_before_gets_its_version_at_the_first_write(tmp_path: Path, write: str) -> None:
+    """cc-backend refuses a root without version.txt."""
+    root, data = tmp_path / "archive", tmp_path / "data.json"
+    root.mkdir()
+    data.write_bytes(b"{}")
+    store = ArchiveStore(root)
+    store.prepare()
+    if write == "job":
+        store.write_job(KEY, b"{}", b"{}")
+    elif write == "meta":
+        store.write_meta(KEY, b"{}")
+    elif write == "data":
+        store.copy_data(KEY, data)
+    else:
+        store.write_cluster("fritz", b"{}")
+    assert (root / "version.txt").read_bytes() == b"1\n"
+
+
+def test_a_version_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    (tmp_path / "version.txt").write_bytes(b"1")
+    ArchiveStore(tmp_path).write_job(KEY, b"{}", b"{}")
+    assert (tmp_path / "version.txt").read_bytes() == b"1"
+
+
 def test_a_root_whose_maker_was_killed_gets_its_version(tmp_path: Path) -> None:
     (tmp_path / ".version.txt.99-abc.tmp").write_text("")
     ArchiveStore(tmp_path).prepare()
