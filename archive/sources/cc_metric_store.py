@@ -236,6 +236,8 @@ def _request(job: JobInfo, queries: Sequence[_Asked]) -> bytes:
             "to": job.stop_time,
             "with-stats": True,
             "with-data": True,
+            # A store that pads the front of a list leaves `from` at the first sample: the gap would count twice.
+            "with-padding": False,
             "queries": [asked.query for asked in queries],
         }
     )

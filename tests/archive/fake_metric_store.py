@@ -32,7 +32,10 @@ def level(name: str, host: str, unit: str = "") -> float:
 
 
 class FakeStore(LoopbackServer):
-    """A store that knows every host, and answers as the protocol says."""
+    """A store that knows every host, and answers as releases 0.0.1, 0.1.1 and 1.5.4 of the real one were seen to.
+
+    Unless told not to, it pads: nulls from the asked start on, while `from` stays at the first sample.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,11 +70,14 @@ class FakeStore(LoopbackServer):
         if host in self.absent_hosts or (name, host) in self.refused:
             return [{"error": "host or metric not found", **frame}] * (1 if query["aggreg"] else len(units))
         steps = max(0, request["to"] - begin) // TIMESTEP[name]
+        padded = request.get("with-padding", True)
+        padding = begin // TIMESTEP[name] - request["from"] // TIMESTEP[name] if padded else 0
         table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in units])
         if query["aggreg"]:
             assert query["type"]
             table = np.array([table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)])
-        return [{**frame, "data": self._with_gaps(row, (name, host)), "avg": 1, "min": 1, "max": 1} for row in table]
+        rows = [[*[None] * padding, *self._with_gaps(row, (name, host))] for row in table]
+        return [{**frame, "data": row, "avg": 1, "min": 1, "max": 1} for row in rows]
 
     def _with_gaps(self, row: Any, of: tuple[str, str]) -> list[float | None]:
         none = of in self.all_null

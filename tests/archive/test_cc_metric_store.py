@@ -72,7 +72,8 @@ def test_one_request_holds_all_queries_in_the_form_of_the_protocol(store: FakeSt
     assert store.calls == [("POST", "/api/query", None)]
     (request,) = store.requests
     queries = request.pop("queries")
-    assert request == {"cluster": "demo", "from": START, "to": START + 600, "with-stats": True, "with-data": True}
+    asked = {"with-stats": True, "with-data": True, "with-padding": False}
+    assert request == {"cluster": "demo", "from": START, "to": START + 600, **asked}
     threads = [str(number) for number in range(8)]
     assert {"metric": "load", "host": "n01", "aggreg": False} in queries
     whole = {"metric": "flops", "host": "n01", "aggreg": True, "type": "hwthread"}
@@ -164,14 +165,14 @@ def test_time_steps_are_those_of_cluster_json(store: FakeStore) -> None:
     assert (loaded["load"]["node"].timestep, len(loaded["load"]["node"].series[0].data)) == (60, 10)
 
 
-@pytest.mark.parametrize(("late", "missing"), [(59, 0), (60, 1), (299, 4)])
+@pytest.mark.parametrize(("late", "missing"), [(59, 0), (60, 1), (299, 4), (600, 10)])
 def test_a_store_that_begins_later_than_the_job_leaves_the_steps_before_missing(
     store: FakeStore, late: int, missing: int
 ) -> None:
     store.late = late
-    data = source_of(store).load(job(), CLUSTER)["load"]["node"].series[0].data
-    assert np.flatnonzero(np.isnan(data)).tolist() == list(range(missing))
-    assert data[missing] == level("load", "n01")
+    data = source_of(store).load(job(duration=1800), CLUSTER)["load"]["node"].series[0].data
+    there = level("load", "n01") + np.arange((1800 - late) // 60)
+    np.testing.assert_array_equal(data, [*[np.nan] * missing, *there])
 
 
 def test_hosts_without_data_are_left_out(store: FakeStore) -> None:
