@@ -13,7 +13,6 @@ from archive.documents import JobData, MetricData, Series
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
-    archived_scope,
     hwthreads_by_core,
     metrics_of_job,
     units_on_host,
@@ -60,11 +59,14 @@ class _Query(msgspec.Struct, rename={"aggregate": "aggreg", "type_ids": "type-id
 
 
 class _Asked(NamedTuple):
-    """A query, and which series of a metric (by id, None for the host itself) its answer holds."""
+    """A query, and which series of a metric (by id, None for the host itself) its answer holds.
+
+    One series per query: release 1.5 leaves those without data out of an answer, and names none.
+    """
 
     metric: MetricConfig
     scope: str
-    ids: Sequence[str | None]
+    unit: str | None
     query: _Query
 
 
@@ -121,11 +123,8 @@ class CcMetricStoreSource:
         return loading.data
 
 
-_HOST = (None,)
-"""The one series of a host itself."""
-
-_Found = tuple[_Asked, str | None, _Result]
-"""A query, the id of one series that it asked for, and the answer."""
+_Found = tuple[_Asked, _Result]
+"""A query, and the series that answers it."""
 
 
 class _TooManyPointsError(Exception):
@@ -147,38 +146,32 @@ class _Loading:
             raise msgspec.DecodeError(f"{len(results)} results for {len(queries)} queries")
         found: list[_Found] = []
         for asked, series in zip(queries, results, strict=True):
-            found += self._found(asked, series)
+            if len(series) > 1:
+                raise msgspec.DecodeError(f"{len(series)} series for one of {asked.metric.name} of {asked.query.host}")
+            reason = series[0].error if series else "no data"
+            if reason:
+                self._errors.append(reason)
+            else:
+                found.append((asked, series[0]))
         for part in _by_size(found):
             self._add_series(part)
 
     def log_errors(self, url: str) -> None:
-        """Say that the store refused queries: loudly where it refused all, which is no matter of one host."""
+        """Say that the store left queries without data: loudly where all of them, which is no matter of one host."""
         if self._errors:
             level = logging.INFO if self.data else logging.WARNING
             message = "%s: job %s of %s: %d series are not to be had, the first because of: %s"
             logger.log(level, message, url, self._job.job_id, self._job.cluster, len(self._errors), self._errors[0])
-
-    def _found(self, asked: _Asked, results: Sequence[_Result]) -> list[_Found]:
-        """Return the series of a query that the store did not refuse."""
-        ids, refused = asked.ids, [result.error for result in results if result.error]
-        if not results or (refused and len(results) == 1):
-            self._errors += refused or ["an empty result"]
-            return []
-        if len(results) != len(ids):
-            place = f"{asked.metric.name} of {asked.query.host}"
-            raise msgspec.DecodeError(f"{len(results)} series for {len(ids)} of {place}")
-        self._errors += refused
-        return [(asked, unit, result) for unit, result in zip(ids, results, strict=True) if not result.error]
 
     def _add_series(self, found: Sequence[_Found]) -> None:
         """Add the series that have a sample, from the job's start on.
 
         A store whose memory begins after the job's start answers from there on; the steps before are missing samples.
         """
-        lists = _SAMPLES.decode(b"[%b]" % b",".join([result.data for _, _, result in found]))
+        lists = _SAMPLES.decode(b"[%b]" % b",".join([result.data for _, result in found]))
         lengths = [
             self._steps_before(result.start, asked.metric.timestep) + len(numbers) if numbers else 0
-            for (asked, _, result), numbers in zip(found, lists, strict=True)
+            for (asked, result), numbers in zip(found, lists, strict=True)
         ]
         self._points += sum(lengths)
         if self._points > MAX_POINTS:
@@ -186,13 +179,13 @@ class _Loading:
         samples = _table(lists, lengths)
         samples[np.isinf(samples)] = np.nan
         counts = np.isfinite(samples).sum(axis=1).tolist()
-        for (asked, unit, _), row, length, count in zip(found, samples, lengths, counts, strict=True):
+        for (asked, _), row, length, count in zip(found, samples, lengths, counts, strict=True):
             if count:
                 metric = asked.metric
                 scopes = self.data.setdefault(metric.name, {})
                 if asked.scope not in scopes:
                     scopes[asked.scope] = MetricData(metric.unit, metric.timestep, [])
-                scopes[asked.scope].series.append(Series(asked.query.host, unit, row[:length]))
+                scopes[asked.scope].series.append(Series(asked.query.host, asked.unit, row[:length]))
 
     def _steps_before(self, start: int | None, timestep: int) -> int:
         """Return how many steps of the job lie before the first sample."""
@@ -207,7 +200,7 @@ def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
     size = 0
     for each in found:
         part.append(each)
-        size += len(memoryview(each[2].data))
+        size += len(memoryview(each[1].data))
         if size >= _DECODED_AT_ONCE:
             yield part
             part, size = [], 0
@@ -265,12 +258,13 @@ def _queries(job: JobInfo, cluster: Cluster, metrics: Sequence[MetricConfig]) ->
             host = resource.hostname
             ids = [] if scope == "node" else units[scope][number]
             if ids:
-                yield _Asked(metric, "node", _HOST, _Query(name, host, True, scope, ids))  # noqa: FBT003  the protocol's
+                yield _Asked(metric, "node", None, _Query(name, host, True, scope, ids))  # noqa: FBT003  the protocol's
                 if small and scope == "hwthread":
                     for core, threads in cores[number].items():
-                        yield _Asked(metric, "core", (core,), _Query(name, host, True, scope, threads))  # noqa: FBT003
+                        yield _Asked(metric, "core", core, _Query(name, host, True, scope, threads))  # noqa: FBT003
                 elif small:
-                    yield _Asked(metric, archived_scope(metric), ids, _Query(name, host, False, scope, ids))  # noqa: FBT003
+                    for unit in ids:
+                        yield _Asked(metric, scope, unit, _Query(name, host, False, scope, [unit]))  # noqa: FBT003
             elif scope == "node" or (scope != "accelerator" and not resource.hwthreads):
                 # Of a host without a topology the job has all: without a type the store takes all that it knows of it.
-                yield _Asked(metric, "node", _HOST, _Query(name, host))
+                yield _Asked(metric, "node", None, _Query(name, host))

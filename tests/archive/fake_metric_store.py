@@ -31,16 +31,26 @@ def level(name: str, host: str, unit: str = "") -> float:
     return float(sum(map(ord, name + host)) + 1000 * int(unit.replace(":", "") or "0"))
 
 
+def failed(reason: str) -> dict[str, Any]:
+    """Return the entry of a query that failed."""
+    return {"error": reason, "from": 0, "to": 0, "resolution": 0, "avg": 0, "min": 0, "max": 0}
+
+
 class FakeStore(LoopbackServer):
     """A store that knows every host, and answers as releases 0.0.1, 0.1.1 and 1.5.4 of the real one were seen to.
 
-    Unless told not to, it pads: nulls from the asked start on, while `from` stays at the first sample.
+    - Unless told not to, it pads: nulls from the asked start on, while `from` stays at the first sample.
+    - What has no data (`absent_hosts`, `silent`) is left out of the answer by release 1.5, and an error in 0.x. A sum
+      or an average is that of the units which have data.
+    - A metric that the store does not know (`refused`) is an error in each release.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, release: str = "1.5.4") -> None:
         super().__init__()
+        self.release = release
         self.requests: list[dict[str, Any]] = []
         self.absent_hosts: set[str] = set()
+        self.silent: set[tuple[str, str, str]] = set()
         self.all_null: set[tuple[str, str]] = set()
         self.refused: set[tuple[str, str]] = set()
         self.gaps: set[int] = set()
@@ -63,21 +73,27 @@ class FakeStore(LoopbackServer):
         return {"results": [self._result(request, query) for query in request["queries"]]}
 
     def _result(self, request: dict[str, Any], query: dict[str, Any]) -> list[dict[str, Any]]:
-        name, host = query["metric"], query["host"]
-        begin = request["from"] + self.late
-        frame = {"from": begin, "to": request["to"]}
+        """Return the answer to a query: the series of a host, of each of its units, or of all of them together."""
         units = query.get("type-ids", [""])
-        if host in self.absent_hosts or (name, host) in self.refused:
-            return [{"error": "host or metric not found", **frame}] * (1 if query["aggreg"] else len(units))
+        groups = [units] if query["aggreg"] else [[unit] for unit in units]
+        return [series for group in groups for series in self._series(request, query, group)]
+
+    def _series(self, request: dict[str, Any], query: dict[str, Any], units: list[str]) -> list[dict[str, Any]]:
+        """Return the series of some units together, or what stands in its place: an error, or nothing."""
+        name, host = query["metric"], query["host"]
+        if (name, host) in self.refused:
+            return [failed(f"[METRICSTORE]> unknown metric: {name}")]
+        there = [unit for unit in units if host not in self.absent_hosts and (name, host, unit) not in self.silent]
+        if not there:
+            return [failed("metric or host not found")] if self.release.startswith("0.") else []
+        begin = request["from"] + self.late
         steps = max(0, request["to"] - begin) // TIMESTEP[name]
         padded = request.get("with-padding", True)
         padding = begin // TIMESTEP[name] - request["from"] // TIMESTEP[name] if padded else 0
-        table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in units])
-        if query["aggreg"]:
-            assert query["type"]
-            table = np.array([table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)])
-        rows = [[*[None] * padding, *self._with_gaps(row, (name, host))] for row in table]
-        return [{**frame, "data": row, "avg": 1, "min": 1, "max": 1} for row in rows]
+        table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in there])
+        row = table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)
+        data = [*[None] * padding, *self._with_gaps(row, (name, host))]
+        return [{"from": begin, "to": request["to"], "data": data, "avg": 1, "min": 1, "max": 1}]
 
     def _with_gaps(self, row: Any, of: tuple[str, str]) -> list[float | None]:
         none = of in self.all_null

@@ -15,6 +15,7 @@ from jobs.states import MonitoringStatus
 from jobs.worker import ArchiveWorker
 from tests.archive.fake_metric_store import CLUSTER_JSON, FakeStore, level
 from tests.archive.http_store import respond
+from tests.clients import AppClient
 from tests.factories import JobFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,9 +33,9 @@ def store(archive_root: Path, settings: Any) -> Iterator[FakeStore]:
         yield fake
 
 
-def finished_job() -> Any:
+def finished_job(**resource: Any) -> Any:
     """Make a job of two nodes that waits for the archive."""
-    resources = json.dumps([{"hostname": "n01"}, {"hostname": "n02"}])
+    resources = json.dumps([{"hostname": "n01", **resource}, {"hostname": "n02", **resource}])
     return JobFactory.create(finished=True, cluster="demo", num_nodes=2, resources=resources)
 
 
@@ -67,6 +68,23 @@ def test_the_worker_archives_what_the_store_has(archive_root: Path, store: FakeS
     row.refresh_from_db()
     assert row.monitoring_status == MonitoringStatus.ARCHIVED
     assert json.loads(row.statistics) == statistics
+
+
+@pytest.mark.parametrize("release", ["0.1.1", "1.5.4"])
+def test_a_job_with_a_silent_gpu_and_a_silent_socket_is_archived_and_shown(
+    api: AppClient, archive_root: Path, store: FakeStore, release: str
+) -> None:
+    store.release = release
+    store.silent = {("acc_used", "n01", "00:02"), ("power", "n02", "0")}
+    row = finished_job(accelerators=["00:01", "00:02"])
+    assert ArchiveWorker().drain().archived == 1
+    data = json.loads(gzip.decompress((job_folder(archive_root, row.key) / "data.json.gz").read_bytes()))
+    used = data["acc_used"]["accelerator"]["series"]
+    assert [(each["hostname"], each["id"]) for each in used] == [("n01", "00:01"), ("n02", "00:01"), ("n02", "00:02")]
+    assert [each["id"] for each in data["power"]["socket"]["series"]] == ["0", "1", "1"]
+    answer = api.get(f"/api/jobs/{row.pk}")
+    assert answer.status == 200
+    assert {"acc_used", "power"} <= {item["name"] for item in answer.json["data"]}
 
 
 def test_a_store_in_trouble_leaves_the_job_waiting_with_its_reason(archive_root: Path, store: FakeStore) -> None:
