@@ -79,8 +79,9 @@ class CcMetricStoreSource:
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Make the source from its entry."""
         url = f"{options['url'].rstrip('/')}/api/query"
-        self._store = HttpStore(url, options, {"Content-Type": "application/json"})
-        version = options.get("version", "v2" if self._store.method == "GET" else "")
+        # From release 0.1 on the store takes nothing but GET; a proxy may refuse that.
+        self._store = HttpStore(url, options, {"Content-Type": "application/json"}, methods=("GET", "POST"))
+        version = options.get("version", "")
         self._params = {"version": version} if version else {}
 
     @classmethod

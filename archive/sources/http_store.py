@@ -4,7 +4,7 @@ import base64
 import math
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,10 +43,17 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 class HttpStore:
     """One address of a store; threads share its pool of connections."""
 
-    def __init__(self, url: str, options: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        """Make the pool of connections; `options` is the entry; its `timeout` is in seconds, else METRIC_TIMEOUT."""
+    def __init__(
+        self, url: str, options: Mapping[str, Any], headers: Mapping[str, str], methods: Sequence[str] = ("POST",)
+    ) -> None:
+        """Make the pool of connections.
+
+        `options` is the entry; its `timeout` is in seconds, else METRIC_TIMEOUT. Where it names no method, `methods`
+        are those to try, the usual one first.
+        """
         self.url = url
-        self.method: str = options.get("method", "POST")
+        self._methods = [options["method"]] if "method" in options else list(methods)
+        self.method: str = self._methods[0]
         self._timeout: float | None = options.get("timeout")
         login = ""
         if "username" in options:
@@ -62,13 +69,26 @@ class HttpStore:
     def ask(self, limit: int, **request: Any) -> bytearray:
         """Send one request (httpx's `params`, `content`, `data`); return the answer's body, of at most `limit` bytes.
 
-        Raises SourceError.
+        A method that the store takes in place of one that it refuses is remembered. Raises SourceError.
         """
+        method = self.method
+        response, body = self._send(method, limit, request)
+        for other in self._methods if response.status_code == httpx.codes.METHOD_NOT_ALLOWED else ():
+            if other != method:
+                again, text = self._send(other, limit, request)
+                if again.status_code != httpx.codes.METHOD_NOT_ALLOWED:
+                    self.method, response, body = other, again, text
+        if response.status_code != httpx.codes.OK:
+            raise self._refused(response, body)
+        return body
+
+    def _send(self, method: str, limit: int, request: Mapping[str, Any]) -> tuple[httpx.Response, bytearray]:
+        """Send a request; return the answer and its body, of at most `limit` bytes, a refusal's only in part."""
         timeout = self._timeout or settings.METRIC_TIMEOUT
         deadline = time.monotonic() + timeout * SLOWEST
         body = bytearray()
         try:
-            with self._client.stream(self.method, self.url, timeout=timeout, **request) as response:
+            with self._client.stream(method, self.url, timeout=timeout, **request) as response:
                 good = response.status_code == httpx.codes.OK
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -82,9 +102,7 @@ class HttpStore:
             raise self.error(f"no answer within {timeout:g} s ({type(error).__name__})", transient=True) from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise self.error(f"{error or type(error).__name__}", transient=True) from error
-        if not good:
-            raise self._refused(response, body)
-        return body
+        return response, body
 
     def error(self, reason: str, *, transient: bool) -> SourceError:
         """Return an error that names the store and the reason, never a secret."""

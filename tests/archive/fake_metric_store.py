@@ -39,6 +39,7 @@ def failed(reason: str) -> dict[str, Any]:
 class FakeStore(LoopbackServer):
     """A store that knows every host, and answers as releases 0.0.1, 0.1.1 and 1.5.4 of the real one were seen to.
 
+    - Queries come with GET; POST is refused from release 0.1 on.
     - Unless told not to, it pads: nulls from the asked start on, while `from` stays at the first sample.
     - What has no data (`absent_hosts`, `silent`) is left out of the answer by release 1.5, and an error in 0.x. A sum
       or an average is that of the units which have data.
@@ -48,6 +49,7 @@ class FakeStore(LoopbackServer):
     def __init__(self, release: str = "1.5.4") -> None:
         super().__init__()
         self.release = release
+        self.methods = ("GET", "POST") if release.startswith("0.0.") else ("GET",)
         self.requests: list[dict[str, Any]] = []
         self.absent_hosts: set[str] = set()
         self.silent: set[tuple[str, str, str]] = set()

@@ -2,13 +2,16 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 
 class LoopbackServer(ABC):
     """Answers each request with what `body` makes of it, unless `misbehave` takes the answer over."""
+
+    methods: Sequence[str] = ("GET", "POST")
+    """What is not refused with 405."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, str | None]] = []
@@ -25,6 +28,8 @@ class LoopbackServer(ABC):
                 store.calls.append((self.command, self.path, self.headers["Authorization"]))
                 if store.misbehave is not None:
                     store.misbehave(self)
+                elif self.command not in store.methods:
+                    respond(self, 405, b"Method Not Allowed")
                 else:
                     respond(self, 200, store.body(body))
 

@@ -15,14 +15,15 @@ from archive.sources import CcMetricStoreSource, JobInfo, cc_metric_store, get_s
 from tests.archive.fake_metric_store import CLUSTER_JSON, FakeStore, level
 from tests.archive.http_store import respond
 
+RELEASES = ["0.0.1", "0.1.1", "1.5.4"]
 START = 1_700_000_000
 CLUSTER = decode_cluster(json.dumps(CLUSTER_JSON).encode())
 
 
 @pytest.fixture
-def store() -> Iterator[FakeStore]:
-    """Return a fake store that listens on loopback."""
-    with FakeStore() as fake:
+def store(request: Any) -> Iterator[FakeStore]:
+    """Return a fake store that listens on loopback, of the release that a test names, else of the newest."""
+    with FakeStore(getattr(request, "param", "1.5.4")) as fake:
         yield fake
 
 
@@ -69,7 +70,7 @@ def test_a_job_of_one_node_has_every_metric_in_scope_node_and_in_its_native_one(
 
 def test_one_request_holds_all_queries_in_the_form_of_the_protocol(store: FakeStore) -> None:
     source_of(store).load(job(accelerators=["00:01"]), CLUSTER)
-    assert store.calls == [("POST", "/api/query", None)]
+    assert store.calls == [("GET", "/api/query", None)]
     (request,) = store.requests
     queries = request.pop("queries")
     asked = {"with-stats": True, "with-data": True, "with-padding": False}
@@ -177,14 +178,7 @@ def test_a_store_that_begins_later_than_the_job_leaves_the_steps_before_missing(
     np.testing.assert_array_equal(data, [*[np.nan] * missing, *there])
 
 
-@pytest.fixture(params=["0.0.1", "0.1.1", "1.5.4"])
-def release(request: Any, store: FakeStore) -> str:
-    """Return the release that the fake store behaves like."""
-    store.release = request.param
-    return store.release
-
-
-@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
 def test_a_unit_without_data_is_left_out_and_the_others_keep_their_ids(store: FakeStore) -> None:
     store.silent = {("power", "n01", "0"), ("clock", "n02", "2"), ("acc_used", "n02", "00:01")}
     loaded = source_of(store).load(job(2, accelerators=["00:01", "00:02"]), CLUSTER)
@@ -196,7 +190,7 @@ def test_a_unit_without_data_is_left_out_and_the_others_keep_their_ids(store: Fa
         np.testing.assert_array_equal(loaded["power"][scope].series[0].data, level("power", "n01", "1") + steps)
 
 
-@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
 def test_a_host_of_which_every_unit_is_silent_is_left_out(store: FakeStore) -> None:
     store.silent = {("acc_used", "n01", "00:01"), ("mem_bw", "n02", "0"), ("mem_bw", "n02", "1")}
     loaded = source_of(store).load(job(2, accelerators=["00:01"]), CLUSTER)
@@ -207,7 +201,7 @@ def test_a_host_of_which_every_unit_is_silent_is_left_out(store: FakeStore) -> N
     assert ids(loaded["mem_bw"]["node"]) == [("n01", None)]
 
 
-@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
 def test_hosts_without_data_are_left_out(store: FakeStore) -> None:
     store.absent_hosts = {"n02"}
     store.all_null = {("load", "n03")}
@@ -217,7 +211,7 @@ def test_hosts_without_data_are_left_out(store: FakeStore) -> None:
     assert {host for host, _ in ids(loaded["flops"]["core"])} == {"n01", "n03"}
 
 
-@pytest.mark.usefixtures("release")
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
 def test_a_metric_that_the_store_refuses_on_every_host_is_left_out(store: FakeStore) -> None:
     store.refused = {("power", "n01"), ("power", "n02"), ("load", "n01")}
     loaded = source_of(store).load(job(2), CLUSTER)
@@ -225,13 +219,12 @@ def test_a_metric_that_the_store_refuses_on_every_host_is_left_out(store: FakeSt
     assert ids(loaded["load"]["node"]) == [("n02", None)]
 
 
-def test_a_job_of_which_the_store_has_nothing_is_logged(
-    store: FakeStore, release: str, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
+def test_a_job_of_which_the_store_has_nothing_is_logged(store: FakeStore, caplog: pytest.LogCaptureFixture) -> None:
     store.absent_hosts = {"n01"}
     with caplog.at_level(logging.WARNING):
         assert source_of(store).load(job(), CLUSTER) == {}
-    assert ("no data" if release == "1.5.4" else "metric or host not found") in caplog.text
+    assert ("no data" if store.release == "1.5.4" else "metric or host not found") in caplog.text
 
 
 @pytest.mark.parametrize("result", [[], [{"data": None}], [{"data": []}], [{}], [{"data": [None, None]}]])
@@ -245,19 +238,63 @@ def test_an_error_in_place_of_several_units_leaves_all_of_them_out(store: FakeSt
     assert source_of(store).load(job(), CLUSTER, ["power"]) == {}
 
 
+@pytest.mark.parametrize("store", ["0.0.1"], indirect=True)
 @pytest.mark.parametrize(
     ("options", "call"),
     [
-        ({"method": "GET"}, ("GET", "/api/query?version=v2")),
+        ({"method": "GET"}, ("GET", "/api/query")),
         ({"method": "GET", "version": ""}, ("GET", "/api/query")),
-        ({"version": "v2"}, ("POST", "/api/query?version=v2")),
-        ({}, ("POST", "/api/query")),
+        ({"method": "POST"}, ("POST", "/api/query")),
+        ({"version": "v2"}, ("GET", "/api/query?version=v2")),
+        ({}, ("GET", "/api/query")),
     ],
 )
 def test_method_and_version_are_as_configured(store: FakeStore, options: Any, call: tuple[str, str]) -> None:
     assert "load" in source_of(store, **options).load(job(), CLUSTER)
     assert [each[:2] for each in store.calls] == [call]
     assert store.queries, "a GET has a body too"
+
+
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
+def test_each_release_takes_the_default_method_at_once(store: FakeStore) -> None:
+    assert "load" in source_of(store).load(job(), CLUSTER)
+    assert [call[0] for call in store.calls] == ["GET"]
+
+
+def test_post_is_tried_where_get_is_refused_and_remembered_as_long_as_it_is_taken(store: FakeStore) -> None:
+    store.methods = ("POST",)
+    source = source_of(store)
+    for _ in range(2):
+        assert "load" in source.load(job(), CLUSTER)
+    assert [call[0] for call in store.calls] == ["GET", "POST", "POST"]
+    store.methods = ("GET",)
+    for _ in range(2):
+        assert "load" in source.load(job(), CLUSTER)
+    assert [call[0] for call in store.calls[3:]] == ["POST", "GET", "GET"]
+
+
+def test_post_is_not_remembered_where_it_is_refused_too(store: FakeStore) -> None:
+    store.methods = ()
+    source = source_of(store)
+    for _ in range(2):
+        with pytest.raises(SourceError, match="answered 405 Method Not Allowed"):
+            source.load(job(), CLUSTER)
+    assert [call[0] for call in store.calls] == ["GET", "POST"] * 2
+
+
+@pytest.mark.parametrize(("method", "taken"), [("POST", "GET"), ("GET", "POST")])
+def test_a_method_of_the_configuration_is_the_only_one(store: FakeStore, method: str, taken: str) -> None:
+    store.methods = (taken,)
+    with pytest.raises(SourceError, match="answered 405 Method Not Allowed"):
+        source_of(store, method=method).load(job(), CLUSTER)
+    assert [call[0] for call in store.calls] == [method]
+
+
+def test_no_other_method_is_tried_after_any_other_refusal(store: FakeStore) -> None:
+    store.misbehave = lambda handler: respond(handler, 404, b"")
+    with pytest.raises(SourceError, match="answered 404 Not Found"):
+        source_of(store).load(job(), CLUSTER)
+    assert [call[0] for call in store.calls] == ["GET"]
 
 
 def test_a_job_with_many_queries_is_loaded_in_several_requests(

@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Store
 
-    def do_POST(self) -> None:
+    def do_GET(self) -> None:
         """Answer, or not."""
         queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
         self.server.requests += 1
