@@ -174,7 +174,7 @@ class Retention:
         claimed: set[int] = set()
         give_up_at = time.monotonic() + _PATIENCE
         while missing := row_ids - claimed:
-            tasks.take_from_dead_workers()
+            tasks.reclaim_expired()
             claimed |= {claim.row_id for claim in tasks.claim_settled(self.name, missing)}
             held = ArchiveTask.objects.filter(pk__in=missing - claimed).exclude(worker="")
             if not held.exists() or time.monotonic() > give_up_at or self.stopping.wait(_LOOK_EVERY):

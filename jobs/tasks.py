@@ -146,7 +146,7 @@ def _claim(worker: str, limit: int, source: str, parameters: list[Any], only: Co
         return [Claim(row_id, edits) for row_id, edits in cursor.fetchall()]
 
 
-def take_from_dead_workers() -> None:
+def reclaim_expired() -> None:
     """Free what workers held whose leases have ended: at once, but after some deaths with a pause as after a failure.
 
     A job that kills each worker which takes it (too large for the memory, say) so leaves the others alone.
@@ -161,7 +161,7 @@ def take_from_dead_workers() -> None:
         fail(task.worker, Claim(task.pk, task.edits), reason, permanent=False, died=True)
 
 
-def end_pauses(*, only: Collection[int] | None = None) -> None:
+def clear_backoff(*, only: Collection[int] | None = None) -> None:
     """Let jobs whose archiving failed be tried again now, all or these; what a worker holds stays held."""
     paused = ArchiveTask.objects.filter(worker="")
     (paused if only is None else paused.filter(pk__in=only)).update(not_before=Now())
@@ -322,7 +322,7 @@ def record_edit(row_ids: Sequence[int]) -> None:
     anyway. One that is to be written again may yet keep the files that it has.
     """
     ArchiveTask.objects.filter(pk__in=row_ids).update(edits=F("edits") + 1)
-    end_pauses(only=row_ids)
+    clear_backoff(only=row_ids)
     written = Q(monitoring_status=MonitoringStatus.ARCHIVED) | Q(
         monitoring_status=MonitoringStatus.ARCHIVING, statistics__isnull=False
     )

@@ -31,14 +31,14 @@ _GIVE_UP = 10  # tries in a row after which drain leaves the rest waiting
 
 
 @dataclass
-class Trouble:
+class Backoff:
     """What fails at the moment for more than one job, if it does."""
 
     failures: int = 0
     _failed_at: float = 0.0
 
-    def foresaw(self, begun: float) -> bool:
-        """Tell whether a failed attempt that began then (monotonic seconds) says nothing new."""
+    def is_older_than_failure(self, begun: float) -> bool:
+        """Return whether a failed attempt began (monotonic seconds) before the last failure: it says nothing new."""
         return self.failures > 0 and begun < self._failed_at
 
     def add_failure(self) -> None:
@@ -53,19 +53,19 @@ class Trouble:
 
 
 @dataclass(eq=False)
-class Lane:
-    """A cluster's part of a worker: a pool of its own, so that a source that hangs holds up no other cluster."""
+class ClusterPool:
+    """A cluster's part of a worker: an executor of its own, so a source that hangs holds up no other cluster."""
 
-    pool: Executor
-    trouble: Trouble = field(default_factory=Trouble)
+    executor: Executor
+    backoff: Backoff = field(default_factory=Backoff)
     held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job that a lane's pool writes, since `begun` (monotonic seconds)."""
+    """A claimed job that a cluster's pool writes, since `begun` (monotonic seconds)."""
 
-    lane: Lane
+    pool: ClusterPool
     claim: tasks.Claim
     begun: float
 
@@ -94,8 +94,8 @@ class ArchiveWorker:
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_tidying: float = 0.0
-    _lanes: dict[str | None, Lane] = field(default_factory=dict)  # None: edits
-    _archive: Trouble = field(default_factory=Trouble)
+    _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
+    _archive: Backoff = field(default_factory=Backoff)
     _held: dict[Future[str], Work] = field(default_factory=dict)
 
     @property
@@ -110,8 +110,8 @@ class ArchiveWorker:
         """
         with self._working():
             if self.at_once:
-                tasks.end_pauses(only=self.only)
-            tasks.take_from_dead_workers()
+                tasks.clear_backoff(only=self.only)
+            tasks.reclaim_expired()
             while not self.stopping.is_set():
                 self._take(draining=True)
                 if not self._held:
@@ -123,8 +123,8 @@ class ArchiveWorker:
         """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
         with self._working():
             if self.in_processes:  # let the server process load everything now, not when the first job comes
-                self._lanes[None] = Lane(self._new_pool())
-                self._lanes[None].pool.submit(time.monotonic)
+                self._pools[None] = ClusterPool(self._new_executor())
+                self._pools[None].executor.submit(time.monotonic)
             in_trouble = False
             while not self.stopping.is_set():
                 try:
@@ -151,7 +151,7 @@ class ArchiveWorker:
         """
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY_EVERY
-            tasks.take_from_dead_workers()
+            tasks.reclaim_expired()
             if connection.vendor == "sqlite":
                 with connection.cursor() as cursor:
                     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -162,18 +162,18 @@ class ArchiveWorker:
             try:
                 yield
             finally:
-                self._drop_what_is_not_begun(self._lanes.values())
+                self._drop_what_is_not_begun(self._pools.values())
                 self._finish_or_give_back()
-                for lane in self._lanes.values():
-                    lane.pool.shutdown(wait=not self.hangs)
+                for pool in self._pools.values():
+                    pool.executor.shutdown(wait=not self.hangs)
 
     def _take(self, *, draining: bool = False) -> None:
-        """Claim jobs for each lane in which fewer than half of what it may hold are in work."""
+        """Claim jobs for each pool in which fewer than half of what it may hold are in work."""
         for cluster in (None, *tasks.waiting_clusters()):
-            if cluster not in self._lanes:
-                self._lanes[cluster] = Lane(self._new_pool())
-            lane = self._lanes[cluster]
-            limit = self._room(lane, draining=draining)
+            if cluster not in self._pools:
+                self._pools[cluster] = ClusterPool(self._new_executor())
+            pool = self._pools[cluster]
+            limit = self._room(pool, draining=draining)
             if not limit:
                 continue
             if cluster is None:
@@ -183,26 +183,26 @@ class ArchiveWorker:
             rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
                 if claim.row_id in rows:  # else it was deleted this moment
-                    self._held[self._submit(lane, rows[claim.row_id])] = Work(lane, claim, time.monotonic())
-                    lane.held += 1
+                    self._held[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
+                    pool.held += 1
 
-    def _new_pool(self) -> Executor:
+    def _new_executor(self) -> Executor:
         return prepared(_AT_ONCE, "ccbackend.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
 
-    def _submit(self, lane: Lane, row: Row) -> Future[str]:
+    def _submit(self, pool: ClusterPool, row: Row) -> Future[str]:
         try:
-            return lane.pool.submit(archiving.write, row)
+            return pool.executor.submit(archiving.write, row)
         except BrokenExecutor:  # a process was killed while it had nothing to do
-            lane.pool = self._new_pool()
-            return lane.pool.submit(archiving.write, row)
+            pool.executor = self._new_executor()
+            return pool.executor.submit(archiving.write, row)
 
-    def _room(self, lane: Lane, *, draining: bool) -> int:
-        """Return how many jobs a lane may take now: one that is in trouble, or the archive, one after a pause."""
-        for trouble, held in ((self._archive, len(self._held)), (lane.trouble, lane.held)):
-            if trouble.failures:
-                given_up = trouble.failures >= _GIVE_UP if draining else trouble.pause() > 0
+    def _room(self, pool: ClusterPool, *, draining: bool) -> int:
+        """Return how many jobs a pool may take now: one, after a pause, while its source or the archive fails."""
+        for backoff, held in ((self._archive, len(self._held)), (pool.backoff, pool.held)):
+            if backoff.failures:
+                given_up = backoff.failures >= _GIVE_UP if draining else backoff.pause() > 0
                 return 0 if held or given_up else 1
-        return 0 if lane.held > _HELD // 2 else _HELD - lane.held
+        return 0 if pool.held > _HELD // 2 else _HELD - pool.held
 
     def _collect(self, timeout: float = _COLLECT) -> None:
         """Wait a moment for jobs in work and record those that are done."""
@@ -213,7 +213,7 @@ class ArchiveWorker:
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
-                work.lane.trouble.failures = self._archive.failures = 0
+                work.pool.backoff.failures = self._archive.failures = 0
             elif isinstance(error, Exception):
                 self._failed(work, error)
         if written:
@@ -225,9 +225,9 @@ class ArchiveWorker:
     def _failed(self, work: Work, error: Exception) -> None:
         """Record a failure; where it is not the job's alone, give back the jobs that meet the same."""
         permanent = isinstance(error, SourceError) and not error.transient
-        is_the_lane_s = isinstance(error, SourceError | BrokenExecutor)
-        trouble = work.lane.trouble if is_the_lane_s else self._archive
-        if not permanent and trouble.foresaw(work.begun):
+        is_of_the_cluster = isinstance(error, SourceError | BrokenExecutor)
+        backoff = work.pool.backoff if is_of_the_cluster else self._archive
+        if not permanent and backoff.is_older_than_failure(work.begun):
             tasks.release(self.name, only=[work.claim.row_id])
             return
         died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, and so all are
@@ -236,20 +236,20 @@ class ArchiveWorker:
         tasks.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
         if died:
-            work.lane.pool = self._new_pool()
+            work.pool.executor = self._new_executor()
         if not permanent:
-            trouble.add_failure()
-            lanes = self._lanes.values() if trouble is self._archive else [work.lane]
-            tasks.release(self.name, only=self._drop_what_is_not_begun(lanes))
+            backoff.add_failure()
+            pools = self._pools.values() if backoff is self._archive else [work.pool]
+            tasks.release(self.name, only=self._drop_what_is_not_begun(pools))
 
-    def _drop_what_is_not_begun(self, lanes: Collection[Lane]) -> list[int]:
-        """Forget the jobs in these lanes that no thread has begun; return their row ids."""
-        dropped = [future for future, work in self._held.items() if work.lane in lanes and future.cancel()]
+    def _drop_what_is_not_begun(self, pools: Collection[ClusterPool]) -> list[int]:
+        """Forget the jobs in these pools that no thread has begun; return their row ids."""
+        dropped = [future for future, work in self._held.items() if work.pool in pools and future.cancel()]
         return [self._forget(future).claim.row_id for future in dropped]
 
     def _forget(self, future: Future[str]) -> Work:
         work = self._held.pop(future)
-        work.lane.held -= 1
+        work.pool.held -= 1
         return work
 
     def _finish_or_give_back(self) -> None:

@@ -127,7 +127,7 @@ def archived(cluster: str) -> int:
     return Job.objects.archived().filter(cluster=cluster).count()
 
 
-def end_pauses() -> None:
+def clear_backoff() -> None:
     """Let the pauses after failures be over."""
     ArchiveTask.objects.filter(worker="").update(not_before=timezone.now() - timedelta(seconds=1))
 
@@ -158,7 +158,7 @@ def test_a_store_that_was_away_costs_few_attempts_and_all_goes_on_when_it_is_bac
     assert Job.objects.awaiting_archive().count() == 100
     store.mode = "answer"
     wait_until(lambda: archived("slow1") >= 100 - one.counts.failed, 10)
-    end_pauses()
+    clear_backoff()
     wait_until(lambda: archived("slow1") == 100, 10)
     assert not ArchiveTask.objects.exists()
 
@@ -199,7 +199,7 @@ def test_a_broken_cluster_json_leaves_jobs_waiting_until_it_is_whole(
     assert "cluster.json is missing or cannot be read" in error
     path.write_bytes(whole)
     wait_until(lambda: archived("slow1") >= 10 - one.counts.failed, 15)
-    end_pauses()
+    clear_backoff()
     wait_until(lambda: archived("slow1") == 10, 10)
 
 
@@ -209,12 +209,12 @@ def test_a_job_whose_workers_die_pauses_from_the_fourth_time_on(archive_root: Pa
         assert tasks.claim_waiting("dead:1:a", "testcluster", 10)
         ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
         assert tasks.claim_waiting("other:1:a", "testcluster", 10) == [], "nobody takes what may still be written"
-        tasks.take_from_dead_workers()
+        tasks.reclaim_expired()
         task = ArchiveTask.objects.get(pk=job.pk)
         assert (task.worker, task.attempts) == ("", attempts)
         assert "dead:1:a did not live" in task.error
         assert abs((task.not_before - timezone.now()).total_seconds() - pause) < 5
-        end_pauses()
+        clear_backoff()
     assert ArchiveWorker().drain().archived == 1
 
 
@@ -275,7 +275,7 @@ def test_a_disk_in_trouble_loses_nothing_and_all_goes_on_when_it_is_well(
     else:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     wait_until(lambda: archived("testcluster") >= 20, 20)
-    end_pauses()
+    clear_backoff()
     wait_until(lambda: archived("testcluster") == 31, 20)
 
 
