@@ -68,11 +68,12 @@ _JOBS = f'"{Job._meta.db_table}"'
 _TASKS = f'"{ArchiveTask._meta.db_table}"'
 
 # Jobs that wait, and archived ones whose meta.json has to follow an edit. The first names the terms of the partial
-# index jobs_to_archive, as constants; the second begins with the tasks, of which there are few.
+# index jobs_to_archive, as constants. The second begins with the tasks, of which there are few: the plus keeps SQLite,
+# which has no statistics, from going through all jobs and looking for the task of each.
 _WAITS = """j."monitoring_status" = 1 AND NOT (j."job_state" = 'running')"""
 _WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE {_WAITS} AND j."cluster" = %s AND (t."job_id" IS NULL OR {{free}})"""
-_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = t."job_id"
+_EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
     WHERE j."monitoring_status" = 3 AND t."edits" > 0 AND {{free}}"""
 
 # Jobs for which nothing is to be written any more. A claim of one has no edit: when its holder dies, no worker takes it
@@ -108,7 +109,7 @@ def claim_waiting(worker: str, cluster: str, limit: int, *, only: Collection[int
 
 def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
     """Take up to `limit` archived jobs whose meta.json has to follow an edit and that nobody holds."""
-    return _claim(worker, limit, _EDITED, [], only)
+    return _claim(worker, limit, _EDITED, [], only, row_id='t."job_id"')
 
 
 def claim_settled(worker: str, row_ids: Collection[int]) -> list[Claim]:
@@ -121,20 +122,29 @@ def _free(table: str) -> str:
     return f"""{table}."worker" = '' AND {table}."not_before" <= {_NOW[connection.vendor]}"""
 
 
-def _claim(worker: str, limit: int, source: str, parameters: list[Any], only: Collection[int] | None) -> list[Claim]:
+def _claim(
+    worker: str,
+    limit: int,
+    source: str,
+    parameters: list[Any],
+    only: Collection[int] | None,
+    *,
+    row_id: str = 'j."id"',
+) -> list[Claim]:
     """Take jobs in one statement, which holds up the writers of the API for a fraction of a millisecond.
 
     It is asked only where there is work, without a write lock, since an idle worker asks five times a second. The last
-    condition is for two workers at once: what the other took after this statement began is left to it.
+    condition is for two workers at once: what the other took after this statement began is left to it. `row_id` is the
+    column of the table that the statement begins with, so that the first `limit` are found without sorting all.
     """
     source = source.format(free=_free("t"))
     if only is not None:
-        source += f""" AND j."id" IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
+        source += f""" AND {row_id} IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
         parameters = [*parameters, *only]
     skip = "FOR UPDATE OF j SKIP LOCKED" if connection.vendor == "postgresql" else ""
     sql = f"""
         INSERT INTO {_TASKS} ("job_id", "worker", "not_before", "edits", "attempts", "error")
-        SELECT j."id", %s, {_LEASE_END[connection.vendor]}, 0, 0, '' {source} ORDER BY j."id" LIMIT %s {skip}
+        SELECT j."id", %s, {_LEASE_END[connection.vendor]}, 0, 0, '' {source} ORDER BY {row_id} LIMIT %s {skip}
         ON CONFLICT ("job_id") DO UPDATE SET "worker" = excluded."worker", "not_before" = excluded."not_before"
         WHERE {_free(_TASKS)} RETURNING "job_id", "edits"
     """
