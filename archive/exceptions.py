@@ -24,16 +24,21 @@ class DocumentError(ArchiveError):
 
 
 class SourceError(ArchiveError):
-    """A metric source did not deliver; `transient` says whether trying again may help."""
+    """A metric source did not deliver; `transient` says whether trying again may help.
 
-    def __init__(self, message: str, *, transient: bool) -> None:
-        """Keep the reason and whether it may pass by itself."""
+    `source_failed`: the source itself did not answer, so that other jobs probably meet the same; else it is a matter of
+    this job alone, such as an answer of an unexpected shape.
+    """
+
+    def __init__(self, message: str, *, transient: bool, source_failed: bool = False) -> None:
+        """Keep the reason, whether it may pass by itself, and whether the source itself failed."""
         super().__init__(message)
         self.transient = transient
+        self.source_failed = source_failed
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes."""
-        return partial(type(self), transient=self.transient), self.args
+        return partial(type(self), transient=self.transient, source_failed=self.source_failed), self.args
 
 
 def reason(error: Exception) -> str:

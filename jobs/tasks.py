@@ -42,10 +42,11 @@ _FREED_AT_ONCE = 100
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job that a worker holds; `edits` is how many edits it had when it was taken."""
+    """A job that a worker holds; `edits` is how many edits it had when it was taken, `attempts` how many had failed."""
 
     row_id: int
     edits: int
+    attempts: int = 0
 
 
 def worker_name() -> str:
@@ -67,12 +68,14 @@ _LEASE_END = {
 _JOBS = f'"{Job._meta.db_table}"'
 _TASKS = f'"{ArchiveTask._meta.db_table}"'
 
-# Jobs that wait, and archived ones whose meta.json has to follow an edit. The first names the terms of the partial
-# index jobs_to_archive, as constants. The second begins with the tasks, of which there are few: the plus keeps SQLite,
-# which has no statistics, from going through all jobs and looking for the task of each.
+# Jobs that wait and were not tried, those that were, and archived ones whose meta.json has to follow an edit. The first
+# names the terms of the partial index jobs_to_archive, as constants. The others begin with the tasks, of which there
+# are few: the plus keeps SQLite, which has no statistics, from going through all jobs and looking for the task of each.
 _WAITS = """j."monitoring_status" = 1 AND NOT (j."job_state" = 'running')"""
-_WAITING = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
-    WHERE {_WAITS} AND j."cluster" = %s AND (t."job_id" IS NULL OR {{free}})"""
+_UNTRIED = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
+    WHERE {_WAITS} AND j."cluster" = %s AND (t."job_id" IS NULL OR (t."attempts" = 0 AND {{free}}))"""
+_TRIED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
+    WHERE {_WAITS} AND j."cluster" = %s AND t."attempts" > 0 AND {{free}}"""
 _EDITED = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
     WHERE j."monitoring_status" = 3 AND t."edits" > 0 AND {{free}}"""
 
@@ -99,17 +102,30 @@ def waiting_clusters() -> list[str]:
         return [cluster for (cluster,) in cursor.fetchall()]
 
 
-def claim_waiting(worker: str, cluster: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
+def claim_waiting(
+    worker: str,
+    cluster: str,
+    limit: int,
+    *,
+    only: Collection[int] | None = None,
+    newest: bool = False,
+    retries: int | None = None,
+) -> list[Claim]:
     """Take up to `limit` finished jobs of a cluster that are due; workers on other hosts take others meanwhile.
 
-    `only`: of these row ids.
+    `only`: of these row ids. Untried jobs come first, then at most `retries` (None: any number) of those that failed
+    before; of both the oldest, or the `newest`, first.
     """
-    return _claim(worker, limit, _WAITING, [cluster], only)
+    claims = _claim(worker, limit, _UNTRIED, [cluster], only, newest=newest)
+    left = limit - len(claims) if retries is None else min(limit - len(claims), retries)
+    if left > 0:
+        claims += _claim(worker, left, _TRIED, [cluster], only, row_id='t."job_id"', newest=newest)
+    return claims
 
 
-def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None) -> list[Claim]:
+def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None, newest: bool = False) -> list[Claim]:
     """Take up to `limit` archived jobs whose meta.json has to follow an edit and that nobody holds."""
-    return _claim(worker, limit, _EDITED, [], only, row_id='t."job_id"')
+    return _claim(worker, limit, _EDITED, [], only, row_id='t."job_id"', newest=newest)
 
 
 def claim_settled(worker: str, row_ids: Collection[int]) -> list[Claim]:
@@ -130,30 +146,32 @@ def _claim(
     only: Collection[int] | None,
     *,
     row_id: str = 'j."id"',
+    newest: bool = False,
 ) -> list[Claim]:
     """Take jobs in one statement, which holds up the writers of the API for a fraction of a millisecond.
 
     It is asked only where there is work, without a write lock, since an idle worker asks five times a second. The last
     condition is for two workers at once: what the other took after this statement began is left to it. `row_id` is the
-    column of the table that the statement begins with, so that the first `limit` are found without sorting all.
+    column of the table that the statement begins with, so that the oldest or `newest` are found without sorting all.
     """
     source = source.format(free=_free("t"))
     if only is not None:
         source += f""" AND {row_id} IN ({", ".join(["%s"] * len(only)) or "NULL"})"""
         parameters = [*parameters, *only]
+    order = f"{row_id} DESC" if newest else row_id
     skip = "FOR UPDATE OF j SKIP LOCKED" if connection.vendor == "postgresql" else ""
     sql = f"""
         INSERT INTO {_TASKS} ("job_id", "worker", "not_before", "edits", "attempts", "error")
-        SELECT j."id", %s, {_LEASE_END[connection.vendor]}, 0, 0, '' {source} ORDER BY {row_id} LIMIT %s {skip}
+        SELECT j."id", %s, {_LEASE_END[connection.vendor]}, 0, 0, '' {source} ORDER BY {order} LIMIT %s {skip}
         ON CONFLICT ("job_id") DO UPDATE SET "worker" = excluded."worker", "not_before" = excluded."not_before"
-        WHERE {_free(_TASKS)} RETURNING "job_id", "edits"
+        WHERE {_free(_TASKS)} RETURNING "job_id", "edits", "attempts"
     """
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT 1 {source} LIMIT 1", parameters)
         if not cursor.fetchall():
             return []
         cursor.execute(sql, [worker, *parameters, limit])
-        return [Claim(row_id, edits) for row_id, edits in cursor.fetchall()]
+        return [Claim(*row) for row in cursor.fetchall()]
 
 
 def reclaim_expired() -> None:

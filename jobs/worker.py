@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from django.db import Error, connection
 
-from archive.exceptions import SourceError
+from archive.exceptions import ArchiveVersionError, SourceError
 from archive.processes import prepared
 from jobs import archiving, tasks
 from jobs.encoding import Row
@@ -21,34 +21,43 @@ _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 
 _COLLECT = 0.05  # seconds of finished work that one transaction records
 _AT_ONCE = 4  # jobs of a cluster written at once: half of the time they wait for the disk or a metric store
 _HELD = 32  # jobs of a cluster claimed at once
+_RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: those that hang again leave the others a way
 _TIDY_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
 
-# Where a metric source or the archive itself fails, one job at a time tries whether it still does, with pauses that
-# double up to the longest (seconds): the others lose no attempt, and go on as soon as it works again.
+# Where so many attempts of a cluster in a row fail, and not by the jobs' own fault, its metric source or the archive is
+# in doubt: the newest untried job, each time another, finds out whether it works again, with pauses that double up to
+# the longest (seconds). The others lose no attempt, and go on with the first success.
+_FAILURES_UNTIL_DOUBT = _AT_ONCE
 _LONGEST_PAUSE = 60.0
 _GIVE_UP = 10  # tries in a row after which drain leaves the rest waiting
 
 
 @dataclass
 class Backoff:
-    """What fails at the moment for more than one job, if it does."""
+    """How many attempts of a cluster in a row failed, and not by their jobs' own fault."""
 
     failures: int = 0
     _failed_at: float = 0.0
 
-    def is_older_than_failure(self, begun: float) -> bool:
-        """Return whether a failed attempt began (monotonic seconds) before the last failure: it says nothing new."""
-        return self.failures > 0 and begun < self._failed_at
+    @property
+    def in_doubt(self) -> bool:
+        """Return whether the metric source or the archive seems to fail, and not only jobs of their own."""
+        return self.failures >= _FAILURES_UNTIL_DOUBT
 
-    def add_failure(self) -> None:
-        """Count a failed attempt."""
-        self.failures += 1
+    def is_older_than_failure(self, begun: float) -> bool:
+        """Return whether an attempt began (monotonic seconds) before the last failure: its own says nothing new."""
+        return begun < self._failed_at
+
+    def add_failure(self, *, certain: bool) -> None:
+        """Count a failed attempt; `certain`: doubt begins with it."""
+        self.failures = max(self.failures + 1, _FAILURES_UNTIL_DOUBT if certain else 0)
         self._failed_at = time.monotonic()
 
     def pause(self) -> float:
         """Return the seconds until the next try; 0 or less: it is due."""
-        length = 0 if self.failures < 2 else min(2.0 ** (self.failures - 2), _LONGEST_PAUSE)
+        tries = self.failures - _FAILURES_UNTIL_DOUBT
+        length = 0 if tries < 1 else min(2.0 ** (tries - 1), _LONGEST_PAUSE)
         return self._failed_at + length - time.monotonic()
 
 
@@ -95,7 +104,6 @@ class ArchiveWorker:
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_tidying: float = 0.0
     _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
-    _archive: Backoff = field(default_factory=Backoff)
     _held: dict[Future[str], Work] = field(default_factory=dict)
 
     @property
@@ -176,10 +184,12 @@ class ArchiveWorker:
             limit = self._room(pool, draining=draining)
             if not limit:
                 continue
+            newest = pool.backoff.in_doubt
             if cluster is None:
-                claims = tasks.claim_edited(self.name, limit, only=self.only)
+                claims = tasks.claim_edited(self.name, limit, only=self.only, newest=newest)
             else:
-                claims = tasks.claim_waiting(self.name, cluster, limit, only=self.only)
+                retries = _RETRIES - sum(work.claim.attempts > 0 for work in self._works_of(pool))
+                claims = tasks.claim_waiting(self.name, cluster, limit, only=self.only, newest=newest, retries=retries)
             rows = archiving.fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
                 if claim.row_id in rows:  # else it was deleted this moment
@@ -197,12 +207,16 @@ class ArchiveWorker:
             return pool.executor.submit(archiving.write, row)
 
     def _room(self, pool: ClusterPool, *, draining: bool) -> int:
-        """Return how many jobs a pool may take now: one, after a pause, while its source or the archive fails."""
-        for backoff, held in ((self._archive, len(self._held)), (pool.backoff, pool.held)):
-            if backoff.failures:
-                given_up = backoff.failures >= _GIVE_UP if draining else backoff.pause() > 0
-                return 0 if held or given_up else 1
+        """Return how many jobs a pool may take now: one at a time, after a pause, while it is in doubt."""
+        backoff = pool.backoff
+        if backoff.in_doubt:
+            trying = any(not backoff.is_older_than_failure(work.begun) for work in self._works_of(pool))
+            given_up = backoff.failures >= _GIVE_UP if draining else backoff.pause() > 0
+            return 0 if trying or given_up else 1
         return 0 if pool.held > _HELD // 2 else _HELD - pool.held
+
+    def _works_of(self, pool: ClusterPool) -> list[Work]:
+        return [work for work in self._held.values() if work.pool is pool]
 
     def _collect(self, timeout: float = _COLLECT) -> None:
         """Wait a moment for jobs in work and record those that are done."""
@@ -213,7 +227,7 @@ class ArchiveWorker:
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
-                work.pool.backoff.failures = self._archive.failures = 0
+                work.pool.backoff.failures = 0
             elif isinstance(error, Exception):
                 self._failed(work, error)
         if written:
@@ -223,24 +237,23 @@ class ArchiveWorker:
             self._forget(future)
 
     def _failed(self, work: Work, error: Exception) -> None:
-        """Record a failure; where it is not the job's alone, give back the jobs that meet the same."""
-        permanent = isinstance(error, SourceError) and not error.transient
-        is_of_the_cluster = isinstance(error, SourceError | BrokenExecutor)
-        backoff = work.pool.backoff if is_of_the_cluster else self._archive
-        if not permanent and backoff.is_older_than_failure(work.begun):
+        """Record a failure. While the cluster is in doubt, give back the jobs that meet the same."""
+        pool, own = work.pool, _is_of_the_job(error)
+        if not own and pool.backoff.in_doubt and pool.backoff.is_older_than_failure(work.begun):
             tasks.release(self.name, only=[work.claim.row_id])
             return
         died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, and so all are
         reason = "a process that writes jobs was killed (is memory short?)" if died else archiving.describe(error)
         logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
+        permanent = isinstance(error, SourceError) and not error.transient
         tasks.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
         if died:
-            work.pool.executor = self._new_executor()
-        if not permanent:
-            backoff.add_failure()
-            pools = self._pools.values() if backoff is self._archive else [work.pool]
-            tasks.release(self.name, only=self._drop_what_is_not_begun(pools))
+            pool.executor = self._new_executor()
+        if not own:
+            pool.backoff.add_failure(certain=died)
+            if pool.backoff.in_doubt:
+                tasks.release(self.name, only=self._drop_what_is_not_begun([pool]))
 
     def _drop_what_is_not_begun(self, pools: Collection[ClusterPool]) -> list[int]:
         """Forget the jobs in these pools that no thread has begun; return their row ids."""
@@ -261,3 +274,10 @@ class ArchiveWorker:
             tasks.release(self.name)
         except Error:
             logger.exception("could not give jobs back; others take them when the lease ends")
+
+
+def _is_of_the_job(error: Exception) -> bool:
+    """Return whether an attempt failed by the job's own fault: no other job has to meet the same."""
+    if isinstance(error, SourceError):
+        return not error.source_failed
+    return not isinstance(error, OSError | ArchiveVersionError | BrokenExecutor)

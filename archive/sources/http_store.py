@@ -97,19 +97,23 @@ class HttpStore:
                     if len(body) > limit:
                         raise self.too_many_points(f"the answer is larger than {limit} bytes")
                     if time.monotonic() > deadline:
-                        raise self.error(f"no whole answer within {timeout * SLOWEST:g} s", transient=True)
+                        raise self._failed(f"no whole answer within {timeout * SLOWEST:g} s")
         except httpx.TimeoutException as error:
-            raise self.error(f"no answer within {timeout:g} s ({type(error).__name__})", transient=True) from error
+            raise self._failed(f"no answer within {timeout:g} s ({type(error).__name__})") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise self.error(f"{error or type(error).__name__}", transient=True) from error
+            raise self._failed(f"{error or type(error).__name__}") from error
         return response, body
 
     def error(self, reason: str, *, transient: bool) -> SourceError:
-        """Return an error that names the store and the reason, never a secret."""
+        """Return an error of one job that names the store and the reason, never a secret."""
         return SourceError(f"{self.url}: {self.without_secrets(reason)}", transient=transient)
 
+    def _failed(self, reason: str) -> SourceError:
+        """Return the error for a store that did not answer, or not to the end."""
+        return SourceError(f"{self.url}: {self.without_secrets(reason)}", transient=True, source_failed=True)
+
     def unexpected(self, reason: object) -> SourceError:
-        """Return the error for an answer of the wrong shape."""
+        """Return the error for an answer of the wrong shape, which is of this job alone."""
         return self.error(f"the answer is not what was expected: {reason}", transient=True)
 
     def too_many_points(self, reason: str) -> SourceError:
@@ -119,7 +123,7 @@ class HttpStore:
     def not_asked(self, job: JobInfo) -> SourceError:
         """Return the error for a job of a cluster without a cluster.json; transient, until the file is there."""
         reason = f"cluster {job.cluster!r} is unknown: its cluster.json is missing or cannot be read"
-        return SourceError(f"{self.url} was not asked: {reason}", transient=True)
+        return SourceError(f"{self.url} was not asked: {reason}", transient=True, source_failed=True)
 
     def _refused(self, response: httpx.Response, body: bytearray) -> SourceError:
         """Return the error for an answer other than 200; permanent where it is about this very request."""
@@ -133,7 +137,8 @@ class HttpStore:
                 text = text[: -max(map(len, self._secrets), default=1)]
         text = " ".join(text[:_REASON_LENGTH].split())
         said = f": {text}" if text else ""
-        return self.error(f"answered {status} {response.reason_phrase}{said}", transient=status not in _OF_THE_JOB)
+        reason = f"answered {status} {response.reason_phrase}{said}"
+        return self.error(reason, transient=False) if status in _OF_THE_JOB else self._failed(reason)
 
     def without_secrets(self, text: str) -> str:
         """Return a text with the secrets, which a store may repeat, made unreadable."""

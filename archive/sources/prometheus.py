@@ -131,7 +131,8 @@ class PrometheusSource:
             try:
                 scopes = loading.scopes(config, templates)
             except SourceError as error:
-                raise SourceError(f"metric {config.name}: {error}", transient=error.transient) from error
+                reason = f"metric {config.name}: {error}"
+                raise SourceError(reason, transient=error.transient, source_failed=error.source_failed) from error
             if scopes:
                 data[config.name] = scopes
             else:

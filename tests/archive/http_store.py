@@ -26,12 +26,7 @@ class LoopbackServer(ABC):
             def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"] or 0))
                 store.calls.append((self.command, self.path, self.headers["Authorization"]))
-                if store.misbehave is not None:
-                    store.misbehave(self)
-                elif self.command not in store.methods:
-                    respond(self, 405, b"Method Not Allowed")
-                else:
-                    respond(self, 200, store.body(body))
+                store.reply(self, body)
 
             do_GET = do_POST = _answer
 
@@ -50,6 +45,15 @@ class LoopbackServer(ABC):
     @abstractmethod
     def body(self, request: bytes) -> bytes:
         """Return the body of the answer to a request, given the request's body."""
+
+    def reply(self, handler: BaseHTTPRequestHandler, request: bytes) -> None:
+        """Answer a request, given its body."""
+        if self.misbehave is not None:
+            self.misbehave(handler)
+        elif handler.command not in self.methods:
+            respond(handler, 405, b"Method Not Allowed")
+        else:
+            respond(handler, 200, self.body(request))
 
     def __enter__(self) -> Self:
         self._thread.start()

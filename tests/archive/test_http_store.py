@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import pickle
 import socket
 import time
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ def test_the_token_is_sent_and_never_told(store: Store) -> None:
     assert "401 Unauthorized: bad token ***" in str(error)
     assert TOKEN not in str(error)
     assert error.transient
+    assert error.source_failed
 
 
 LONG_TOKEN = TOKEN * 200
@@ -116,6 +118,7 @@ def test_nobody_listening_is_transient(kind: str) -> None:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         error = failure(get_source("demo", {"demo": {"kind": kind, "url": url, **MORE[kind]}}))
     assert error.transient
+    assert error.source_failed
     assert "refused" in str(error)
 
 
@@ -125,6 +128,7 @@ def test_a_store_that_hangs_is_given_up_after_the_timeout(store: Store) -> None:
     error = failure(source_of(store, timeout=1))
     assert 0.9 < time.monotonic() - begin < 3
     assert error.transient
+    assert error.source_failed
     assert "no answer within 1 s" in str(error)
 
 
@@ -146,6 +150,7 @@ def test_a_store_that_drips_is_given_up_too(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(http_store, "SLOWEST", 1)
     error = failure(source_of(store, timeout=0.5))
     assert error.transient
+    assert error.source_failed
     assert "no whole answer within 0.5 s" in str(error)
 
 
@@ -153,12 +158,16 @@ def test_a_store_that_drips_is_given_up_too(store: Store, monkeypatch: pytest.Mo
 def test_a_cut_body_is_transient(store: Store, length: int | None) -> None:
     cut = json.dumps(ANSWERS[store.kind]).encode()[:-5]
     store.misbehave = lambda handler: respond(handler, 200, cut, length)
-    assert failure(source_of(store)).transient
+    error = failure(source_of(store))
+    assert error.transient
+    assert error.source_failed is (length is not None), "what the store sent whole is of the wrong shape"
 
 
 def test_a_connection_closed_without_an_answer_is_transient(store: Store) -> None:
     store.misbehave = lambda handler: setattr(handler, "close_connection", True)
-    assert failure(source_of(store)).transient
+    error = failure(source_of(store))
+    assert error.transient
+    assert error.source_failed
 
 
 @pytest.mark.parametrize(
@@ -171,7 +180,7 @@ def test_a_connection_closed_without_an_answer_is_transient(store: Store) -> Non
 def test_the_status_says_whether_trying_again_helps(store: Store, status: int, transient: bool) -> None:
     store.misbehave = lambda handler: respond(handler, status, b"<p>what\n went wrong</p>" + b"x" * 100_000)
     error = failure(source_of(store))
-    assert error.transient is transient
+    assert error.transient is error.source_failed is transient
     assert f"answered {status} " in str(error)
     assert "<p>what went wrong</p>" in str(error)
     assert len(str(error)) < 400
@@ -183,6 +192,7 @@ def test_an_answer_that_is_something_else_is_transient(store: Store, body: bytes
     error = failure(source_of(store))
     assert "the answer is not what was expected" in str(error)
     assert error.transient
+    assert not error.source_failed
 
 
 @pytest.mark.parametrize(("status", "reason"), [(200, "too many points"), (403, "answered 403 Forbidden: ")])
@@ -201,7 +211,7 @@ def test_an_endless_answer_is_not_read_to_its_end(
     store.misbehave = endless
     monkeypatch.setattr(MODULES[store.kind], "MAX_BYTES", 1_000_000)
     error = failure(source_of(store))
-    assert error.transient is (status != 200)
+    assert error.transient is error.source_failed is (status != 200)
     assert reason in str(error)
     assert sent < 100_000_000
 
@@ -210,7 +220,15 @@ def test_a_cluster_that_is_not_known_yet_is_not_asked_for(store: Store) -> None:
     with pytest.raises(SourceError, match=r"cluster\.json is missing") as caught:
         source_of(store).load(JOB, None)
     assert caught.value.transient
+    assert caught.value.source_failed
     assert store.calls == []
+
+
+def test_an_error_stays_what_it_is_between_processes() -> None:
+    for transient, source_failed in ((False, False), (True, False), (True, True)):
+        error = SourceError("no answer", transient=transient, source_failed=source_failed)
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  its own
+        assert (str(copy), copy.transient, copy.source_failed) == ("no answer", transient, source_failed)
 
 
 def test_user_name_and_password_are_sent_and_never_told() -> None:

@@ -93,6 +93,9 @@ def test_no_statement_of_a_worker_reads_through_the_archived_jobs() -> None:
         tasks.finish("me:1:a", [(first, "{}")])
         tasks.fail("me:1:a", second, "no answer", permanent=False)
         tasks.release("me:1:a", only=[third.row_id])
+        tasks.clear_backoff(only=[second.row_id])
+        retried = tasks.claim_waiting("me:1:a", "testcluster", 100, newest=True)
+        assert [claim.row_id for claim in retried if claim.attempts] == [second.row_id]
         tasks.reclaim_expired()
         assert len(tasks.claim_settled("me:1:a", archived)) == len(archived)
         assert len(tasks.retire("me:1:a", archived[:2])) == 2
