@@ -7,7 +7,7 @@ import os
 
 bind = "127.0.0.1:8080"
 workers = int(os.environ.get("WEB_CONCURRENCY", str(os.cpu_count() or 1)))
-worker_class = "ccbackend.serving.Worker"
+worker_class = "ccbackend.fastpath.worker.Worker"
 threads = 8  # for what may take long, beside the short calls that the main loop answers
 keepalive = 75  # seconds; adapters keep their connection between the events of a burst
 timeout = 600  # seconds; a long list or a large deletion must not reach it

@@ -5,9 +5,11 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import OperationalError, connection
+from django.conf import settings
+from django.db import OperationalError
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts import tokens
 from accounts.addresses import is_listed
@@ -15,6 +17,7 @@ from accounts.exceptions import AddressRefusedError, InvalidTokenError
 from accounts.models import ApiToken, User
 
 logger = logging.getLogger(__name__)
+without_waiting = import_string(settings.DATABASE_WITHOUT_WAITING)
 
 # How long a worker believes what it read (seconds): revoking and deactivating take effect within the first, a token
 # made after somebody tried it works within the second. A look-up is 4 queries, a hit none.
@@ -66,13 +69,11 @@ def user_of(token: str, address: str) -> tuple[User, str]:
 def _note_use(token: ApiToken, now: datetime) -> None:
     """Write when the token was used; not worth waiting for a locked database, let alone refusing the call."""
     stale = Q(last_used_at=None) | Q(last_used_at__lt=now - _USED_STEP)
-    connection.wait = 0.0  # type: ignore[attr-defined]  # of our SQLite connections; others ignore it
     try:
-        ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
+        with without_waiting():
+            ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
     except OperationalError:
         logger.info("last use of token %s not noted: the database is locked", token.prefix)
-    finally:
-        connection.wait = None  # type: ignore[attr-defined]
 
 
 def _look_up(digest: str) -> _Entry:

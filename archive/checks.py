@@ -13,7 +13,7 @@ from django.core.checks import Warning as CheckWarning
 from archive.clusters import ClusterRegistry
 from archive.exceptions import ArchiveVersionError
 from archive.sources import validate_config
-from archive.store import ArchiveStore
+from archive.storage.store import ArchiveStore
 
 
 def check_archive_root(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:

@@ -7,18 +7,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.clusterconfig import (
-    SCOPES,
-    Accelerator,
-    Cluster,
-    MetricConfig,
-    SubCluster,
-    Topology,
-    decode_cluster,
-)
 from archive.exceptions import DocumentError
-from archive.layout import CLUSTER_FILE, is_valid_cluster_name
-from archive.nodelist import NodeList
+from archive.format.cluster_json import SCOPES, Accelerator, Cluster, MetricConfig, SubCluster, Topology, decode_cluster
+from archive.format.layout import CLUSTER_FILE, is_valid_cluster_name
+from archive.format.nodelist import NodeList
 
 __all__ = [
     "SCOPES",

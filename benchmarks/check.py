@@ -17,14 +17,16 @@ from pathlib import Path
 
 import orjson
 
-from archive.checking import ArchiveCheck, Report, check_job_id
-from archive.clusters import Cluster, MetricConfig, NodeList, SubCluster, Topology
-from archive.documents import Resource, encode_data
-from archive.jobcheck import JobChecker
-from archive.layout import JobKey
-from archive.sources import JobInfo, SyntheticSource
-from archive.statistics import job_statistics
-from archive.store import ArchiveStore
+from archive.check.job import JobChecker
+from archive.check.walk import ArchiveCheck, Report, check_job_id
+from archive.format.cluster_json import Cluster, MetricConfig, SubCluster, Topology
+from archive.format.data_json import encode_data, job_statistics
+from archive.format.layout import JobKey
+from archive.format.meta_json import Resource
+from archive.format.nodelist import NodeList
+from archive.sources.base import JobInfo
+from archive.sources.synthetic import SyntheticSource
+from archive.storage.store import ArchiveStore
 
 START = 1_700_000_000
 KINDS = {"small": (4, 3600), "large": (64, 86_400)}  # nodes and seconds

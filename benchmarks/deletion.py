@@ -136,11 +136,11 @@ def main() -> None:
     django.setup()
 
     from accounts.models import ApiToken, Role, User
-    from jobs import archiving
+    from archive import root
     from jobs.models import Job
 
-    if not archiving.store().holds_jobs():  # the server would not start, see ccbackend.wsgi
-        archiving.store().write_meta(Job.objects.archived()[0].key, b"{}")
+    if not root.store().holds_jobs():  # the server would not start, see ccbackend.wsgi
+        root.store().write_meta(Job.objects.archived()[0].key, b"{}")
 
     wanted = int(sys.argv[1])
     admin = User.objects.get(username="benchmark-admin")

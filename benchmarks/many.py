@@ -28,7 +28,7 @@ _METRICS = ("cpu_load", "cpu_user", "flops_any", "mem_bw", "mem_used", "net_bw",
 
 
 def rows(count: int, first_id: int, now: int) -> Iterator[tuple[Any, ...]]:
-    """Yield rows in the order of jobs.bulk.COLUMNS, oldest start first; the newest run."""
+    """Yield rows in the order of jobs.rows.STORED_COLUMNS, oldest start first; the newest run."""
     dice = random.Random(1)
     resources = {
         (nodes, first): json.dumps([{"hostname": f"n{first + offset:04}"} for offset in range(nodes)])
@@ -80,24 +80,26 @@ def main() -> None:
 
     from accounts.models import Role
     from accounts.services import create_user
-    from jobs import archiving, bulk, demo
+    from archive import root
+    from jobs import demo
     from jobs.models import Job
-    from jobs.tagging import tag_ids
+    from jobs.rows.insert import STORED_COLUMNS, insert_jobs, insert_links, keep_ids
+    from jobs.tags.ids import tag_ids
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     call_command("migrate", verbosity=0)
-    demo.write_cluster(archiving.store())
-    assert bulk.COLUMNS[:3] == ("id", "job_id", "user"), bulk.COLUMNS
+    demo.write_cluster(root.store())
+    assert STORED_COLUMNS[:3] == ("id", "job_id", "user"), STORED_COLUMNS
     begin = time.monotonic()
     source = rows(count, 1, int(time.time()))
     while part := list(itertools.islice(source, 20_000)):
         with transaction.atomic():
-            bulk.insert_jobs(part)
-    bulk.keep_ids(Job, count)
+            insert_jobs(part)
+    keep_ids(Job, count)
     with transaction.atomic():
         tags = list(tag_ids(_TAGS).values())
         common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
-        bulk.insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
+        insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
     create_user(username="benchmark-admin", roles=[Role.ADMIN], password=PASSWORD)
     projects = ["proj99", "proj01", "proj02"]
     create_user(username="benchmark-manager", roles=[Role.MANAGER], password=PASSWORD, projects=projects)

@@ -21,8 +21,7 @@ import django
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from archive.documents import encode_data
-from archive.statistics import job_statistics
+from archive.format.data_json import encode_data, job_statistics
 from benchmarks.api import Server
 from benchmarks.write import samples
 
@@ -37,7 +36,7 @@ def archive_job(nodes: int, metrics: int, length: int) -> tuple[int, int]:
 
     from accounts.models import Role
     from accounts.services import create_user
-    from jobs import archiving
+    from archive import root
     from jobs.models import Job
 
     data = samples(nodes, metrics, length)
@@ -57,7 +56,7 @@ def archive_job(nodes: int, metrics: int, length: int) -> tuple[int, int]:
         statistics=numbers,
         meta_data='{"jobName":"a large job"}',
     )
-    archiving.store().write_job(job.key, json.dumps({"statistics": numbers}).encode(), document)
+    root.store().write_job(job.key, json.dumps({"statistics": numbers}).encode(), document)
     create_user(username="staff", roles=[Role.ADMIN], password=_PASSWORD)
     return job.pk, len(document)
 

@@ -16,11 +16,12 @@ def main() -> None:
 
     from accounts.models import ApiToken, Role
     from accounts.services import create_user
-    from jobs import archiving, demo
+    from archive import root
+    from jobs import demo
     from jobs.models import Job
 
     call_command("migrate", verbosity=0)
-    demo.write_cluster(archiving.store())
+    demo.write_cluster(root.store())
     resources = json.dumps([{"hostname": f"n{node:02}", "hwthreads": [0, 1, 2, 3]} for node in range(1, 5)])
     script = json.dumps({"jobName": "benchmark", "jobScript": "#SBATCH --nodes=4\n" * 114})
     Job.objects.bulk_create(

@@ -124,13 +124,13 @@ def fill(jobs: int, nodes: int, hours: int) -> None:
     """Put jobs that wait into the database, and the cluster into the archive."""
     from django.core.management import call_command
 
-    from jobs import archiving
+    from archive import root
     from jobs.models import Job
 
     call_command("migrate", verbosity=0)
     Job.objects.filter(cluster=CLUSTER["name"]).delete()
-    archiving.store().prepare()
-    archiving.store().write_cluster(CLUSTER["name"], orjson.dumps(CLUSTER))
+    root.store().prepare()
+    root.store().write_cluster(CLUSTER["name"], orjson.dumps(CLUSTER))
     resources = json.dumps([{"hostname": f"n{node:03}"} for node in range(1, nodes + 1)])
     Job.objects.bulk_create(
         (

@@ -23,10 +23,9 @@ import numpy as np
 import orjson
 from isal import igzip
 
-from archive.documents import JobData, MetricData, Series, encode_data
-from archive.layout import JobKey
-from archive.statistics import job_statistics
-from archive.store import COMPRESSION_LEVEL, ArchiveStore
+from archive.format.data_json import JobData, MetricData, Series, encode_data, job_statistics
+from archive.format.layout import JobKey
+from archive.storage.store import COMPRESSION_LEVEL, ArchiveStore
 
 
 def samples(nodes: int, metrics: int, length: int) -> JobData:

@@ -6,4 +6,4 @@ from django.contrib.admin.apps import AdminConfig
 class SiteConfig(AdminConfig):
     """Django's admin, as the site of the jobs app."""
 
-    default_site = "jobs.site.JobControlSite"
+    default_site = "jobs.overview.site.JobControlSite"

@@ -86,10 +86,11 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "ccbackend.zones.ViewerZone",
+    "ccbackend.middleware.ViewerZone",
 ]
 
 ROOT_URLCONF = "ccbackend.urls"
+WSGI_APPLICATION = "ccbackend.wsgi.application"
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
@@ -111,6 +112,8 @@ TEMPLATES = [
 
 # Database: concurrent writers wait up to this long (seconds), then the API answers 503.
 DATABASE_WAIT = 20
+# The context manager in which a statement fails at once in place of waiting, for what is not worth it.
+DATABASE_WITHOUT_WAITING = "ccbackend.sqlite.base.without_waiting"
 
 
 def _database() -> dict[str, Any]:
@@ -148,6 +151,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
+# What each role may do in the admin site beyond its own rows; admin (superuser) may do everything. Which jobs somebody
+# sees is decided by JobQuerySet.visible_to alone.
+ROLE_PERMISSIONS = {
+    "user": {"jobs.view_job"},
+    "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
+    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"},
+}
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")

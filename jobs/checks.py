@@ -6,8 +6,8 @@ from typing import Any
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError
 
+from archive import root
 from archive.exceptions import ArchiveError
-from jobs import archiving
 from jobs.models import Job
 
 
@@ -21,7 +21,7 @@ def check_archive_is_there(databases: Sequence[str] | None = None, **kwargs: Any
 
 def missing_archive() -> str | None:
     """Return that the archive is empty though the database has archived jobs, or None."""
-    store = archiving.store()
+    store = root.store()
     if Job.objects.archived().exists() and not store.holds_jobs():
         return f"the database has archived jobs, but {store.root} holds none: is its file system mounted?"
     return None
@@ -38,7 +38,7 @@ def archive_problem() -> str | None:
     except DatabaseError:  # not migrated yet, or away: each has its own error elsewhere
         return None
     try:
-        archiving.store().prepare()
+        root.store().prepare()
     except (ArchiveError, OSError) as error:
         return str(error)
     return None

@@ -17,14 +17,7 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
-from accounts.console import (
-    BAD_USAGE,
-    INTERRUPTED,
-    ServerCommand,
-    on_terminal,
-    printable,
-    whole_number,
-)
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, on_terminal, printable, whole_number
 
 __all__ = [
     "BAD_USAGE",

@@ -10,14 +10,17 @@ import msgspec
 from django.db import transaction
 from msgspec import UNSET, UnsetType
 
+from archive import root
 from archive.exceptions import SourceError
-from jobs import archiving, history, services, tasks
-from jobs.decoding import clean_text
+from jobs import history
+from jobs.archiving import queue, writing
 from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
 from jobs.history import Actor, Change
-from jobs.messages import encode_metadata
+from jobs.intake.services import stop_job
 from jobs.models import Job
+from jobs.rows.columns import encode_metadata
 from jobs.states import MonitoringStatus
+from jobs.text import clean_text
 
 CLOCK_SKEW = 60
 """Seconds that an end may lie in the future: clocks differ."""
@@ -83,10 +86,10 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str, actor: Actor) 
         for name, value in changed.items():
             _set(job, name, value)
         job.save(update_fields=["project", "partition", "meta_data"])
-        tasks.record_edit([row_id])
+        queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
         history.record(actor, [row_id], "Corrected.", changes=changes, note=_checked(note))
-    archiving.write_edit(row_id)
+    writing.write_edit(row_id)
     return list(changed)
 
 
@@ -192,7 +195,7 @@ def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: s
         with transaction.atomic():
             for row_id in row_ids[begin : begin + _STOPPED_AT_ONCE]:
                 try:
-                    services.stop_job(row_id=row_id, job_state=job_state, stop_time=stop_time)
+                    stop_job(row_id=row_id, job_state=job_state, stop_time=stop_time)
                 except JobError as error:
                     outcome.refused.append(str(error))
                 else:
@@ -215,7 +218,7 @@ def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
     with transaction.atomic():
         jobs = Job.objects.select_for_update(of=("self",)).among("id", row_ids).order_by("pk")
         failed, archived = [], []
-        held = set(tasks.held(row_ids))
+        held = set(queue.held(row_ids))
         for job in jobs.only("cluster", "job_id", "job_state", "monitoring_status"):
             if job.monitoring_status == MonitoringStatus.FAILED:
                 failed.append(job.pk)
@@ -227,8 +230,8 @@ def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
                 outcome.refused.append(f"job {job}: its meta.json is being written at this moment; try again")
             else:
                 archived.append(job.pk)
-        tasks.retry_failed(only=failed)
-        tasks.write_again(archived)
+        queue.retry_failed(only=failed)
+        queue.write_again(archived)
         history.record(actor, failed, "Archiving asked for again.")
         history.record(actor, archived, "Archiving asked for again; the samples are fetched anew.")
         outcome.done = failed + archived
@@ -244,7 +247,7 @@ def _why_not_archived(job: Job) -> str:
 def why_no_samples(cluster: str) -> str:
     """Return why the samples of a cluster's jobs cannot be fetched; an empty text where they can be asked for."""
     try:
-        if archiving.source_of(cluster).archives_data:
+        if root.source_of(cluster).archives_data:
             return ""
     except SourceError as error:
         return str(error)

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from archive.store import ArchiveStore
-from jobs import services
+from archive.storage.store import ArchiveStore
+from jobs.intake.services import start_job, stop_job
 from jobs.messages import Resource, StartJob, TagName
+from jobs.tags.services import tag_job
 
 CLUSTER = "demo"
 
@@ -89,15 +90,13 @@ def create_jobs(count: int = 150) -> None:
         finished = number >= count // 8
         ago = int(dice.paretovariate(1) * 1800) % (4 * _DAY) + 900 if finished else dice.randint(60, 6 * 3600)
         start = now - ago
-        row_id = services.start_job(job=_job(dice, 100_000 + number, start))
+        row_id = start_job(job=_job(dice, 100_000 + number, start))
         if finished:
             state = dice.choice(_FINAL)
-            services.stop_job(
-                row_id=row_id, stop_time=dice.randint(start + 60, min(now, start + _DAY)), job_state=state
-            )
+            stop_job(row_id=row_id, stop_time=dice.randint(start + 60, min(now, start + _DAY)), job_state=state)
         if dice.random() < 0.2:
             type_, name = dice.choice(_TAGS)
-            services.tag_job(row_id=row_id, tags=[TagName(type=type_, name=name)])
+            tag_job(row_id=row_id, tags=[TagName(type=type_, name=name)])
 
 
 def _job(dice: random.Random, job_id: int, start: int) -> StartJob:

@@ -62,3 +62,9 @@ class EditConflictError(JobError):
         """Keep the reason by the name of the field."""
         super().__init__("; ".join(conflicts.values()))
         self.conflicts = conflicts
+
+
+def described(keys: dict[str, int | str | None], stop_time: int | None = None) -> str:
+    names = {"pk": "database id", "job_id": "jobId", "cluster": "cluster", "start_time": "startTime"}
+    given = ", ".join(f"{names[key]} {value}" for key, value in keys.items() if value is not None)
+    return f"no job with {given}" + ("" if stop_time is None else f" that started by {stop_time}")

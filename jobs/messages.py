@@ -5,7 +5,7 @@ Each is a msgspec Struct: decoding and validating are one step in C. Absent keys
 means the same. Keys that newer clients send and that have no place here are listed, so that a mistyped key is refused.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -128,8 +128,3 @@ def encode_resources(resources: list[Resource]) -> str:
         resource.accelerators = resource.accelerators or None
         resource.configuration = resource.configuration or None
     return msgspec.json.encode(resources).decode()
-
-
-def encode_metadata(metadata: dict[str, Any] | None) -> str | None:
-    """Return metadata as the JSON text that is stored; None where there is none."""
-    return msgspec.json.encode(metadata).decode() if metadata else None

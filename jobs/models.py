@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from archive.layout import JobKey
+from archive.format.layout import JobKey
 from jobs.querysets import JobQuerySet
 from jobs.states import JobState, MonitoringStatus
 

@@ -11,7 +11,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.lookups import Exact
 
 from accounts.models import Role, User
-from archive.layout import JobKey
+from archive.format.layout import JobKey
 from jobs.states import JobState, MonitoringStatus
 
 if TYPE_CHECKING:

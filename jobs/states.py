@@ -54,3 +54,6 @@ def final_state(word: str) -> tuple[str, str | None] | None:
 def expected_final() -> str:
     """Return the accepted final states, for error messages."""
     return ", ".join(_FINAL)
+
+
+SCHEDULER_STATE = "schedulerState"

@@ -13,10 +13,10 @@ from django.conf import settings as django_settings
 from accounts import credentials
 from accounts.models import User
 from archive.clusters import registry_for
-from tests.clients import AppClient
-from tests.factories import JobFactory, UserFactory, token_for
-from tests.paths import SHARED
-from tests.server import Server, running_server
+from tests.support.clients import AppClient
+from tests.support.factories import JobFactory, UserFactory, token_for
+from tests.support.paths import SHARED
+from tests.support.server import Server, running_server
 
 SAMPLES = {
     "emmy": SHARED / "samples/archive/emmy/cluster.json",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.paths import PROJECT
+from tests.support.paths import PROJECT
 
 DOCUMENTED = {"overview": "admin-overview", "jobs": "admin-jobs", "job": "admin-job"}
 VIEWS = {"light": (1280, 900), "dark": (1920, 1080)}

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST
 
 from accounts import services
 from accounts.admin import display
-from accounts.admin.own import own_tokens, revoke_own_token
+from accounts.admin.own_tokens import own_tokens, revoke_own_token
 from accounts.models import ApiToken
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from django.views.decorators.http import require_POST
 
 from accounts import services
 from accounts.admin import display
+from accounts.admin.forms import NewTokenForm, UserAddForm, UserEditForm
 from accounts.exceptions import AccountError
-from accounts.forms import NewTokenForm, UserAddForm, UserEditForm
 from accounts.models import Role, User
 
 if TYPE_CHECKING:

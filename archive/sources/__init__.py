@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from archive.exceptions import SourceError
-from archive.layout import is_valid_cluster_name
+from archive.format.layout import is_valid_cluster_name
 from archive.sources.base import JobInfo, MetricSource
 from archive.sources.cc_metric_store import CcMetricStoreSource
 from archive.sources.none import NoneSource

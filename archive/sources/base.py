@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-from archive.clusterconfig import Cluster, MetricConfig, Topology
-from archive.documents import JobData, Resource
-from archive.statistics import Samples
+from archive.format.cluster_json import Cluster, MetricConfig, Topology
+from archive.format.data_json import JobData
+from archive.format.meta_json import Resource
+from archive.format.statistics import Samples
 
 FINE_SCOPES_UP_TO_NODES = 8
 """Jobs of at most this many nodes are also archived in the metric's native scope."""

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from archive.clusterconfig import Cluster, MetricConfig
-from archive.documents import JobData, MetricData, Series
+from archive.format.cluster_json import Cluster, MetricConfig
+from archive.format.data_json import JobData, MetricData, Series
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,

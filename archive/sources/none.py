@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from archive.clusterconfig import Cluster
-from archive.documents import JobData
+from archive.format.cluster_json import Cluster
+from archive.format.data_json import JobData
 from archive.sources.base import JobInfo, unknown_keys
 
 

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal, Self
 import msgspec
 import numpy as np
 
-from archive.clusterconfig import SCOPES, Cluster, MetricConfig
-from archive.documents import JobData, MetricData, Series
 from archive.exceptions import SourceError
+from archive.format.cluster_json import SCOPES, Cluster, MetricConfig
+from archive.format.data_json import JobData, MetricData, Series
+from archive.format.statistics import Samples
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
@@ -23,7 +24,6 @@ from archive.sources.base import (
 )
 from archive.sources.http_store import MAX_POINTS, NOT_JSON, HttpStore, connection_errors
 from archive.sources.promql import HOST_LABEL, ID_LABEL, PromqlTemplate, template_errors
-from archive.statistics import Samples
 
 logger = logging.getLogger(__name__)
 

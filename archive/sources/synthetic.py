@@ -6,8 +6,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from archive.clusterconfig import Cluster, MetricConfig
-from archive.documents import JobData, MetricData, Resource, Series
+from archive.format.cluster_json import Cluster, MetricConfig
+from archive.format.data_json import JobData, MetricData, Series
+from archive.format.meta_json import Resource
+from archive.format.statistics import Samples
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
@@ -17,7 +19,6 @@ from archive.sources.base import (
     units_on_host,
     unknown_keys,
 )
-from archive.statistics import Samples
 
 MAX_SAMPLES = 16_000_000
 """Samples drawn for one job (8 bytes each); above it the time steps are made longer."""

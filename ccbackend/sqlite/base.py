@@ -1,12 +1,15 @@
 """Connections to SQLite whose writers wait for each other in small steps, and then fail after a bounded time."""
 
+import contextlib
 import random
 import sqlite3
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.db import connections
 from django.db.backends.sqlite3 import base
 
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between tries, far longer than a write here takes (0.1 ms), so
@@ -58,22 +61,37 @@ class CursorWrapper(base.SQLiteCursorWrapper):
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's connection, with that cursor.
 
-    `wait` is how long a statement waits for a lock (seconds), None for DATABASE_WAIT. With `must_not_wait` it raises
-    WouldWait after some milliseconds: ccbackend.serving lets a thread do the waiting then.
+    A statement waits for a lock for DATABASE_WAIT seconds. With `must_not_wait` it raises WouldWait after some
+    milliseconds: ccbackend.fastpath.worker lets a thread do the waiting then. With `gives_up_at_once` it fails as if
+    it had waited in vain.
     """
 
-    wait: float | None = None
     must_not_wait = False
+    gives_up_at_once = False
 
     @property
     def patience(self) -> float:
         """Return how long a statement waits now, in seconds."""
         if self.must_not_wait:
             return _MUST_NOT_WAIT
-        return settings.DATABASE_WAIT if self.wait is None else self.wait
+        return 0 if self.gives_up_at_once else settings.DATABASE_WAIT
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return a new cursor."""
         cursor = self.connection.cursor(factory=CursorWrapper)
         cursor.owner = self
         return cursor
+
+
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """Let statements in this block raise OperationalError at once where SQLite is locked; see DATABASE_WAIT."""
+    wrapper = connections["default"]
+    if not isinstance(wrapper, DatabaseWrapper):
+        yield
+        return
+    wrapper.gives_up_at_once = True
+    try:
+        yield
+    finally:
+        wrapper.gives_up_at_once = False

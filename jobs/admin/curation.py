@@ -15,7 +15,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import curation, history
 from jobs.admin import display
-from jobs.admin.curationforms import Correction, NoteForm, StopForm
+from jobs.admin.correction import Correction
+from jobs.admin.forms import NoteForm, StopForm
 from jobs.admin.selection import JobSelection, actor_of, back, counted
 from jobs.exceptions import EditConflictError, JobError
 from jobs.models import ArchiveTask, Job

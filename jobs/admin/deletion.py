@@ -14,12 +14,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
-from jobs import deletion, services
 from jobs.admin import display
-from jobs.admin.curationforms import DeleteBeforeForm
-from jobs.admin.joblist import BIG
+from jobs.admin.changelist import BIG
+from jobs.admin.forms import DeleteBeforeForm
 from jobs.admin.selection import JobSelection, actor_of, counted
-from jobs.deletion import Plan, Run
+from jobs.deletion.services import delete_jobs, jobs_before
+from jobs.deletion.steps import Plan, Progress, Run, begin, go_on, progress_of
 from jobs.exceptions import JobError
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
@@ -61,7 +61,7 @@ class JobDeletion(JobSelection):
     def delete_jobs_view(self, request: HttpRequest) -> HttpResponseBase:
         """Delete jobs from the database after the question was answered."""
         row_ids = self.posted(request, allowed=self.has_delete_permission(request))
-        deleted = services.delete_jobs(row_ids=row_ids, actor=actor_of(request))
+        deleted = delete_jobs(row_ids=row_ids, actor=actor_of(request))
         self.message_user(request, f"{counted(deleted)} deleted. The archive keeps the files.", messages.SUCCESS)
         return redirect("admin:jobs_job_changelist")
 
@@ -87,7 +87,7 @@ class JobDeletion(JobSelection):
             if request.method == "POST":
                 return self._delete_step(request)
             if "run" in request.GET:
-                progress = deletion.progress_of(_run(request, request.GET["run"]))
+                progress = progress_of(_run(request, request.GET["run"]))
                 return self._show_progress(request, progress, is_stopped=not progress.is_finished)
         except JobError as error:
             self.message_user(request, str(error), messages.ERROR)
@@ -102,7 +102,7 @@ class JobDeletion(JobSelection):
         plan = Plan(int(which["before"].timestamp()), which["cluster"], which["keep_tagged"])
         begun = time.monotonic()
         counts = _counts(
-            services.jobs_before(start_time=plan.start_time, omit_tagged=plan.omit_tagged, cluster=plan.cluster or None)
+            jobs_before(start_time=plan.start_time, omit_tagged=plan.omit_tagged, cluster=plan.cluster or None)
         )
         plan = dataclasses.replace(plan, total=sum(row["count"] for row in counts["counts"]))
         context = counts | {"form": form, "seconds": f"{time.monotonic() - begun:.1f}"}
@@ -123,12 +123,10 @@ class JobDeletion(JobSelection):
             if typed != str(plan.total) or not plan.total:
                 error = f"Nothing was deleted: type {plan.total:,} to confirm."
                 return self._show_plan(request, plan, {"form": None, "confirm_error": error})
-            run = deletion.begin(plan=plan, actor=actor_of(request))
-        return self._show_progress(request, deletion.go_on(run=run))
+            run = begin(plan=plan, actor=actor_of(request))
+        return self._show_progress(request, go_on(run=run))
 
-    def _show_progress(
-        self, request: HttpRequest, progress: deletion.Progress, *, is_stopped: bool = False
-    ) -> TemplateResponse:
+    def _show_progress(self, request: HttpRequest, progress: Progress, *, is_stopped: bool = False) -> TemplateResponse:
         total = max(progress.run.plan.total or 0, progress.deleted)
         context = {
             "progress": progress,

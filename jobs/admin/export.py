@@ -10,10 +10,10 @@ import orjson
 from django.db.models import F, Prefetch, Q
 from django.http import StreamingHttpResponse
 
+from jobs.admin.changelist import BIG
 from jobs.admin.display import archiving_word
-from jobs.admin.joblist import BIG
-from jobs.finding import Found, JobName
 from jobs.models import Job, Tag
+from jobs.search.criteria import Found, JobName
 
 _PART = 2_000  # jobs per query
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula

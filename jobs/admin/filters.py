@@ -3,21 +3,30 @@
 import re
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
-from archive.clusters import registry_for
-from jobs import finding
-from jobs.admin.filterbase import ChoiceFilter, Choices, FormFilter
-from jobs.finding import Condition, Criteria
-from jobs.listing import is_whole
+from archive import root
+from jobs.admin.filter_types import ChoiceFilter, Choices, FormFilter
 from jobs.models import Job, JobTag, Tag
+from jobs.search.criteria import (
+    Condition,
+    Criteria,
+    beside,
+    by_archiving,
+    by_cluster,
+    by_project,
+    by_state,
+    by_tag,
+    by_user,
+    find,
+    with_value,
+)
 from jobs.states import JobState
+from jobs.text import is_whole
 
 # The sidebar names no more tags than this, and partitions of no more jobs.
 _MOST_TAGS = 200
@@ -37,7 +46,7 @@ class StateFilter(ChoiceFilter):
 
     def chosen(self, value: str) -> Condition:
         """Return the jobs in this state."""
-        return finding.by_state(value)
+        return by_state(value)
 
 
 class ClusterFilter(ChoiceFilter):
@@ -49,13 +58,13 @@ class ClusterFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the configured clusters, and the one asked for: jobs of a cluster that is gone stay to be found."""
-        names = set(registry_for(Path(settings.ARCHIVE_ROOT)).names())
+        names = set(root.registry().names())
         names |= {name for name in [self.value()] if name}
         return [(name, name) for name in sorted(names)]
 
     def chosen(self, value: str) -> Condition:
         """Return the cluster's jobs."""
-        return finding.by_cluster(value)
+        return by_cluster(value)
 
 
 class PartitionFilter(ChoiceFilter):
@@ -66,13 +75,13 @@ class PartitionFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the partitions of the newest jobs that the user sees, and the one asked for."""
-        newest = finding.find(user=request.user, criteria=Criteria(), reach=_NEWEST).jobs
+        newest = find(user=request.user, criteria=Criteria(), reach=_NEWEST).jobs
         names = set(newest.values_list("partition", flat=True)[:_NEWEST]) | {self.value()}
         return [(name, name) for name in sorted(name for name in names if name)]
 
     def chosen(self, value: str) -> Condition:
         """Return the partition's jobs."""
-        return finding.with_value(partition=value)
+        return with_value(partition=value)
 
 
 class ArchivingFilter(ChoiceFilter):
@@ -87,7 +96,7 @@ class ArchivingFilter(ChoiceFilter):
 
     def chosen(self, value: str) -> Condition:
         """Return the jobs in this archiving state."""
-        return finding.by_archiving(value)
+        return by_archiving(value)
 
 
 class TagFilter(ChoiceFilter):
@@ -111,7 +120,7 @@ class TagFilter(ChoiceFilter):
 
     def chosen(self, value: str) -> Condition:
         """Return the jobs with this tag."""
-        return finding.by_tag(self._tags[value])
+        return by_tag(self._tags[value])
 
 
 class ArrayFilter(ChoiceFilter):
@@ -127,7 +136,7 @@ class ArrayFilter(ChoiceFilter):
 
     def chosen(self, value: str) -> Condition:
         """Return the array's jobs."""
-        return finding.with_value(array_job_id=int(value))
+        return with_value(array_job_id=int(value))
 
 
 class BesideFilter(ChoiceFilter):
@@ -146,13 +155,13 @@ class BesideFilter(ChoiceFilter):
     def chosen(self, value: str) -> Condition:
         """Return the jobs of the same cluster; `narrow` adds the rest."""
         assert self._job is not None
-        return finding.by_cluster(self._job.cluster)
+        return by_cluster(self._job.cluster)
 
     def narrow(self, criteria: Criteria) -> None:
         """Ask for the jobs that ran beside it."""
         if self.value() is not None:
             assert self._job is not None
-            criteria.add(*finding.beside(self._job))
+            criteria.add(*beside(self._job))
             criteria.between(until=self._job.stop_time)
 
 
@@ -246,7 +255,7 @@ class NodesFilter(FormFilter):
             if value:
                 if not (value.isascii() and value.isdecimal() and len(value) < 10):
                     raise ValueError(value)
-                criteria.add(finding.with_value(**{lookup: int(value)}))
+                criteria.add(with_value(**{lookup: int(value)}))
 
 
 class WhoseFilter(FormFilter):
@@ -260,9 +269,9 @@ class WhoseFilter(FormFilter):
         """Ask for the jobs of both."""
         user, project = (value.replace("\0", "") for value in values)
         if user:
-            criteria.add(finding.by_user(user))
+            criteria.add(by_user(user))
         if project:
-            criteria.add(finding.by_project(project))
+            criteria.add(by_project(project))
 
 
 FILTERS: tuple[type[ChoiceFilter] | type[FormFilter], ...] = (

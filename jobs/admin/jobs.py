@@ -15,16 +15,16 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
-from jobs import search
-from jobs.admin import display, export, plots, savedfilters
-from jobs.admin.actions import JobActions
+from jobs.admin import display, export, job_page, plots, saved_filters
+from jobs.admin.changelist import JobChangeList, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
-from jobs.admin.joblist import JobChangeList, JobPages
-from jobs.listing import is_whole
+from jobs.admin.tagging import JobActions
 from jobs.models import ArchiveTask, Job, Tag
 from jobs.querysets import JobQuerySet
+from jobs.search.box import HELP
 from jobs.states import MonitoringStatus
+from jobs.text import is_whole
 
 _LONGEST_NAME = 60  # characters in the list
 
@@ -48,8 +48,8 @@ class JobAdmin(JobActions):
     list_filter = FILTERS
     list_per_page = 50
     sortable_by = ()  # newest first: the indexes keep no other order
-    search_fields = ("job_id",)  # shows the search box; jobs.search says what it finds
-    search_help_text = search.HELP
+    search_fields = ("job_id",)  # shows the search box; jobs.search.box says what it finds
+    search_help_text = HELP
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = JobPages
@@ -88,7 +88,7 @@ class JobAdmin(JobActions):
         answer = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
         if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
             answer.context_data["looked_since"] = display.moment(answer.context_data["cl"].found.looked_since)
-            answer.context_data["saved_filters"] = savedfilters.saved_by(request)
+            answer.context_data["saved_filters"] = saved_filters.saved_by(request)
         return answer
 
     def get_urls(self) -> list[URLPattern]:
@@ -96,8 +96,8 @@ class JobAdmin(JobActions):
         view = self.admin_site.admin_view
         return [
             path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
-            path("saved/", view(require_POST(savedfilters.save)), name="jobs_job_save_filter"),
-            path("saved/<int:filter_id>/", view(require_POST(savedfilters.remove)), name="jobs_job_remove_filter"),
+            path("saved/", view(require_POST(saved_filters.save)), name="jobs_job_save_filter"),
+            path("saved/<int:filter_id>/", view(require_POST(saved_filters.remove)), name="jobs_job_remove_filter"),
             *plots.urls(self),
             *super().get_urls(),
         ]
@@ -185,24 +185,24 @@ class JobAdmin(JobActions):
         """Add what the job page shows."""
         assert obj is not None
         may_tag = self.has_tag_permission(request)
-        name = display.job_name(obj)
+        name = job_page.job_name(obj)
         context |= {
             "title": f"Job {obj.job_id} on {obj.cluster}",
             "subtitle": name or None,
-            "groups": display.groups(obj),
+            "groups": job_page.groups(obj),
             "tags": obj.tags.order_by("type", "name"),
             "may_tag": may_tag,
             "tag_form": AddTagForm(auto_id="tag_%s") if may_tag else None,
             "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]
             if may_tag
             else (),
-            "nodes": display.nodes(obj),
-            "statistics": display.statistics(obj),
-            "texts": display.texts(obj),
+            "nodes": job_page.nodes(obj),
+            "statistics": job_page.statistics(obj),
+            "texts": job_page.texts(obj),
             "archive_task": ArchiveTask.objects.filter(pk=obj.pk).first(),
             "archiving_word": display.archiving_word(obj),
             "may_archive_again": self.has_archive_permission(request)
             and obj.monitoring_status == MonitoringStatus.FAILED,
-            "links": display.links(obj),
+            "links": job_page.links(obj),
         } | self.curation_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

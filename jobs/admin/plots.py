@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_GET
 
-from archive.clusterconfig import SCOPES
-from jobs.encoding import COLUMNS
+from archive.format.cluster_json import SCOPES
 from jobs.models import Job
-from jobs.plots import job_plots
 from jobs.querysets import JobQuerySet
+from jobs.rows.columns import COLUMNS
+from jobs.samples.plots import job_plots
 
 if TYPE_CHECKING:
     JobModelAdmin = ModelAdmin[Job]

@@ -14,10 +14,10 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from accounts.models import User
-from jobs.admin.joblist import MOST_COUNTED
+from jobs.admin.changelist import MOST_COUNTED
 from jobs.history import Actor
-from jobs.listing import is_whole
 from jobs.models import Job
+from jobs.text import is_whole
 
 if TYPE_CHECKING:
     JobModelAdmin = admin.ModelAdmin[Job]

@@ -16,12 +16,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from jobs import tagservices
 from jobs.admin.forms import AddTagForm
 from jobs.exceptions import JobError, TagExistsError
-from jobs.listing import is_whole
 from jobs.models import Tag
-from jobs.tagcounts import JobCount, job_counts
+from jobs.tags.counts import JobCount, job_counts
+from jobs.tags.services import BATCH, delete_tags, merge_tags, rename_tag
+from jobs.text import is_whole
 
 if TYPE_CHECKING:
     TagModelAdmin = admin.ModelAdmin[Tag]
@@ -119,7 +119,7 @@ class TagAdmin(TagModelAdmin):
                 "jobs": _linked(tag, count),
                 "form": form,
                 "known_tags": _known_types(),
-                "at_once": tagservices.BATCH,
+                "at_once": BATCH,
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -137,7 +137,7 @@ class TagAdmin(TagModelAdmin):
         if (type_, name) == (tag.type, tag.name):
             return self._refused(request, tag, "That is the name it has already; nothing was changed.")
         try:
-            renamed = tagservices.rename_tag(tag_id=tag_id, type_=type_, name=name)
+            renamed = rename_tag(tag_id=tag_id, type_=type_, name=name)
         except TagExistsError:
             return self._ask_to_merge(request, [*Tag.objects.filter(type=type_, name=name), tag])
         except JobError as error:
@@ -188,7 +188,7 @@ class TagAdmin(TagModelAdmin):
         tags, done = self._posted(request), _done(request)
         if "done" not in request.POST:
             self._log(request, tags, CHANGE, "Deletion begun.")
-        progress = tagservices.delete_tags(tag_ids=[tag.pk for tag in tags], seconds=_ROUND)
+        progress = delete_tags(tag_ids=[tag.pk for tag in tags], seconds=_ROUND)
         left = self._log_gone(request, tags, progress.gone, "Deleted, and taken from the jobs that had it.")
         done += progress.jobs
         if left:
@@ -204,7 +204,7 @@ class TagAdmin(TagModelAdmin):
         if "done" not in request.POST:
             self._log(request, tags, CHANGE, f"Merging into {target} begun.")
         try:
-            progress = tagservices.merge_tags(tag_ids=[tag.pk for tag in tags], into=target.pk, seconds=_ROUND)
+            progress = merge_tags(tag_ids=[tag.pk for tag in tags], into=target.pk, seconds=_ROUND)
         except JobError as error:
             self.message_user(request, str(error), messages.ERROR)
             return redirect("admin:jobs_tag_changelist")

@@ -8,13 +8,21 @@ from rest_framework.request import Request
 from accounts.api.authentication import caller
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole
-from jobs import archiving, deletion, encoding, listing, nodes, services, statements
-from jobs.api import schema
-from jobs.decoding import decode
-from jobs.deletion import Plan
+from jobs.api import parameters, schema
+from jobs.api.decoding import decode
+from jobs.api.pages import select_json
+from jobs.deletion.services import delete_job
+from jobs.deletion.steps import Plan, delete_all
 from jobs.exceptions import InvalidJobError, JobNotFoundError
 from jobs.history import Actor
+from jobs.intake.nodes import record_nodestate
+from jobs.intake.services import start_job, stop_job
 from jobs.messages import DeleteJob, Metrics, NodeStates, StartJob, StopJob, StopJobById, TagName
+from jobs.rows import encoding
+from jobs.rows.select import fetch_row
+from jobs.samples.load import samples
+from jobs.tags.services import tag_job
+from jobs.text import is_whole
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -28,10 +36,10 @@ class JobViewSet(ApiViewSet):
     @schema.list_jobs
     def list_jobs(self, request: Request) -> HttpResponseBase:
         """List jobs, newest start first."""
-        query = listing.parse(dict(request._request.GET.lists()))
+        query = parameters.parse(dict(request._request.GET.lists()))
         if query.is_empty:
             return json_response(b"".join(_in_parts((0, b""), (), query.page)))
-        parts = statements.select_json(
+        parts = select_json(
             query.conditions, with_metadata=query.with_metadata, limit=query.limit, offset=query.offset, part=_PART
         )
         first = next(parts, (0, b""))
@@ -42,14 +50,14 @@ class JobViewSet(ApiViewSet):
     @schema.start_job
     def start_job(self, request: Request) -> HttpResponse:
         """Store a job as running."""
-        row_id = services.start_job(job=decode(request._request.body, StartJob))
+        row_id = start_job(job=decode(request._request.body, StartJob))
         return json_response(b'{"id":%d}\n' % row_id, status=201)
 
     @schema.stop_job
     def stop_job(self, request: Request) -> HttpResponse:
         """Stop the job that the body names."""
         body = decode(request._request.body, StopJob)
-        row = services.stop_job(
+        row = stop_job(
             job_id=_required(body.job_id, "jobId"),
             cluster=body.cluster,
             start_time=body.start_time,
@@ -62,7 +70,7 @@ class JobViewSet(ApiViewSet):
     def stop_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Stop the job with this database id."""
         body = decode(request._request.body, StopJobById)
-        row = services.stop_job(
+        row = stop_job(
             row_id=_whole(id, "id"),
             stop_time=_required(body.stop_time, "stopTime"),
             job_state=body.job_state or "",
@@ -85,7 +93,7 @@ class JobViewSet(ApiViewSet):
         """Put tags on a job."""
         number = _whole(id, "id")
         tags = decode(request._request.body, list[TagName])
-        row = services.tag_job(row_id=number, tags=tags, actor=_actor(request))
+        row = tag_job(row_id=number, tags=tags, actor=_actor(request))
         return json_response(encoding.encode(encoding.job(row)))
 
     @schema.delete_job
@@ -93,21 +101,19 @@ class JobViewSet(ApiViewSet):
         """Delete the job that the body names from the database."""
         body = decode(request._request.body, DeleteJob)
         job_id = _required(body.job_id, "jobId")
-        row_id = services.delete_job(
-            job_id=job_id, cluster=body.cluster, start_time=body.start_time, actor=_actor(request)
-        )
+        row_id = delete_job(job_id=job_id, cluster=body.cluster, start_time=body.start_time, actor=_actor(request))
         return _deleted(row_id)
 
     @schema.delete_job_by_id
     def delete_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Delete the job with this database id from the database."""
-        return _deleted(services.delete_job(row_id=_whole(id, "id"), actor=_actor(request)))
+        return _deleted(delete_job(row_id=_whole(id, "id"), actor=_actor(request)))
 
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        plan = Plan(_whole(ts, "ts"), omit_tagged=listing.parse_omit_tagged(request.query_params))
-        count = deletion.delete_all(plan=plan, actor=_actor(request))
+        plan = Plan(_whole(ts, "ts"), omit_tagged=parameters.parse_omit_tagged(request.query_params))
+        count = delete_all(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
 
 
@@ -120,7 +126,7 @@ class NodeViewSet(ApiViewSet):
     def nodestate(self, request: Request) -> HttpResponse:
         """Keep the state of each node that the body names."""
         body = decode(request._request.body, NodeStates)
-        count = nodes.record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
+        count = record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
         return json_response(encoding.encode({"msg": f"Successfully stored the states of {count} nodes"}))
 
 
@@ -135,11 +141,11 @@ def _metrics(body: bytes) -> list[str] | None:
 
 
 def _with_samples(row_id: int, metrics: list[str] | None) -> HttpResponse:
-    row = statements.fetch_row(row_id)
+    row = fetch_row(row_id)
     if row is None:
         raise JobNotFoundError(f"finding job failed: no job with database id {row_id}")
     meta = encoding.encode(encoding.job(row))
-    return json_response(b'{"meta":%b,"data":%b}\n' % (meta, archiving.samples(row, metrics)))
+    return json_response(b'{"meta":%b,"data":%b}\n' % (meta, samples(row, metrics)))
 
 
 def _deleted(row_id: int) -> HttpResponse:
@@ -164,6 +170,6 @@ def _required(value: int | None, name: str) -> int:
 
 def _whole(text: str, name: str) -> int:
     """Return a 64-bit number from a path."""
-    if not listing.is_whole(text):
+    if not is_whole(text):
         raise InvalidJobError(f"integer expected in path for {name}: got {text!r}")
     return int(text)

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from jobs.admin import display
-from jobs.dashboard import MOST_COUNTED
+from jobs.overview.dashboard import MOST_COUNTED
 
 register = template.Library()
 

@@ -8,8 +8,8 @@ from django.test import RequestFactory
 
 from accounts.addresses import client_address, is_listed
 from accounts.models import User
-from tests.clients import AppClient
-from tests.factories import token_for
+from tests.support.clients import AppClient
+from tests.support.factories import token_for
 
 PROXIES = ["10.0.0.0/8", "fd00::/8", "unix"]
 

@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from accounts import credentials, tokens
 from accounts.models import ApiToken, User
-from tests.clients import AppClient, start_body
-from tests.factories import UserFactory, token_for
+from tests.support.clients import AppClient, start_body
+from tests.support.factories import UserFactory, token_for
 
 PATH = "/api/jobs/"
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import credentials, tokens
 from accounts.exceptions import InvalidTokenError
 from accounts.models import ApiToken, User
-from tests.factories import UserFactory, token_for
+from tests.support.factories import UserFactory, token_for
 
 
 def test_a_token_has_a_recognisable_prefix_and_a_checksum() -> None:

@@ -8,8 +8,8 @@ from django.db import connection
 
 from accounts import services
 from accounts.models import ApiToken, User
-from tests.clients import Answer, AppClient
-from tests.factories import UserFactory, token_for
+from tests.support.clients import Answer, AppClient
+from tests.support.factories import UserFactory, token_for
 
 PATH = "/api/users/"
 BLANK = "Only API users are allowed to have a blank password (login will be impossible)"

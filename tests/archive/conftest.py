@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from archive.store import ArchiveStore
-from tests.archive.checked_jobs import add_job
+from archive.storage.store import ArchiveStore
 from tests.conftest import TEST_CLUSTER
+from tests.support.checked_jobs import add_job
 
 
 @pytest.fixture

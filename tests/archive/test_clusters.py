@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from archive.clusters import Cluster, ClusterRegistry, NodeList, Topology, decode_cluster, registry_for
+from archive.clusters import ClusterRegistry, registry_for
 from archive.exceptions import DocumentError
-from tests.paths import SHARED
+from archive.format.cluster_json import Cluster, Topology, decode_cluster
+from archive.format.nodelist import NodeList
+from tests.support.paths import SHARED
 
 SAMPLES = SHARED / "samples"
 

@@ -9,8 +9,8 @@ import pytest
 from msgspec import Meta, Struct
 
 from jobs.models import Job, NodeState
-from tests.clients import Answer, AppClient
-from tests.factories import START, STATISTICS, JobFactory, TagFactory
+from tests.support.clients import Answer, AppClient
+from tests.support.factories import START, STATISTICS, JobFactory, TagFactory
 
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.clients import at_once
-from tests.server import Server, running_server
+from tests.support.clients import at_once
+from tests.support.server import Server, running_server
 
 pytestmark = pytest.mark.server
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from jobs.worker import ArchiveWorker
-from tests.clients import Answer, AppClient
-from tests.factories import UserFactory, token_for
-from tests.paths import SHARED
+from jobs.archiving.worker import ArchiveWorker
+from tests.support.clients import Answer, AppClient
+from tests.support.factories import UserFactory, token_for
+from tests.support.paths import SHARED
 
 GOLDEN = SHARED / "samples/golden/requests.jsonl"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.clients import Answer, WireClient, at_once, start_body
-from tests.server import Server, running_server
+from tests.support.clients import Answer, WireClient, at_once, start_body
+from tests.support.server import Server, running_server
 
 pytestmark = pytest.mark.server
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.clients import WireClient, at_once
 from tests.conftest import SAMPLES
-from tests.paths import SHARED
-from tests.server import Server, running_server
+from tests.support.clients import WireClient, at_once
+from tests.support.paths import SHARED
+from tests.support.server import Server, running_server
 
 JOBS = SHARED / "samples/jobs-fritz.jsonl"
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from django.test import Client
 
-from tests.paths import SHARED
+from tests.support.paths import SHARED
 
 SWAGGER = SHARED / "spec/swagger.yaml"
 

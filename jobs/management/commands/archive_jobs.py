@@ -5,22 +5,14 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs import tasks
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, whole_number
+from jobs.archiving import queue
+from jobs.archiving.worker import ArchiveWorker, Counts
 from jobs.checks import archive_problem
-from jobs.console import (
-    BAD_USAGE,
-    INTERRUPTED,
-    ServerCommand,
-    count,
-    following,
-    progress,
-    stop_on_signals,
-    whole_number,
-)
+from jobs.console import count, following, progress, stop_on_signals
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus
-from jobs.worker import ArchiveWorker, Counts
 
 _LARGEST_ID = 2**63 - 1
 _LOOKED_UP = 500  # ids per query
@@ -62,7 +54,7 @@ class Command(ServerCommand):
         if problem := archive_problem():
             raise CommandError(problem)
         if options["failed"]:
-            self.note(f"{count(tasks.retry_failed(only=only), 'failed job')} will be tried again.")
+            self.note(f"{count(queue.retry_failed(only=only), 'failed job')} will be tried again.")
         before = dict(_failures(only))
         counts, interrupted = self._drain(only)
         failures = {row_id: attempts for row_id, attempts in _failures(only) if attempts > before.get(row_id, 0)}

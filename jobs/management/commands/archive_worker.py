@@ -6,9 +6,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from accounts.console import ServerCommand
+from jobs.archiving.worker import ArchiveWorker
 from jobs.checks import archive_problem
-from jobs.console import ServerCommand, count, leave_now, stop_on_signals
-from jobs.worker import ArchiveWorker
+from jobs.console import count, leave_now, stop_on_signals
 
 _NICENESS = 10  # below the server, which shares the machine
 

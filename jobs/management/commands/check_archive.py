@@ -12,15 +12,16 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from archive import repairing
-from archive.checking import ArchiveCheck
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from archive.check import repair
+from archive.check.findings import Code, Finding, Severity
+from archive.check.walk import ArchiveCheck
 from archive.exceptions import ArchiveError
-from archive.findings import Code, Finding, Severity
-from archive.layout import is_valid_cluster_name
-from jobs import archive_check
-from jobs.archive_check import DatabaseCheck
+from archive.format.layout import is_valid_cluster_name
 from jobs.checks import missing_archive
-from jobs.console import BAD_USAGE, INTERRUPTED, ServerCommand, count, printable, progress
+from jobs.console import count, progress
+from jobs.maintenance import check
+from jobs.maintenance.check import DatabaseCheck, knows
 
 
 class Command(ServerCommand):
@@ -117,12 +118,12 @@ class Command(ServerCommand):
         self.stdout.flush()
 
     def _repair(self, finding: Finding) -> None:
-        if finding.code == Code.WRONG_PLACE and self.database and archive_check.knows(finding.job):
+        if finding.code == Code.WRONG_PLACE and self.database and knows(finding.job):
             return
         try:
-            finding.repaired = repairing.repair(self.root, finding)
+            finding.repaired = repair.repair(self.root, finding)
             if self.database and not finding.repaired:
-                finding.repaired = archive_check.repair(finding)
+                finding.repaired = check.repair(finding)
         except (ArchiveError, OSError) as error:
             finding.message += f" (not repaired: {error})"
 

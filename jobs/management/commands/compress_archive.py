@@ -4,20 +4,12 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from archive.compression import Compression, Counts
+from accounts.console import INTERRUPTED, ServerCommand
+from archive import root
 from archive.exceptions import ArchiveError
-from jobs import archiving
+from archive.storage.compression import Compression, Counts
 from jobs.checks import archive_problem
-from jobs.console import (
-    INTERRUPTED,
-    ServerCommand,
-    complaining,
-    count,
-    days_ago,
-    progress,
-    shown_size,
-    stop_on_signals,
-)
+from jobs.console import complaining, count, days_ago, progress, shown_size, stop_on_signals
 
 
 class Command(ServerCommand):
@@ -38,7 +30,7 @@ class Command(ServerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Compress, and print the sizes."""
-        which = {"store": archiving.store(), "before": options["older_than"], "cluster": options["cluster"]}
+        which = {"store": root.store(), "before": options["older_than"], "cluster": options["cluster"]}
         if options["dry_run"]:
             counts = Compression(**which, trouble=complaining(self.stderr, "left")).survey()
             self.say(f"Dry run: {count(counts.files, 'file')} ({shown_size(counts.before)}) would be compressed.")

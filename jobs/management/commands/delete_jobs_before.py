@@ -6,18 +6,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from django.db.models import Count
 
-from jobs import services
-from jobs.console import (
-    INTERRUPTED,
-    ServerCommand,
-    confirm,
-    count,
-    parse_when,
-    printable,
-    progress,
-    require_answer,
-    shown_time,
-)
+from accounts.console import INTERRUPTED, ServerCommand, printable
+from jobs.console import confirm, count, parse_when, progress, require_answer, shown_time
+from jobs.deletion.services import delete_jobs_before, jobs_before
 from jobs.querysets import JobQuerySet
 
 
@@ -53,7 +44,7 @@ class Command(ServerCommand):
             "omit_tagged": options["omit_tagged"],
             "cluster": options["cluster"],
         }
-        jobs = services.jobs_before(**which)
+        jobs = jobs_before(**which)
         total, remarks = self._describe(jobs, shown_time(options["when"]))
         if options["dry_run"]:
             self.say(f"Dry run: {count(total, 'job')} would be deleted, 0 were.")
@@ -87,7 +78,7 @@ class Command(ServerCommand):
                 bar.update(number)
 
             try:
-                return services.delete_jobs_before(**which, progress=told)
+                return delete_jobs_before(**which, progress=told)
             except KeyboardInterrupt:
                 done = f"Interrupted: {count(deleted, 'job')} of {total} deleted; run it again to go on."
                 raise CommandError(done, returncode=INTERRUPTED) from None

@@ -6,10 +6,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand
 from jobs.checks import archive_problem
-from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, complaining, count, progress
-from jobs.importing import Counts, JobImport
-from jobs.importsources import Source
+from jobs.console import Bar, complaining, count, progress
+from jobs.maintenance.import_jobs import Counts, JobImport
+from jobs.maintenance.import_sources import Source
 
 
 class Command(ServerCommand):

@@ -8,11 +8,12 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 from tqdm import tqdm
 
-from archive.layout import is_valid_cluster_name
-from jobs import archiving
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from archive.format.layout import is_valid_cluster_name
+from archive.root import store
 from jobs.checks import archive_problem
-from jobs.console import BAD_USAGE, INTERRUPTED, Bar, ServerCommand, count, printable, progress
-from jobs.rebuilding import Counts, Rebuild
+from jobs.console import Bar, count, progress
+from jobs.maintenance.rebuild import Counts, Rebuild
 
 
 class Command(ServerCommand):
@@ -35,7 +36,7 @@ class Command(ServerCommand):
         if problem := archive_problem():
             raise CommandError(problem)
         cluster = options["cluster"]
-        root = archiving.store().root
+        root = store().root
         if cluster is not None and not (is_valid_cluster_name(cluster) and (root / cluster).is_dir()):
             raise CommandError(f"--cluster {cluster!r}: {root} has no such folder", returncode=BAD_USAGE)
         with progress(total=None, unit="job", verbosity=self.verbosity) as bar:

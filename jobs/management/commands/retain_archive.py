@@ -7,27 +7,24 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from archive import root
 from archive.exceptions import ArchiveError
-from archive.retention import open_target
-from archive.store import ArchiveStore
-from jobs import archiving
+from archive.storage.removal import open_target
+from archive.storage.store import ArchiveStore
 from jobs.checks import archive_problem
 from jobs.console import (
-    BAD_USAGE,
-    INTERRUPTED,
-    ServerCommand,
     complaining,
     confirm,
     count,
     days_ago,
-    printable,
     progress,
     require_answer,
     shown_size,
     shown_time,
     stop_on_signals,
 )
-from jobs.retention import Counts, Retention
+from jobs.maintenance.retention import Counts, Retention
 
 _MOVE = "move:"
 
@@ -96,7 +93,7 @@ class Command(ServerCommand):
         if what == "delete":
             return None
         try:
-            return open_target(archiving.store(), Path(what.removeprefix(_MOVE)))
+            return open_target(root.store(), Path(what.removeprefix(_MOVE)))
         except (ArchiveError, OSError) as error:
             raise CommandError(f"--do {what}: {error}", returncode=BAD_USAGE) from None
 

@@ -18,9 +18,10 @@ from django.db import connections
 
 from accounts.models import ApiToken, Role, User
 from accounts.services import create_user
-from jobs import archiving, demo
+from archive import root
+from jobs import demo
+from jobs.archiving.worker import ArchiveWorker
 from jobs.models import Job
-from jobs.worker import ArchiveWorker
 
 _HOST = "127.0.0.1"
 _ADMIN = "demo"
@@ -50,7 +51,7 @@ class Command(BaseCommand):
                 raise CommandError(f"{_HOST}:{options['port']} cannot be used: {error.strerror}") from None
         call_command("migrate", verbosity=0)
         login = self._login(Path(options["login_file"]))
-        demo.write_cluster(archiving.store())
+        demo.write_cluster(root.store())
         if not Job.objects.exists():
             self.stderr.write("creating demo jobs ...")
             demo.create_jobs()
@@ -78,8 +79,9 @@ class Command(BaseCommand):
         """Run both processes until one ends or somebody asks to stop."""
         url = f"http://{_HOST}:{port}"
         manage = Path(settings.BASE_DIR) / "manage.py"
+        application = settings.WSGI_APPLICATION.removesuffix(".application")
         commands = [
-            [sys.executable, "-m", "gunicorn", "ccbackend.wsgi", "--bind", f"{_HOST}:{port}"],
+            [sys.executable, "-m", "gunicorn", application, "--bind", f"{_HOST}:{port}"],
             [sys.executable, str(manage), "archive_worker"],
         ]
         for number in (signal.SIGINT, signal.SIGTERM):

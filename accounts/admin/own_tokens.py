@@ -1,0 +1,59 @@
+"""The page "My API tokens": whoever may log in sees, creates and revokes the tokens of its own account, no others."""
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from accounts import services
+from accounts.admin import display
+from accounts.admin.forms import NewTokenForm
+from accounts.models import ApiToken, Role, User
+
+MOST_LISTED = 100
+
+
+def own_tokens(request: HttpRequest) -> HttpResponse:
+    """List the caller's tokens; a POST creates one, for the caller whatever else the form says."""
+    user = request.user
+    assert isinstance(user, User)
+    form = NewTokenForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        token, secret = form.issue(user)
+        _log(token, ADDITION, "Created.")
+        return display.new_token_page(request, token, secret, {"trail": [(_here(), "My API tokens")], "is_own": True})
+    tokens, more = display.tokens_of(user, MOST_LISTED)
+    context = {
+        **admin.site.each_context(request),
+        "title": "My API tokens",
+        "tokens": tokens,
+        "more": more,
+        "revoke_url": "admin:accounts_apitoken_revoke_own",
+        "form": form,
+        "create_url": _here(),
+        "lacks_api": not user.has_role(Role.API),
+    }
+    return TemplateResponse(request, "admin/accounts/apitoken/own.html", context)
+
+
+@require_POST
+def revoke_own_token(request: HttpRequest, token_id: int) -> HttpResponseBase:
+    """Take one of the caller's tokens out of use; another's does not exist here."""
+    token = get_object_or_404(ApiToken.objects.select_related("user"), pk=token_id, user_id=request.user.pk)
+    if services.revoke_token(token=token):
+        _log(token, CHANGE, "Revoked.")
+        messages.success(request, f"Token {token} revoked; every worker refuses it within 30 s.")
+    else:
+        messages.info(request, f"Token {token} was revoked already.")
+    return redirect(_here())
+
+
+def _here() -> str:
+    return reverse("admin:accounts_apitoken_own")
+
+
+def _log(token: ApiToken, flag: int, message: str) -> None:
+    LogEntry.objects.log_actions(token.user_id, [token], flag, change_message=message)

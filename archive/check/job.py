@@ -1,0 +1,340 @@
+"""The files of one job: are they there, whole, of the right job, and do their numbers fit each other."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from archive.check import measure
+from archive.check.findings import Code, Finding
+from archive.check.measure import MeasuredData
+from archive.clusters import read_cluster
+from archive.exceptions import ArchiveError, DocumentError
+from archive.format.cluster_json import SCOPES, Cluster
+from archive.format.data_json import StoredStatistics
+from archive.format.layout import (
+    CLUSTER_FILE,
+    COMPRESSED_DATA_FILE,
+    DATA_FILE,
+    META_FILE,
+    JobKey,
+    job_folder,
+    parse_job_folder,
+)
+from archive.format.meta_json import JobMeta, decode_meta
+from archive.format.statistics import Samples
+from archive.storage.files import is_temp_name, open_folder, read_file
+from archive.storage.store import read_data_file
+
+# Other writers round to two decimals.
+_TOLERANCE = 0.01
+_RELATIVE_TOLERANCE = 1e-6
+
+_SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing a job
+_LOOKS = 10
+_NAMES_SHOWN = 3
+
+_DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
+
+
+class _Extras(msgspec.Struct, rename="camel"):
+    """What `decode_meta` does not look into."""
+
+    statistics: dict[str, StoredStatistics] | None = None
+    stop_time: Any = None
+
+
+_EXTRAS = msgspec.json.Decoder(_Extras)
+
+
+class Look(NamedTuple):
+    """What is found in a job folder, and the job by the folder's name, None where no meta.json lies there."""
+
+    findings: list[Finding]
+    job: JobKey | None
+
+
+@dataclass
+class JobChecker:
+    """Checks job folders of one archive; reads each cluster.json once."""
+
+    root: Path
+    _clusters: dict[str, "_Names | None"] = field(default_factory=dict)
+
+    def check(self, folder: Path) -> list[Finding]:
+        """Return what is found in one job folder; nothing where the folder goes away meanwhile."""
+        return self.look(folder).findings
+
+    def look(self, folder: Path) -> "Look":
+        """Check one job folder, and say which job lies there."""
+        key = parse_job_folder(self.root, folder)
+        for _ in range(_LOOKS):
+            try:
+                names, findings = _settled(folder)
+                for finding in findings:
+                    finding.job = key
+                if names:
+                    findings += (Finding(code, path, text, key) for code, path, text in self._check(folder, key, names))
+            except FileNotFoundError:
+                continue  # written anew, or removed, this moment
+            except OSError as error:
+                return Look([unreadable(folder, error, key)], key if (folder / META_FILE).is_file() else None)
+            return Look(findings, key if META_FILE in names else None)
+        return Look([], None)
+
+    def _check(self, folder: Path, key: JobKey | None, names: set[str]) -> "Iterator[_Found]":
+        meta: JobMeta | None = None
+        extras = _Extras()
+        path = folder / META_FILE
+        if META_FILE not in names:
+            yield Code.META_MISSING, path, "the job has data, but no meta.json; expected both"
+        else:
+            try:
+                raw = read_file(path)
+                meta, extras = decode_meta(raw), _extras(raw)
+            except (DocumentError, RecursionError) as error:
+                yield Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: ")
+        measured = None
+        for name in _DATA_FILES:
+            if name in names:
+                try:
+                    data = measure.measure(read_data_file(folder / name))
+                except DocumentError as error:
+                    yield Code.BAD_DATA, folder / name, str(error).removeprefix(f"{folder / name}: ")
+                else:
+                    measured = measured or (folder / name, data)
+        if names.issuperset(_DATA_FILES):
+            yield Code.TWO_DATA_FILES, folder / DATA_FILE, f"lies beside {COMPRESSED_DATA_FILE}, which is read instead"
+        if meta is not None:
+            yield from self._check_meta(folder, key, meta, extras, has_data=not names.isdisjoint(_DATA_FILES))
+        if measured is not None:
+            names_of_cluster = self._names(folder.relative_to(self.root).parts[0])
+            stored = None if meta is None else extras.statistics or {}
+            yield from _check_data(*measured, stored, names_of_cluster)
+
+    def _check_meta(
+        self, folder: Path, key: JobKey | None, meta: JobMeta, extras: _Extras, *, has_data: bool
+    ) -> "Iterator[_Found]":
+        path = folder / META_FILE
+        named = JobKey(meta.cluster, meta.job_id, meta.start_time)
+        if named != key:
+            text = f"it is {described(named)}; expected " + (
+                described(key) if key else "a folder in which a job can lie"
+            )
+            place = job_folder(self.root, named)
+            if place.exists():
+                yield Code.DUPLICATE, path, f"{text}, and {place.relative_to(self.root)} is there already"
+            else:
+                yield Code.WRONG_PLACE, path, f"{text}, or the folder {place.relative_to(self.root)}"
+        if extras.statistics and not has_data:
+            yield Code.DATA_MISSING, path, "it has statistics of samples, but there is no data.json.gz or data.json"
+        if extras.stop_time is not None:
+            yield Code.STOP_TIME, path, "stopTime: unknown key of another writer, not used"
+        for name, statistics in (extras.statistics or {}).items():
+            if _is_outside(statistics):
+                yield (
+                    Code.AVERAGE_OUTSIDE,
+                    path,
+                    f"statistics.{name}: avg is {statistics.avg}; expected {statistics.min} to {statistics.max}",
+                )
+        names = self._names(named.cluster)
+        if names is not None:
+            yield from names.check(
+                path, {resource.hostname for resource in meta.resources}, set(extras.statistics or ())
+            )
+
+    def _names(self, cluster: str) -> "_Names | None":
+        """Return what the cluster.json of a folder names, None where it cannot be read."""
+        if cluster not in self._clusters:
+            try:
+                self._clusters[cluster] = _Names(read_cluster(self.root / cluster / CLUSTER_FILE, cluster))
+            except (ArchiveError, OSError):
+                self._clusters[cluster] = None
+        return self._clusters[cluster]
+
+
+_Found = tuple[Code, Path, str]
+
+
+def described(key: JobKey) -> str:
+    """Return a job as messages name it."""
+    return f"job {key.job_id} of {key.cluster} with startTime {key.start_time}"
+
+
+def unreadable(path: Path, error: OSError, job: JobKey | None = None) -> Finding:
+    """Return the finding that the system refused to read something."""
+    return Finding(Code.UNREADABLE, Path(error.filename or path), error.strerror or str(error), job)
+
+
+def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Finding]:
+    """Return what is to say of entries that do not belong into a folder; nothing of a live writer's."""
+    findings: list[Finding] = []
+    for entry in entries:
+        path = folder / entry.name
+        if is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
+            with open_folder(folder) as opened:
+                if opened.is_dead_temp(entry.name):
+                    findings.append(Finding(Code.LEFTOVER, path, "a temporary file whose writer is gone"))
+        elif is_temp_name(entry.name) and entry.name.split(".")[1].isdecimal() and entry.is_dir(follow_symlinks=False):
+            findings.append(Finding(Code.LEFTOVER, path, "the rest of a job that retain_archive took out"))
+        else:
+            kind = "folder" if entry.is_dir() else "file"
+            findings.append(Finding(Code.STRAY, path, f"a {kind} that does not belong there"))
+    return findings
+
+
+def check_empty(folder: Path) -> list[Finding]:
+    """Return the finding that a folder is empty, unless somebody is filling it just now."""
+    age = time.time() - folder.stat().st_mtime
+    if 0 <= age < _SETTLED:
+        time.sleep(_SETTLED - age)
+    with os.scandir(folder) as entries:
+        if next(entries, None) is not None:
+            return []
+    return [Finding(Code.EMPTY_FOLDER, folder, "the folder is empty")]
+
+
+def _settled(folder: Path) -> tuple[set[str], list[Finding]]:
+    """List a job folder: the names of its files, and what else lies there.
+
+    Between data and meta.json a writer leaves, for a moment, what a killed one leaves for good: an incomplete folder
+    counts once nothing has changed in it for a while.
+    """
+    for _ in range(_LOOKS):
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+        names = {entry.name for entry in entries if entry.name in (META_FILE, *_DATA_FILES) and entry.is_file()}
+        age = time.time() - folder.stat().st_mtime
+        if META_FILE in names or not 0 <= age < _SETTLED:
+            break
+        time.sleep(_SETTLED - age)
+    if not entries:
+        return names, check_empty(folder)
+    findings = check_strays(folder, (entry for entry in entries if entry.name not in names))
+    return names, findings
+
+
+def _extras(raw: bytes) -> _Extras:
+    try:
+        return _EXTRAS.decode(raw)
+    except msgspec.DecodeError as error:
+        raise DocumentError(f"{error}; expected metric -> avg, min and max") from error
+
+
+def _is_outside(statistics: StoredStatistics) -> bool:
+    lowest, average, highest = statistics.min, statistics.avg, statistics.max
+    if average is None:
+        return False
+    return (lowest is not None and average < lowest - allowed_difference(lowest)) or (
+        highest is not None and average > highest + allowed_difference(highest)
+    )
+
+
+def allowed_difference(value: float) -> float:
+    """Return by how much a statistic may differ from what the samples say."""
+    return _TOLERANCE + _RELATIVE_TOLERANCE * abs(value)
+
+
+class _Names:
+    """The names of hosts and metrics that a cluster has; remembers hosts, which take a while to look up."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._metrics = {metric.name for metric in cluster.metrics}
+        self._hosts: set[str] = set()
+
+    def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[_Found]:
+        """Yield what is to say of names that a file has and the cluster has not."""
+        unknown = {host for host in hosts - self._hosts if self._cluster.subcluster_of(host) is None}
+        self._hosts |= hosts - unknown
+        if unknown:
+            yield Code.UNKNOWN_HOST, path, f"{_some(sorted(unknown))}: in no node list of {CLUSTER_FILE}"
+        unknown = metrics - self._metrics
+        if unknown:
+            yield Code.UNKNOWN_METRIC, path, f"{_some(sorted(unknown))}: not in metricConfig of {CLUSTER_FILE}"
+
+
+def _some(names: list[str]) -> str:
+    """Return some names and how many more there are."""
+    shown = ", ".join(name[:80] for name in names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
+
+
+def _check_data(
+    path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, names: _Names | None
+) -> Iterator[_Found]:
+    scopes = sorted({metric.scope for metric in data.metrics} - set(SCOPES))
+    if scopes:
+        yield Code.UNKNOWN_SCOPE, path, f"{_some(scopes)}: expected {', '.join(SCOPES)}"
+    if names is not None:
+        yield from names.check(path, data.hosts, {metric.name for metric in data.metrics})
+    yield from _check_series_statistics(path, data)
+    for metric in data.metrics:
+        if not metric.statistics_lengths:
+            continue
+        longest = int(data.length[metric.begin : metric.end].max(initial=0))
+        if any(length != longest for length in metric.statistics_lengths):
+            found = ", ".join(map(str, metric.statistics_lengths))
+            text = f"{metric.name}.{metric.scope}.statisticsSeries: lengths {found}; expected {longest}"
+            yield Code.WRONG_STATISTICS, path, text
+    if stored is not None:
+        yield from _check_job_statistics(path, data, stored)
+
+
+def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[_Found]:
+    """Compare the statistics that each series has with its samples; one finding of each kind per file."""
+    stored, measured = data.stored, data.measured
+    missing = np.isnan(stored.avg) & ~np.isnan(measured.avg)
+    if missing.any():
+        yield Code.NO_STATISTICS, path, f"{_places(data, missing)}: without statistics"
+    outside = (stored.avg > stored.max + _allowed_of(stored.max)) | (stored.avg < stored.min - _allowed_of(stored.min))
+    if outside.any():
+        yield Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max"
+    for name, values, right in zip(stored._fields, stored, measured, strict=True):
+        # A comparison with NaN is false: what is missing is told above.
+        wrong = np.abs(values - right) > _allowed_of(right)
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            text = f"{_places(data, wrong)}: {name} is {values[first]:.6g}; expected {right[first]:.6g} for the first"
+            yield Code.WRONG_STATISTICS, path, text
+
+
+def _allowed_of(values: Samples) -> Samples:
+    allowed: Samples = _TOLERANCE + _RELATIVE_TOLERANCE * np.abs(values)
+    return allowed
+
+
+def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
+    """Name the first of the chosen series, and how many more there are."""
+    first = int(np.argmax(chosen))
+    metric = next(metric for metric in data.metrics if first < metric.end)
+    series = data.series_at(first)
+    unit = "" if series.id is None else f" {series.id}"
+    more = int(chosen.sum()) - 1
+    return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
+
+
+def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[_Found]:
+    """Compare the job's statistics with its series of scope node."""
+    wrong: list[str] = []
+    for metric in data.metrics:
+        if metric.scope != "node" or metric.overall is None:
+            continue
+        given = stored.get(metric.name)
+        if given is None:
+            wrong.append(f"{metric.name} is missing")
+            continue
+        for name, value in zip(metric.overall._fields, metric.overall, strict=True):
+            number = getattr(given, name)
+            if number is None or abs(number - value) > allowed_difference(value):
+                wrong.append(f"{metric.name}.{name} is {number}, expected {value:.6g}")
+    known = {metric.name for metric in data.metrics}
+    wrong += (f"{name} has no samples" for name in stored if name not in known)
+    if wrong:
+        yield Code.WRONG_STATISTICS, path.with_name(META_FILE), f"statistics: {_some(wrong)}"

@@ -1,0 +1,119 @@
+"""Repair what a check found, where that loses nothing: each repair looks at the files once more before it acts."""
+
+import contextlib
+from pathlib import Path
+
+from archive.check import measure
+from archive.check.findings import Code, Finding
+from archive.check.job import JobChecker
+from archive.exceptions import ArchiveError, DocumentError
+from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder
+from archive.format.meta_json import decode_meta
+from archive.storage.files import is_temp_name, make_folders, open_folder, sync_folder
+from archive.storage.removal import remove_folder
+from archive.storage.store import read_data_file
+
+_LEVELS_OF_A_JOB = 3  # folders below that of the cluster
+
+
+def repair(root: Path, finding: Finding) -> str:
+    """Repair one finding by the files alone; return what was done, an empty text where it is left.
+
+    Raises ArchiveError or OSError where it was tried and failed.
+    """
+    repairs = {
+        Code.LEFTOVER: _remove_leftover,
+        Code.EMPTY_FOLDER: _remove_empty_folder,
+        Code.TWO_DATA_FILES: _remove_copy,
+        Code.BAD_DATA: _remove_damaged_copy,
+        Code.WRONG_PLACE: _move_job,
+    }
+    action = repairs.get(finding.code)
+    return "" if action is None else action(root, finding.path)
+
+
+def _remove_leftover(root: Path, path: Path) -> str:
+    if path.is_dir():
+        remove_folder(path)
+        return "removed"
+    with open_folder(path.parent) as folder:
+        return "removed" if folder.is_dead_temp(path.name, remove=True) else ""
+
+
+def _remove_empty_folder(root: Path, path: Path) -> str:
+    cluster = root / path.relative_to(root).parts[0]
+    return "removed" if _remove_if_empty(path, cluster) else ""
+
+
+def _remove_if_empty(path: Path, top: Path) -> bool:
+    """Remove a folder if nothing is in it, and then the folders above it, up to `top`, that are empty by that."""
+    removed = False
+    while path != top:
+        try:
+            path.rmdir()
+        except OSError:  # something is in it
+            break
+        removed, path = True, path.parent
+    if removed:
+        sync_folder(path)
+    return removed
+
+
+def _remove_copy(root: Path, path: Path) -> str:
+    """Remove a data.json whose content is that of the data.json.gz beside it."""
+    try:
+        plain = read_data_file(path.with_name(COMPRESSED_DATA_FILE))
+        measure.measure(plain)
+    except DocumentError:
+        return ""
+    if plain != path.read_bytes():
+        return ""
+    _remove(path)
+    return "removed, data.json.gz holds the same"
+
+
+def _remove_damaged_copy(root: Path, path: Path) -> str:
+    """Remove a damaged data file beside an intact one: a .gz, or a data.json with which the intact one begins."""
+    is_compressed = path.name == COMPRESSED_DATA_FILE
+    intact = path.with_name(DATA_FILE if is_compressed else COMPRESSED_DATA_FILE)
+    if not intact.exists():
+        return ""
+    try:
+        content = read_data_file(intact)
+        measure.measure(content)
+    except DocumentError:
+        return ""
+    if not is_compressed and not content.startswith(path.read_bytes()):
+        return ""
+    _remove(path)
+    return f"removed, {intact.name} is intact"
+
+
+def _remove(path: Path) -> None:
+    with open_folder(path.parent) as folder:
+        folder.remove(path.name)
+        folder.sync()
+
+
+def _move_job(root: Path, path: Path) -> str:
+    """Move an intact job to the folder that its meta.json names, if nothing is there."""
+    folder = path.parent
+    errors = [finding for finding in JobChecker(root).check(folder) if finding.code.severity == "error"]
+    if [finding.code for finding in errors] != [Code.WRONG_PLACE] or any(
+        is_temp_name(entry.name) for entry in folder.iterdir()
+    ):
+        return ""
+    meta = decode_meta((folder / META_FILE).read_bytes())
+    place = job_folder(root, JobKey(meta.cluster, meta.job_id, meta.start_time))
+    make_folders(root, place.parent)
+    try:
+        folder.rename(place)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            _remove_if_empty(place.parent, root / meta.cluster)
+        raise ArchiveError(f"{folder}: cannot be moved to {place}: {error.strerror}") from error
+    sync_folder(place.parent)
+    sync_folder(folder.parent)
+    above = folder.parents[_LEVELS_OF_A_JOB - 1]
+    _remove_if_empty(folder.parent, above)
+    return f"moved to {place.relative_to(root)}"

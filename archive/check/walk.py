@@ -1,0 +1,166 @@
+"""Check a whole archive: walk its folders, let several processes check the jobs, tell what is found as it comes.
+
+Memory is bounded whatever the archive's size: a process has a few folders before it, and what it found goes on at once.
+That no job lies twice needs no list of jobs, since a folder's name says which job belongs there: a second one is in
+the wrong place.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+
+from archive.check import measure
+from archive.check.findings import Code, Finding
+from archive.check.job import JobChecker, check_empty, check_strays, unreadable
+from archive.clusters import read_cluster
+from archive.exceptions import ArchiveError, ArchiveVersionError
+from archive.format.layout import CLUSTER_FILE, VERSION_FILE, JobKey, may_be_folder
+from archive.processes import Workers, cores
+from archive.storage.store import ArchiveStore
+
+_BATCH = 4  # folders that a process gets at once: few, so that all processes end together
+_DEPTH_OF_IDS = 2  # a cluster's folder may be empty, those of job ids below it may not
+_SYSTEM_FOLDERS = ("lost+found",)  # in the root, where a file system is mounted there
+
+
+@dataclass(slots=True)
+class Report:
+    """What came of a part: how many folders of job ids were looked at, the jobs in them, and what was found."""
+
+    folders: int = 0
+    jobs: list[JobKey] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+FolderCheck = Callable[[JobChecker, Path], Report]
+"""What is done with each folder of a job id, in the processes of a check."""
+
+
+class CheckerDiedError(ArchiveError):
+    """A process that checks was killed, as by the system when memory is short."""
+
+
+@dataclass(frozen=True)
+class ArchiveCheck:
+    """Check an archive, or one cluster of it, with `processes` processes (default: one per core)."""
+
+    root: Path
+    cluster: str | None = None
+    processes: int = field(default_factory=cores)
+
+    def count_folders(self) -> int:
+        """Return how many folders of job ids there are, for a progress bar."""
+        return sum(isinstance(item, Path) for item in self._walk())
+
+    def run(self, check: "FolderCheck | None" = None) -> Generator[Report, None, None]:
+        """Yield what is found; raise CheckerDiedError.
+
+        `check` does something else with each folder of a job id, for benchmarks.
+        """
+        measure.prepare()
+        walk = self._walk()
+        batches = iter(lambda: list(islice(walk, _BATCH)), [])
+        with Workers(self.processes) as workers:
+            try:
+                yield from workers.map(partial(_check, check or check_job_id, self.root), batches)
+            except BrokenProcessPool:
+                raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
+
+    def _walk(self) -> Iterator[Finding | Path]:
+        """Yield the folders of job ids, and what is found above them."""
+        yield from _check_version(self.root)
+        for item in _walk_folder(self.root, 1, (VERSION_FILE,)):
+            if isinstance(item, Finding):
+                if self.cluster is None or item.path.name == self.cluster:
+                    yield item
+            elif self.cluster in (None, item.name):
+                yield from _walk_cluster(item)
+
+
+def _walk_cluster(folder: Path) -> Iterator[Finding | Path]:
+    path = folder / CLUSTER_FILE
+    try:
+        read_cluster(path, folder.name)
+    except FileNotFoundError:
+        yield Finding(Code.NO_CLUSTER, path, "there is none: the names of hosts and metrics are not checked")
+    except ArchiveError as error:
+        yield Finding(Code.BAD_CLUSTER, path, str(error))
+    except OSError as error:
+        yield unreadable(path, error)
+    for item in _walk_folder(folder, 2, (CLUSTER_FILE,)):
+        if isinstance(item, Finding):
+            yield item
+        else:
+            yield from _walk_folder(item, 3)
+
+
+def _check_version(root: Path) -> Iterator[Finding]:
+    try:
+        ArchiveStore(root).check_version()
+    except ArchiveVersionError as error:
+        yield Finding(Code.BAD_VERSION, root / VERSION_FILE, str(error).removeprefix(f"{root / VERSION_FILE}: "))
+    except OSError as error:
+        yield unreadable(root / VERSION_FILE, error)
+
+
+def _walk_folder(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> Iterator[Finding | Path]:
+    """Yield the folders that may lie `depth` below the root, by name, and what does not belong beside them."""
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: (len(entry.name), entry.name))
+        below = [entry for entry in entries if entry.is_dir() and may_be_folder(depth, entry.name)]
+        if len(below) < len(entries):
+            yield from check_strays(folder, (each for each in entries if not _is_expected(each, depth, expected)))
+        elif not entries and depth > _DEPTH_OF_IDS:
+            yield from check_empty(folder)
+    except FileNotFoundError:  # removed this moment
+        return
+    except OSError as error:
+        yield unreadable(folder, error)
+        return
+    for entry in below:
+        yield folder / entry.name
+
+
+def _is_expected(entry: os.DirEntry[str], depth: int, expected: tuple[str, ...]) -> bool:
+    if entry.is_dir():
+        return may_be_folder(depth, entry.name) or (depth == 1 and entry.name in _SYSTEM_FOLDERS)
+    return entry.name in expected
+
+
+def check_job_id(checker: JobChecker, folder: Path) -> Report:
+    """Check the folder of a job id: all runs in it."""
+    report = Report(folders=1)
+    for item in _walk_folder(folder, 4):
+        if isinstance(item, Finding):
+            report.findings.append(item)
+            continue
+        look = checker.look(item)
+        report.findings += look.findings
+        if look.job is not None:
+            report.jobs.append(look.job)
+    return report
+
+
+@cache
+def _checker(root: Path) -> JobChecker:
+    """Return the checker of this process, which has to read each cluster.json only once."""
+    return JobChecker(root)
+
+
+def _check(check: FolderCheck, root: Path, items: list[Finding | Path]) -> tuple[Report, None]:
+    """Check the folders among what the walk found, in a process of the pool."""
+    whole = Report()
+    for item in items:
+        if isinstance(item, Finding):
+            whole.findings.append(item)
+            continue
+        part = check(_checker(root), item)
+        whole.folders += part.folders
+        whole.jobs += part.jobs
+        whole.findings += part.findings
+    return whole, None

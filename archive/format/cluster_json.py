@@ -1,0 +1,287 @@
+"""What a cluster.json says: metrics, subclusters, node lists and topologies, as frozen objects."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from archive.exceptions import DocumentError
+from archive.format.nodelist import NodeList
+
+SCOPES = ("node", "socket", "memoryDomain", "core", "hwthread", "accelerator")
+DEFAULT_TIMESTEP = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricConfig:
+    """One metric of a cluster: unit, native scope, how to aggregate, seconds per sample, thresholds per node."""
+
+    name: str
+    unit: dict[str, str]
+    scope: str
+    aggregation: str
+    timestep: int
+    peak: float
+    normal: float
+    caution: float
+    alert: float
+    overrides: Mapping[str, "MetricConfig | None"] = dataclasses.field(default_factory=dict, repr=False)
+
+    def for_subcluster(self, name: str) -> "MetricConfig | None":
+        """Return the metric as it is in a subcluster, None where the subcluster's entry removes it."""
+        return self.overrides.get(name, self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """One accelerator of a node, by the id that jobs and series use."""
+
+    id: str
+    type: str
+    model: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """How a node is built; every list holds hwthread numbers, its index is the id of the unit."""
+
+    node: tuple[int, ...] = ()
+    socket: tuple[tuple[int, ...], ...] = ()
+    memory_domain: tuple[tuple[int, ...], ...] = ()
+    core: tuple[tuple[int, ...], ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()
+
+    def cores_of(self, hwthreads: Iterable[int]) -> list[int]:
+        """Return the sorted indices of the cores that these hwthreads belong to."""
+        return _indices(self._core_index, hwthreads)
+
+    def sockets_of(self, hwthreads: Iterable[int]) -> list[int]:
+        """Return the sorted indices of the sockets that these hwthreads belong to."""
+        return _indices(self._socket_index, hwthreads)
+
+    def memory_domains_of(self, hwthreads: Iterable[int]) -> list[int]:
+        """Return the sorted indices of the memory domains that these hwthreads belong to."""
+        return _indices(self._memory_domain_index, hwthreads)
+
+    @functools.cached_property
+    def _core_index(self) -> dict[int, int]:
+        return _index(self.core)
+
+    @functools.cached_property
+    def _socket_index(self) -> dict[int, int]:
+        return _index(self.socket)
+
+    @functools.cached_property
+    def _memory_domain_index(self) -> dict[int, int]:
+        return _index(self.memory_domain)
+
+
+@dataclasses.dataclass(frozen=True)
+class SubCluster:
+    """Nodes of one kind."""
+
+    name: str
+    nodes: NodeList
+    topology: Topology
+    processor_type: str
+    sockets_per_node: int
+    cores_per_socket: int
+    threads_per_core: int
+    flop_rate_scalar: dict[str, Any] | None
+    flop_rate_simd: dict[str, Any] | None
+    memory_bandwidth: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """One cluster as its cluster.json describes it."""
+
+    name: str
+    metrics: tuple[MetricConfig, ...]
+    subclusters: tuple[SubCluster, ...]
+
+    def subcluster(self, name: str) -> SubCluster | None:
+        """Return the subcluster of this name."""
+        return self._subclusters_by_name.get(name)
+
+    def subcluster_of(self, host: str) -> SubCluster | None:
+        """Return the first subcluster whose node list names this host."""
+        return next((subcluster for subcluster in self.subclusters if host in subcluster.nodes), None)
+
+    def metric(self, name: str) -> MetricConfig | None:
+        """Return the metric of this name."""
+        return self._metrics_by_name.get(name)
+
+    @functools.cached_property
+    def _subclusters_by_name(self) -> dict[str, SubCluster]:
+        return {subcluster.name: subcluster for subcluster in self.subclusters}
+
+    @functools.cached_property
+    def _metrics_by_name(self) -> dict[str, MetricConfig]:
+        return {metric.name: metric for metric in self.metrics}
+
+
+class _Override(msgspec.Struct, rename="camel"):
+    name: str
+    peak: float | None = None
+    normal: float | None = None
+    caution: float | None = None
+    alert: float | None = None
+    remove: bool | None = None
+
+
+class _Metric(msgspec.Struct, rename="camel"):
+    name: str
+    unit: dict[str, str | None] | str | None = None
+    scope: str | None = None
+    aggregation: str | None = None
+    timestep: int | None = None
+    peak: float | None = None
+    normal: float | None = None
+    caution: float | None = None
+    alert: float | None = None
+    sub_clusters: list[_Override] | None = None
+
+
+class _Accelerator(msgspec.Struct):
+    id: str | int
+    type: str | None = None
+    model: str | None = None
+
+
+class _Topology(msgspec.Struct, rename="camel"):
+    node: tuple[int, ...] | None = None
+    socket: tuple[tuple[int, ...], ...] | None = None
+    memory_domain: tuple[tuple[int, ...], ...] | None = None
+    core: tuple[tuple[int, ...], ...] | None = None
+    accelerators: list[_Accelerator] | None = None
+
+
+class _SubCluster(msgspec.Struct, rename="camel"):
+    name: str
+    nodes: str | None = None
+    topology: _Topology | None = None
+    processor_type: str | None = None
+    sockets_per_node: int | None = None
+    cores_per_socket: int | None = None
+    threads_per_core: int | None = None
+    flop_rate_scalar: dict[str, Any] | float | None = None
+    flop_rate_simd: dict[str, Any] | float | None = None
+    memory_bandwidth: dict[str, Any] | float | None = None
+
+
+class _Cluster(msgspec.Struct, rename="camel"):
+    name: str
+    metric_config: list[_Metric] | None = None
+    sub_clusters: list[_SubCluster] | None = None
+
+
+Read = TypeVar("Read", _Metric, _SubCluster)
+Made = TypeVar("Made")
+
+# Not strict: whole floats are taken where an integer belongs.
+_DECODER = msgspec.json.Decoder(_Cluster, strict=False)
+
+
+def decode_cluster(raw: bytes) -> Cluster:
+    """Read a cluster.json; unknown keys are ignored, optional ones may be missing.
+
+    Raises DocumentError with the place and what was expected there.
+    """
+    try:
+        read = _DECODER.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(str(error)) from error
+    metrics = _each("metricConfig", read.metric_config or [], _metric)
+    subclusters = _each("subClusters", read.sub_clusters or [], _subcluster)
+    return Cluster(read.name, metrics, subclusters)
+
+
+def _each(key: str, entries: Sequence[Read], convert: Callable[[Read], Made]) -> tuple[Made, ...]:
+    """Convert the entries of a list; errors name the place. A name that comes twice is an error."""
+    made: list[Made] = []
+    names: set[str] = set()
+    for place, entry in enumerate(entries):
+        try:
+            made.append(convert(entry))
+        except DocumentError as error:
+            raise DocumentError(f"{error} - at `$.{key}[{place}]`") from error
+        if entry.name in names:
+            raise DocumentError(f"the name {entry.name!r} comes twice, expected once - at `$.{key}[{place}].name`")
+        names.add(entry.name)
+    return tuple(made)
+
+
+def _metric(read: _Metric) -> MetricConfig:
+    """Convert one entry of metricConfig, its overrides applied per subcluster."""
+    scope = read.scope or "node"
+    if scope not in SCOPES:
+        raise DocumentError(f"scope {scope!r}: expected one of {', '.join(SCOPES)}")
+    timestep = DEFAULT_TIMESTEP if read.timestep is None else read.timestep
+    if timestep <= 0:
+        raise DocumentError(f"timestep {timestep}: expected seconds, above zero")
+    given = {"base": read.unit} if isinstance(read.unit, str) else read.unit or {}
+    unit = {key: text for key in ("base", "prefix") if (text := given.get(key)) is not None}
+    metric = MetricConfig(
+        name=read.name,
+        unit={"base": "", **unit},
+        scope=scope,
+        aggregation=read.aggregation or "",
+        timestep=timestep,
+        peak=read.peak or 0.0,
+        normal=read.normal or 0.0,
+        caution=read.caution or 0.0,
+        alert=read.alert or 0.0,
+    )
+    overrides = {override.name: _overridden(metric, override) for override in read.sub_clusters or []}
+    return dataclasses.replace(metric, overrides=overrides)
+
+
+def _overridden(metric: MetricConfig, override: _Override) -> MetricConfig | None:
+    """Return the metric with a subcluster's own thresholds, None where it is removed there."""
+    if override.remove:
+        return None
+    thresholds = {key: getattr(override, key) for key in ("peak", "normal", "caution", "alert")}
+    return dataclasses.replace(metric, **{key: value for key, value in thresholds.items() if value is not None})
+
+
+def _subcluster(read: _SubCluster) -> SubCluster:
+    """Convert one entry of subClusters."""
+    topology = read.topology or _Topology()
+    return SubCluster(
+        name=read.name,
+        nodes=NodeList.parse(read.nodes or ""),
+        topology=Topology(
+            node=topology.node or (),
+            socket=topology.socket or (),
+            memory_domain=topology.memory_domain or (),
+            core=topology.core or (),
+            accelerators=tuple(
+                Accelerator(str(entry.id), entry.type or "", entry.model or "") for entry in topology.accelerators or []
+            ),
+        ),
+        processor_type=read.processor_type or "",
+        sockets_per_node=read.sockets_per_node or 0,
+        cores_per_socket=read.cores_per_socket or 0,
+        threads_per_core=read.threads_per_core or 0,
+        flop_rate_scalar=_rate(read.flop_rate_scalar, "F/s"),
+        flop_rate_simd=_rate(read.flop_rate_simd, "F/s"),
+        memory_bandwidth=_rate(read.memory_bandwidth, "B/s"),
+    )
+
+
+def _rate(read: dict[str, Any] | float | None, base: str) -> dict[str, Any] | None:
+    """Return a rate with its unit; the plain number of an archive before version 1 counts in units of 10^9."""
+    return {"unit": {"base": base, "prefix": "G"}, "value": read} if isinstance(read, float) else read
+
+
+def _index(units: tuple[tuple[int, ...], ...]) -> dict[int, int]:
+    """Map each hwthread to the index of the unit that holds it."""
+    return {hwthread: index for index, hwthreads in enumerate(units) for hwthread in hwthreads}
+
+
+def _indices(index: dict[int, int], hwthreads: Iterable[int]) -> list[int]:
+    """Return the sorted units of these hwthreads; numbers that the topology does not know are left out."""
+    return sorted({index[hwthread] for hwthread in hwthreads if hwthread in index})

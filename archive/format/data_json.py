@@ -1,0 +1,232 @@
+"""The documents of the archive: meta.json for reading, data.json for writing and for handing out in parts."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+
+from archive.exceptions import DocumentError
+from archive.format.cluster_json import Cluster
+from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
+
+STATISTICS_SERIES_FROM = 16
+"""From this number of series on a metric also carries statistics per time step."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Series:
+    """The samples of one host, or of one unit of it (`id`); missing samples are NaN."""
+
+    hostname: str
+    id: str | None
+    data: Samples
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricData:
+    """One metric in one scope: unit, seconds between samples, and a series per host or unit."""
+
+    unit: dict[str, str]
+    timestep: int
+    series: list[Series]
+
+    @cached_property
+    def statistics(self) -> list[Statistics | None]:
+        """Min, average and max of each series, None where no sample is a number."""
+        return series_statistics([series.data for series in self.series])
+
+
+JobData = dict[str, dict[str, MetricData]]
+"""All samples of a job: metric name, then scope."""
+
+
+class Unit(msgspec.Struct):
+    """A unit of measurement as files have it: base such as `B/s`, prefix such as `G`."""
+
+    base: str = ""
+    prefix: str | None = None
+
+
+class StoredStatistics(msgspec.Struct, gc=False):
+    """Statistics as a file has them; what is missing or null is None."""
+
+    min: float | None = None
+    avg: float | None = None
+    max: float | None = None
+
+
+class _Series(msgspec.Struct):
+    hostname: str
+    data: list[float | None]
+    id: str | int | None = None
+
+
+class _Metric(msgspec.Struct):
+    timestep: int
+    series: list[_Series]
+    unit: Unit | None = None
+
+
+_RAW_DATA = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
+_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
+
+
+def encode_data(data: JobData) -> bytes:
+    """Return data.json for these samples, statistics included; NaN and infinite numbers become null."""
+    _measure([metric for scopes in data.values() for metric in scopes.values()])
+    document = {
+        name: {scope: _metric_document(metric) for scope, metric in scopes.items()} for name, scopes in data.items()
+    }
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _measure(metrics: Sequence[MetricData]) -> None:
+    """Take the statistics of all series together: numpy's calls cost more than their work on a few short series."""
+    numbers = iter(series_statistics([series.data for metric in metrics for series in metric.series]))
+    for metric in metrics:
+        metric.__dict__["statistics"] = list(itertools.islice(numbers, len(metric.series)))
+
+
+def decode_data(raw: bytes) -> JobData:
+    """Read a data.json; raise DocumentError with the place where it is not one. Statistics are not kept."""
+    try:
+        document = _DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}") from error
+    return {
+        name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
+    }
+
+
+class SeriesName(NamedTuple):
+    """What tells one series of a job from another."""
+
+    metric: str
+    scope: str
+    hostname: str
+    id: str | None
+
+
+def sample_counts(data: JobData) -> dict[SeriesName, int]:
+    """Return how many samples each series has, missing ones apart; series without any are left out."""
+    counts = {
+        SeriesName(name, scope, series.hostname, series.id): int(np.isfinite(series.data).sum())
+        for name, scopes in data.items()
+        for scope, metric in scopes.items()
+        for series in metric.series
+    }
+    return {series: count for series, count in counts.items() if count}
+
+
+def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
+    """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
+
+    Sorted by name and scope. Scope core for jobs of one node, else node; where a metric has none of it, all that
+    it has. Unknown names are left out. The metrics' JSON is passed through as it is. Raises DocumentError.
+    """
+    document = _outline(raw)
+    names = sorted(document if metrics is None else document.keys() & set(metrics))
+    wanted = "core" if num_nodes == 1 else "node"
+    items = [
+        _item(name, scope, document[name][scope])
+        for name in names
+        for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
+    ]
+    # Joined once: a large job has tens of MB.
+    return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
+
+
+def check_outline(raw: bytes) -> None:
+    """Raise DocumentError unless a data.json is whole JSON, and metric -> scope -> object; the samples are not read."""
+    for name, scopes in _outline(raw).items():
+        for scope, metric in scopes.items():
+            _check_object(name, scope, metric)
+
+
+def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
+    """Read a data.json down to metric and scope."""
+    try:
+        if not raw.isascii():
+            raw.decode()
+        return _RAW_DATA.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+
+
+def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
+    """Raise DocumentError where what stands for a metric in a scope is no object."""
+    if not bytes(memoryview(metric)[:1]) == b"{":
+        raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
+
+
+def _item(name: str, scope: str, metric: msgspec.Raw) -> tuple[bytes, bytes, msgspec.Raw, bytes]:
+    """Return one element of the array that `select_data` makes, in parts, a comma in front."""
+    _check_object(name, scope, metric)
+    head = b'{"name":%b,"scope":%b,"metric":' % (orjson.dumps(name), orjson.dumps(scope))
+    return b",", head, metric, b"}"
+
+
+def _metric_document(metric: MetricData) -> dict[str, Any]:
+    """Return the JSON value of one metric in one scope, its keys in the order of the format."""
+    document: dict[str, Any] = {
+        "unit": metric.unit,
+        "timestep": metric.timestep,
+        "series": list(map(_series_document, metric.series, metric.statistics)),
+    }
+    if len(metric.series) >= STATISTICS_SERIES_FROM:
+        document["statisticsSeries"] = statistics_series([series.data for series in metric.series])
+    return document
+
+
+def _series_document(series: Series, statistics: Statistics | None) -> dict[str, Any]:
+    """Return the JSON value of one series."""
+    document: dict[str, Any] = {"hostname": series.hostname}
+    if series.id is not None:
+        document["id"] = series.id
+    if statistics is not None:
+        document["statistics"] = {"min": statistics.min, "avg": statistics.avg, "max": statistics.max}
+    document["data"] = np.ascontiguousarray(series.data, dtype=np.float64)
+    return document
+
+
+def _metric_data(metric: _Metric) -> MetricData:
+    """Turn one metric as it was read into arrays."""
+    unit = metric.unit or Unit()
+    return MetricData(
+        unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
+        timestep=metric.timestep,
+        series=[
+            Series(
+                series.hostname,
+                None if series.id is None else str(series.id),
+                np.array(series.data, dtype=np.float64),
+            )
+            for series in metric.series
+        ],
+    )
+
+
+def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[str, Any]]:
+    """Return the statistics of each metric as meta.json holds them: `{"unit", "avg", "min", "max"}`, by name.
+
+    Taken over the series of scope node: avg is the mean of the series' averages, min the least minimum, max the
+    greatest maximum. A node without samples is left out, and so is a metric without any. The unit is that of
+    cluster.json, else that of the data.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for name in sorted(data):
+        metric = data[name].get("node")
+        if metric is None:
+            continue
+        overall = combined_statistics(metric.statistics)
+        if overall is None:
+            continue
+        config = cluster.metric(name) if cluster is not None else None
+        unit = config.unit if config is not None else metric.unit
+        result[name] = {"unit": dict(unit), "avg": overall.avg, "min": overall.min, "max": overall.max}
+    return result

@@ -1,0 +1,94 @@
+"""Statistics of samples: per series, over the series of a metric, and per job; missing samples do not count."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float64]
+
+_BLOCK = 64  # series that are looked at together: numpy's calls cost more than their work on one
+
+
+class Statistics(NamedTuple):
+    """Least, average and greatest sample."""
+
+    min: float
+    avg: float
+    max: float
+
+
+def series_statistics(series: Sequence[Samples]) -> list[Statistics | None]:
+    """Return min, average and max of each series, None where no sample is a number (NaN and infinite are missing)."""
+    result: list[Statistics | None] = []
+    for first in range(0, len(series), _BLOCK):
+        part = series[first : first + _BLOCK]
+        if len(part) == 1 or any(samples.size != part[0].size for samples in part):
+            tables = [samples[np.newaxis] for samples in part]
+        else:
+            tables = [np.stack(part)]
+        for table in tables:
+            result += _rows(table)
+    return result
+
+
+def _rows(table: npt.NDArray[np.float64]) -> list[Statistics | None]:
+    """Return the statistics of each row."""
+    present = np.isfinite(table)
+    count = present.sum(axis=1)
+    if present.all():
+        total = table.sum(axis=1)
+    else:
+        total = np.where(present, table, 0.0).sum(axis=1)
+        table = np.where(present, table, np.nan)
+    if not table.shape[1]:
+        return [None] * len(table)
+    lowest, highest = np.fmin.reduce(table, axis=1), np.fmax.reduce(table, axis=1)
+    average = np.divide(total, count, out=np.zeros(len(table)), where=count > 0)
+    # Rounding in the sum must not push the average past the extremes.
+    average = np.clip(average, lowest, highest)
+    numbers = zip(count.tolist(), lowest.tolist(), average.tolist(), highest.tolist(), strict=True)
+    return [Statistics(*values) if size else None for size, *values in numbers]
+
+
+def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
+    """Return min, mean and max over all series at each time step, as long as the longest series.
+
+    Series may differ in length. A step at which no series has a sample is NaN. Memory grows with the length of
+    the series, not with their number.
+    """
+    length = max((samples.size for samples in series), default=0)
+    lowest, highest = np.full(length, np.nan), np.full(length, np.nan)
+    total, count = np.zeros(length), np.zeros(length)
+    block = np.empty((min(len(series), _BLOCK), length))
+    for first in range(0, len(series), _BLOCK):
+        part = series[first : first + _BLOCK]
+        for row, samples in zip(block, part, strict=False):
+            row[: samples.size] = samples
+            row[samples.size :] = np.nan
+        values = block[: len(part)]
+        present = np.isfinite(values)
+        values[~present] = np.nan
+        np.fmin(lowest, np.fmin.reduce(values), out=lowest)
+        np.fmax(highest, np.fmax.reduce(values), out=highest)
+        values[~present] = 0.0
+        total += values.sum(axis=0)
+        count += present.sum(axis=0)
+    mean = np.divide(total, count, out=np.full(length, np.nan), where=count > 0)
+    # Rounding in the sum must not push the mean past the extremes.
+    return {"min": lowest, "mean": np.clip(mean, lowest, highest), "max": highest}
+
+
+def combined_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
+    """Combine the statistics of several series, each of the same weight; those without samples are left out."""
+    present = [part for part in parts if part is not None]
+    if not present:
+        return None
+    average = float(np.mean([part.avg for part in present]))
+    return _statistics(min(part.min for part in present), average, max(part.max for part in present))
+
+
+def _statistics(lowest: float, average: float, highest: float) -> Statistics:
+    """Keep the average within the extremes, which rounding may push it past."""
+    return Statistics(lowest, min(max(average, lowest), highest), highest)

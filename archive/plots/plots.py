@@ -1,0 +1,250 @@
+"""What the plots of a job show: of each metric in its data.json a line per series, or a band over many."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from archive.exceptions import DocumentError
+from archive.format.cluster_json import SCOPES, Cluster, SubCluster
+from archive.format.data_json import StoredStatistics, Unit
+from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
+from archive.plots.reduce import Band, Positions, reduce_band, reduce_line
+
+MOST_LINES = 16
+"""Up to this number of series each is a line; more are drawn as a band of minimum, mean and maximum."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be drawn: a scope, the cluster that a job ran on, and a part of its time (None: all of it).
+
+    `part` is seconds from the job's start, begin and end.
+    """
+
+    scope: str = "node"
+    cluster: Cluster | None = None
+    sub_cluster: str = ""
+    part: tuple[int, int] | None = None
+
+    def steps(self, timestep: int) -> slice:
+        """Return which samples are wanted, with one more at either side, so that lines reach the edges."""
+        if self.part is None:
+            return slice(0, None)
+        begin, end = self.part
+        return slice(max(0, begin // timestep), max(0, end // timestep + 2))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """The points of one series; `at` counts timesteps from the job's start, None stands for 0, 1, 2 and so on."""
+
+    host: str
+    id: str | None
+    at: Positions | None
+    values: Samples
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Range:
+    """The points of a band; `at` as in Line."""
+
+    at: Positions | None
+    min: Samples
+    mean: Samples
+    max: Samples
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plot:
+    """One metric in one scope: either lines or a band.
+
+    `series` is how many there are, `timestep` in seconds; `statistics` and `series` are those of the whole time.
+    """
+
+    name: str
+    scope: str
+    unit: str
+    timestep: int
+    series: int
+    statistics: dict[str, float]
+    thresholds: dict[str, float]
+    lines: list[Line]
+    band: Range | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plots:
+    """All metrics of a job, and the scopes in which there are some, coarse to fine."""
+
+    scopes: list[str]
+    metrics: list[Plot]
+
+
+class _Series(msgspec.Struct, gc=False):
+    """A series whose samples are decoded only where they are drawn."""
+
+    hostname: str
+    id: str | int | None = None
+    statistics: StoredStatistics | None = None
+    data: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _StatisticsSeries(msgspec.Struct):
+    min: list[float | None]
+    mean: list[float | None]
+    max: list[float | None]
+
+
+class _Metric(msgspec.Struct):
+    timestep: Annotated[int, msgspec.Meta(gt=0)]
+    series: list[_Series]
+    unit: Unit | None = None
+    statistics_series: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statisticsSeries")
+
+
+# Not strict: whole floats are taken where an integer belongs.
+_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
+_SAMPLES = msgspec.json.Decoder(list[float | None])
+_STATISTICS_SERIES = msgspec.json.Decoder(_StatisticsSeries)
+
+
+def plots(raw: bytes, wish: Wish) -> Plots:
+    """Return what to draw of a data.json (plain JSON), in the order of cluster.json, then by name.
+
+    Each metric comes in the wanted scope, else in scope node, else in the coarsest that it has. Series without any
+    sample are left out. Raises DocumentError.
+    """
+    try:
+        document = _DATA.decode(raw)
+        order = {metric.name: place for place, metric in enumerate(wish.cluster.metrics if wish.cluster else ())}
+        names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
+        chosen = [(name, _choose(wish.scope, document[name])) for name in names if document[name]]
+        found = [_plot(name, scope, document[name][scope], wish) for name, scope in chosen]
+    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
+        raise DocumentError(f"data.json: {error}; expected metric -> scope -> unit, timestep and series") from error
+    scopes = {scope for scopes in document.values() for scope in scopes}
+    return Plots([scope for scope in SCOPES if scope in scopes], [plot for plot in found if plot.series])
+
+
+def thresholds(cluster: Cluster | None, sub_cluster: str, name: str, scope: str) -> dict[str, float]:
+    """Return normal, caution and alert of a metric as far as cluster.json has them for the subcluster.
+
+    They are of a whole node, those of accelerators of one of these; where a metric adds its parts up, a part of a node
+    has its share.
+    """
+    metric = cluster.metric(name) if cluster is not None else None
+    metric = metric.for_subcluster(sub_cluster) if metric is not None else None
+    if cluster is None or metric is None:
+        return {}
+    parts = _parts_of_node(cluster.subcluster(sub_cluster), scope) if metric.aggregation == "sum" else 1
+    found = {"normal": metric.normal, "caution": metric.caution, "alert": metric.alert}
+    return {word: value / parts for word, value in found.items() if value and parts}
+
+
+def _parts_of_node(sub_cluster: SubCluster | None, scope: str) -> int:
+    """Return how many units of a scope a node has; 1 for what is not counted there, 0 where that is unknown."""
+    if scope in ("node", "accelerator"):
+        return 1
+    if sub_cluster is None:
+        return 0
+    topology = sub_cluster.topology
+    units = {"socket": topology.socket, "memoryDomain": topology.memory_domain, "core": topology.core}
+    return len(units.get(scope, topology.node))
+
+
+def _rank(scope: str) -> tuple[int, str]:
+    """Sort scopes from coarse to fine, unknown ones at the end."""
+    return (SCOPES.index(scope) if scope in SCOPES else len(SCOPES), scope)
+
+
+def _choose(wanted: str, scopes: dict[str, _Metric]) -> str:
+    """Return the scope in which a metric is drawn."""
+    return wanted if wanted in scopes else min(scopes, key=_rank)
+
+
+def _plot(name: str, scope: str, metric: _Metric, wish: Wish) -> Plot:
+    """Reduce one metric; the samples of all its series are decoded only where they are lines or it has no band."""
+    unit, steps = metric.unit or Unit(), wish.steps(metric.timestep)
+    band = _stored_band(metric) if len(metric.series) > MOST_LINES else None
+    lines: list[Line] = []
+    if band is not None:
+        count, statistics = len(metric.series), _stored_statistics(metric.series) or _statistics_of(band)
+    else:
+        arrays = [_array(_SAMPLES.decode(series.data)) for series in metric.series]
+        each = series_statistics(arrays)
+        present = [place for place, numbers in enumerate(each) if numbers is not None]
+        count, statistics = len(present), combined_statistics(each)
+        if count > MOST_LINES:
+            band = Band(**statistics_series([arrays[place] for place in present]))
+        else:
+            lines = [_line(metric.series[place], arrays[place], steps) for place in present]
+    return Plot(
+        name=name,
+        scope=scope,
+        unit=f"{unit.prefix or ''}{unit.base}",
+        timestep=metric.timestep,
+        series=count if statistics is not None else 0,
+        statistics={} if statistics is None else statistics._asdict(),
+        thresholds=thresholds(wish.cluster, wish.sub_cluster, name, scope),
+        lines=lines,
+        band=None if band is None else _range(band, steps),
+    )
+
+
+def _line(series: _Series, samples: Samples, steps: slice) -> Line:
+    at, values = reduce_line(samples[steps])
+    return Line(
+        host=series.hostname,
+        id=None if series.id is None else str(series.id),
+        at=_from_start(at, steps.start, values.size),
+        values=values,
+    )
+
+
+def _range(band: Band, steps: slice) -> Range:
+    at, reduced = reduce_band(Band(*(values[steps] for values in band)))
+    return Range(_from_start(at, steps.start, reduced.mean.size), *reduced)
+
+
+def _from_start(at: Positions | None, first: int, size: int) -> Positions | None:
+    """Return positions counted from the job's start instead of from the first sample that is drawn."""
+    if first == 0:
+        return at
+    return first + (np.arange(size, dtype=np.float64) if at is None else at)
+
+
+def _stored_band(metric: _Metric) -> Band | None:
+    """Return the statistics per time step that a writer has kept; None where they are not there or not whole."""
+    try:
+        stored = _STATISTICS_SERIES.decode(metric.statistics_series)
+    except msgspec.DecodeError:  # there are none, or others than ours
+        return None
+    band = Band(_array(stored.min), _array(stored.mean), _array(stored.max))
+    return band if band.min.size == band.mean.size == band.max.size else None
+
+
+def _stored_statistics(series: Sequence[_Series]) -> Statistics | None:
+    """Combine the statistics that stand beside the series; None where none has any."""
+    return combined_statistics(
+        Statistics(stored.min, stored.avg, stored.max)
+        for each in series
+        if (stored := each.statistics) is not None
+        and stored.min is not None
+        and stored.avg is not None
+        and stored.max is not None
+    )
+
+
+def _statistics_of(band: Band) -> Statistics | None:
+    """Return the statistics of a band; None where it is empty."""
+    lowest, mean, highest = series_statistics(list(band))
+    if lowest is None or mean is None or highest is None:
+        return None
+    return Statistics(lowest.min, mean.avg, highest.max)
+
+
+def _array(numbers: Sequence[float | None]) -> Samples:
+    return np.array(numbers, dtype=np.float64)

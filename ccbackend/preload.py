@@ -1,7 +1,0 @@
-"""What the processes that write jobs have loaded before each is forked; imported by their server alone."""
-
-import django
-
-django.setup(set_prefix=False)
-
-import jobs.archiving  # noqa: E402, F401  the apps are loaded only now

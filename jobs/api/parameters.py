@@ -1,0 +1,136 @@
+"""The filters of GET jobs/: query parameters to conditions, each refused by name when it is wrong."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.exceptions import InvalidJobError
+from jobs.models import Job, JobTag, Tag
+from jobs.states import JobState
+from jobs.text import MAX_BIGINT, is_whole
+
+Condition = tuple[str, Sequence[Any]]
+
+_RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+
+
+@dataclass
+class Listing:
+    """What a list asks for; `limit` None is all jobs."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    items_per_page: int = 25
+    page: int = 1
+    with_metadata: bool = False
+
+    @property
+    def limit(self) -> int | None:
+        """Return how many jobs the page may hold, None for all; a very large page is all."""
+        return None if self.items_per_page < 0 or self.items_per_page * self.page > MAX_BIGINT else self.items_per_page
+
+    @property
+    def offset(self) -> int:
+        """Return how many jobs stand before the page."""
+        return 0 if self.limit is None else self.limit * (self.page - 1)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there can be no job on the page."""
+        return self.items_per_page == 0 or (self.limit is None and self.page > 1)
+
+
+def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
+    """Read query parameters; raise InvalidJobError naming the parameter, the value and what was expected."""
+    listing = Listing()
+    for name, values in parameters.items():
+        if name == "state":
+            listing.conditions.append(_states(values))
+        elif name in _CONDITIONS:
+            listing.conditions.append(_CONDITIONS[name](_last(values)))
+        elif name == "items-per-page":
+            listing.items_per_page = _whole(name, _last(values), minimum=-1)
+        elif name == "page":
+            listing.page = _whole(name, _last(values), minimum=1)
+        elif name == "with-metadata":
+            listing.with_metadata = _flag(name, _last(values))
+        else:
+            known = ", ".join(["state", *_CONDITIONS, "items-per-page", "page", "with-metadata"])
+            raise InvalidJobError(f"invalid query parameter: {name!r}, expected one of {known}")
+    return listing
+
+
+def parse_omit_tagged(parameters: Mapping[str, str]) -> bool:
+    """Read the one query parameter of delete_job_before; raise InvalidJobError for anything else."""
+    for name in parameters:
+        if name != "omit-tagged":
+            raise InvalidJobError(f"invalid query parameter: {name!r}, expected omit-tagged")
+    return _flag("omit-tagged", parameters.get("omit-tagged", "false"))
+
+
+def _last(values: Sequence[str]) -> str:
+    return values[-1].replace("\0", "")
+
+
+def _refused(name: str, value: str, expected: str) -> InvalidJobError:
+    return InvalidJobError(f"invalid query parameter value: {name}={value!r}, expected {expected}")
+
+
+def _whole(name: str, text: str, minimum: int) -> int:
+    if not is_whole(text) or int(text) < minimum:
+        raise _refused(name, text, f"a whole number, {minimum} or more")
+    return int(text)
+
+
+def _flag(name: str, text: str) -> bool:
+    if text not in ("true", "false"):
+        raise _refused(name, text, "true or false")
+    return text == "true"
+
+
+def _states(values: Sequence[str]) -> Condition:
+    states = [value.lower() for value in values]
+    for state, value in zip(states, values, strict=True):
+        if state not in JobState.values:
+            raise _refused("state", value, f"one of {', '.join(JobState.values)}")
+    if states == [JobState.RUNNING]:
+        return "\"job_state\" = 'running'", []  # as a constant: the partial index of running jobs serves it
+    return f'"job_state" IN ({", ".join(["%s"] * len(states))})', states
+
+
+def _start_time(text: str) -> Condition:
+    found = _RANGE.fullmatch(text)
+    if not found or int(found[1]) > MAX_BIGINT or int(found[2]) > MAX_BIGINT:
+        raise _refused("start-time", text, "FROM-TO in epoch seconds")
+    return '"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]
+
+
+def _job_id(text: str) -> Condition:
+    return '"job_id" = %s', [_whole("job-id", text, minimum=0)]
+
+
+def _tag(text: str) -> Condition:
+    type_, colon, name = text.partition(":")
+    if not (type_ and colon and name):
+        raise _refused("tag", text, "type:name")
+    return (
+        f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
+        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND t."type" = %s AND t."name" = %s)',
+        [type_, name],
+    )
+
+
+def _text(column: str) -> Callable[[str], Condition]:
+    return lambda value: (f'"{column}" = %s', [value])
+
+
+_CONDITIONS: dict[str, Callable[[str], Condition]] = {
+    "cluster": _text("cluster"),
+    "start-time": _start_time,
+    "project": _text("project"),
+    "user": _text("user"),
+    "job-id": _job_id,
+    "sub-cluster": _text("sub_cluster"),
+    "partition": _text("partition"),
+    "tag": _tag,
+}

@@ -1,0 +1,284 @@
+"""The archive worker: takes finished jobs as they come and writes them, several at a time."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Collection, Iterator
+from concurrent.futures import ALL_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from django.db import Error, connection
+
+from archive.exceptions import ArchiveVersionError, SourceError
+from archive.processes import prepared
+from jobs.archiving import queue, writing
+from jobs.rows.columns import Row
+from jobs.rows.select import fetch_rows
+
+logger = logging.getLogger(__name__)
+
+_IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 0.3 s of a stop
+_COLLECT = 0.05  # seconds of finished work that one transaction records
+_AT_ONCE = 4  # jobs of a cluster written at once: half of the time they wait for the disk or a metric store
+_HELD = 32  # jobs of a cluster claimed at once
+_RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: those that hang again leave the others a way
+_TIDY_EVERY = 1.0  # seconds
+_AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
+
+# Where so many attempts of a cluster in a row fail, and not by the jobs' own fault, its metric source or the archive is
+# in doubt: the newest untried job, each time another, finds out whether it works again, with pauses that double up to
+# the longest (seconds). The others lose no attempt, and go on with the first success.
+_FAILURES_UNTIL_DOUBT = _AT_ONCE
+_LONGEST_PAUSE = 60.0
+_GIVE_UP = 10  # tries in a row after which drain leaves the rest waiting
+
+
+@dataclass
+class Backoff:
+    """How many attempts of a cluster in a row failed, and not by their jobs' own fault."""
+
+    failures: int = 0
+    _failed_at: float = 0.0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Return whether the metric source or the archive seems to fail, and not only jobs of their own."""
+        return self.failures >= _FAILURES_UNTIL_DOUBT
+
+    def is_older_than_failure(self, begun: float) -> bool:
+        """Return whether an attempt began (monotonic seconds) before the last failure: its own says nothing new."""
+        return begun < self._failed_at
+
+    def add_failure(self, *, certain: bool) -> None:
+        """Count a failed attempt; `certain`: doubt begins with it."""
+        self.failures = max(self.failures + 1, _FAILURES_UNTIL_DOUBT if certain else 0)
+        self._failed_at = time.monotonic()
+
+    def pause(self) -> float:
+        """Return the seconds until the next try; 0 or less: it is due."""
+        tries = self.failures - _FAILURES_UNTIL_DOUBT
+        length = 0 if tries < 1 else min(2.0 ** (tries - 1), _LONGEST_PAUSE)
+        return self._failed_at + length - time.monotonic()
+
+
+@dataclass(eq=False)
+class ClusterPool:
+    """A cluster's part of a worker: an executor of its own, so a source that hangs holds up no other cluster."""
+
+    executor: Executor
+    backoff: Backoff = field(default_factory=Backoff)
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A claimed job that a cluster's pool writes, since `begun` (monotonic seconds)."""
+
+    pool: ClusterPool
+    claim: queue.Claim
+    begun: float
+
+
+@dataclass
+class Counts:
+    """How many jobs a worker archived and how many attempts failed."""
+
+    archived: int = 0
+    failed: int = 0
+
+
+@dataclass
+class ArchiveWorker:
+    """Drain finished jobs into the archive. Any number may run, on any number of hosts.
+
+    `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains. With `in_processes`
+    jobs are written by processes, on all cores, and one that needs more memory than there is ends its own alone; else
+    by threads of this one.
+    """
+
+    only: Collection[int] | None = None
+    at_once: bool = False
+    in_processes: bool = False
+    name: str = field(default_factory=queue.worker_name)
+    counts: Counts = field(default_factory=Counts)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _next_tidying: float = 0.0
+    _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
+    _held: dict[Future[str], Work] = field(default_factory=dict)
+
+    @property
+    def hangs(self) -> bool:
+        """Tell whether jobs were given back that somebody still writes: Python's end would wait for that."""
+        return bool(self._held)
+
+    def drain(self) -> Counts:
+        """Archive all that is due now and return the counts; a job that fails is not tried again.
+
+        Where a metric source or the archive goes on failing, the jobs that need it are left waiting.
+        """
+        with self._working():
+            if self.at_once:
+                queue.clear_backoff(only=self.only)
+            queue.reclaim_expired()
+            while not self.stopping.is_set():
+                self._take(draining=True)
+                if not self._held:
+                    break
+                self._collect()
+        return self.counts
+
+    def run(self) -> Counts:
+        """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
+        with self._working():
+            if self.in_processes:  # let the server process load everything now, not when the first job comes
+                self._pools[None] = ClusterPool(self._new_executor())
+                self._pools[None].executor.submit(time.monotonic)
+            in_trouble = False
+            while not self.stopping.is_set():
+                try:
+                    if in_trouble:  # what was claimed when it came, and never begun
+                        queue.release(self.name, but=[work.claim.row_id for work in self._held.values()])
+                        in_trouble = False
+                    self._tidy()
+                    self._take()
+                    if self._held:
+                        self._collect()
+                    else:
+                        self.stopping.wait(_IDLE)
+                except Error:
+                    logger.exception("the database did not answer, trying again")
+                    connection.close()
+                    in_trouble = True
+                    self.stopping.wait(_AFTER_TROUBLE)
+        return self.counts
+
+    def _tidy(self) -> None:
+        """Each second free what dead workers held, and move SQLite's write-ahead log into the database file.
+
+        The latter so that no request has to do it.
+        """
+        if time.monotonic() >= self._next_tidying:
+            self._next_tidying = time.monotonic() + _TIDY_EVERY
+            queue.reclaim_expired()
+            if connection.vendor == "sqlite":
+                with connection.cursor() as cursor:
+                    cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        with queue.renewing(self.name, lambda: self._held):
+            try:
+                yield
+            finally:
+                self._drop_what_is_not_begun(self._pools.values())
+                self._finish_or_give_back()
+                for pool in self._pools.values():
+                    pool.executor.shutdown(wait=not self.hangs)
+
+    def _take(self, *, draining: bool = False) -> None:
+        """Claim jobs for each pool in which fewer than half of what it may hold are in work."""
+        for cluster in (None, *queue.waiting_clusters()):
+            if cluster not in self._pools:
+                self._pools[cluster] = ClusterPool(self._new_executor())
+            pool = self._pools[cluster]
+            limit = self._room(pool, draining=draining)
+            if not limit:
+                continue
+            newest = pool.backoff.in_doubt
+            if cluster is None:
+                claims = queue.claim_edited(self.name, limit, only=self.only, newest=newest)
+            else:
+                retries = _RETRIES - sum(work.claim.attempts > 0 for work in self._works_of(pool))
+                claims = queue.claim_waiting(self.name, cluster, limit, only=self.only, newest=newest, retries=retries)
+            rows = fetch_rows([claim.row_id for claim in claims]) if claims else {}
+            for claim in claims:
+                if claim.row_id in rows:  # else it was deleted this moment
+                    self._held[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
+                    pool.held += 1
+
+    def _new_executor(self) -> Executor:
+        return prepared(_AT_ONCE, "jobs.archiving.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
+
+    def _submit(self, pool: ClusterPool, row: Row) -> Future[str]:
+        try:
+            return pool.executor.submit(writing.write, row)
+        except BrokenExecutor:  # a process was killed while it had nothing to do
+            pool.executor = self._new_executor()
+            return pool.executor.submit(writing.write, row)
+
+    def _room(self, pool: ClusterPool, *, draining: bool) -> int:
+        """Return how many jobs a pool may take now: one at a time, after a pause, while it is in doubt."""
+        backoff = pool.backoff
+        if backoff.in_doubt:
+            trying = any(not backoff.is_older_than_failure(work.begun) for work in self._works_of(pool))
+            given_up = backoff.failures >= _GIVE_UP if draining else backoff.pause() > 0
+            return 0 if trying or given_up else 1
+        return 0 if pool.held > _HELD // 2 else _HELD - pool.held
+
+    def _works_of(self, pool: ClusterPool) -> list[Work]:
+        return [work for work in self._held.values() if work.pool is pool]
+
+    def _collect(self, timeout: float = _COLLECT) -> None:
+        """Wait a moment for jobs in work and record those that are done."""
+        done, _ = wait(self._held, timeout=timeout, return_when=ALL_COMPLETED)
+        written: list[tuple[queue.Claim, str]] = []
+        for future in done:
+            work = self._held[future]
+            error = future.exception()
+            if error is None:
+                written.append((work.claim, future.result()))
+                work.pool.backoff.failures = 0
+            elif isinstance(error, Exception):
+                self._failed(work, error)
+        if written:
+            queue.finish(self.name, written)
+            self.counts.archived += len(written)
+        for future in done:
+            self._forget(future)
+
+    def _failed(self, work: Work, error: Exception) -> None:
+        """Record a failure. While the cluster is in doubt, give back the jobs that meet the same."""
+        pool, own = work.pool, _is_of_the_job(error)
+        if not own and pool.backoff.in_doubt and pool.backoff.is_older_than_failure(work.begun):
+            queue.release(self.name, only=[work.claim.row_id])
+            return
+        died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, and so all are
+        reason = "a process that writes jobs was killed (is memory short?)" if died else writing.describe(error)
+        logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
+        permanent = isinstance(error, SourceError) and not error.transient
+        queue.fail(self.name, work.claim, reason, permanent=permanent)
+        self.counts.failed += 1
+        if died:
+            pool.executor = self._new_executor()
+        if not own:
+            pool.backoff.add_failure(certain=died)
+            if pool.backoff.in_doubt:
+                queue.release(self.name, only=self._drop_what_is_not_begun([pool]))
+
+    def _drop_what_is_not_begun(self, pools: Collection[ClusterPool]) -> list[int]:
+        """Forget the jobs in these pools that no thread has begun; return their row ids."""
+        dropped = [future for future, work in self._held.items() if work.pool in pools and future.cancel()]
+        return [self._forget(future).claim.row_id for future in dropped]
+
+    def _forget(self, future: Future[str]) -> Work:
+        work = self._held.pop(future)
+        work.pool.held -= 1
+        return work
+
+    def _finish_or_give_back(self) -> None:
+        """Record what is done within some seconds, and give the rest back for others."""
+        deadline = time.monotonic() + 5
+        try:
+            while self._held and time.monotonic() < deadline:
+                self._collect(timeout=0.2)
+            queue.release(self.name)
+        except Error:
+            logger.exception("could not give jobs back; others take them when the lease ends")
+
+
+def _is_of_the_job(error: Exception) -> bool:
+    """Return whether an attempt failed by the job's own fault: no other job has to meet the same."""
+    if isinstance(error, SourceError):
+        return not error.source_failed
+    return not isinstance(error, OSError | ArchiveVersionError | BrokenExecutor)

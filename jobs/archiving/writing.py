@@ -1,0 +1,98 @@
+"""The bridge from a job's row to its files in the archive."""
+
+import logging
+
+import orjson
+from django.db import DatabaseError
+
+from archive import root
+from archive.exceptions import ArchiveError, DocumentError, SourceError
+from archive.format.data_json import JobData, decode_data, encode_data, job_statistics, sample_counts
+from archive.format.layout import JobKey
+from jobs.archiving import queue
+from jobs.rows import encoding
+from jobs.rows.columns import INDEX, Row, job_info, job_key
+from jobs.rows.select import fetch_rows
+from jobs.states import MonitoringStatus
+
+logger = logging.getLogger(__name__)
+
+
+def meta_document(row: Row, statistics: str | None) -> bytes:
+    """Return meta.json of an archived job; `statistics` is the JSON text of the map."""
+    document = encoding.job_meta(row)
+    document["monitoringStatus"] = MonitoringStatus.ARCHIVED.value
+    document["statistics"] = orjson.Fragment(statistics or "{}")
+    return encoding.encode(document)
+
+
+def write(row: Row) -> str:
+    """Write a finished job to the archive, durable on return; return its statistics as JSON text.
+
+    A job that is archived already gets its meta.json anew. One that was archived and waits again, which its statistics
+    tell, gets its samples anew, unless they are less than what the archive has. Reads no database, so that threads can
+    write side by side. Raises SourceError, ArchiveError or OSError.
+    """
+    job = job_info(row)
+    key = job_key(row)
+    if row[INDEX["monitoring_status"]] == MonitoringStatus.ARCHIVED:
+        statistics: str = row[INDEX["statistics"]] or "{}"
+        root.store().write_meta(key, meta_document(row, statistics))
+        return statistics
+    source = root.source_of(job.cluster)
+    had: str | None = row[INDEX["statistics"]]
+    if not source.archives_data:
+        if had is not None:
+            raise SourceError(f"cluster {job.cluster} has no metric source any more", transient=False)
+        root.store().write_job(key, meta_document(row, "{}"), None)
+        return "{}"
+    cluster = root.registry().get(job.cluster)
+    data = source.load(job, cluster)
+    if had is not None:
+        _refuse_less(key, data, had)
+    document = encode_data(data)
+    statistics = orjson.dumps(job_statistics(data, cluster)).decode()
+    root.store().write_job(key, meta_document(row, statistics), document)
+    return statistics
+
+
+def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
+    """Raise SourceError where the archive has samples of a job that a new load has not brought: any series with fewer.
+
+    Where its data file is gone or cannot be read, the metrics of its statistics count.
+    """
+    new = sample_counts(data)
+    if not new:
+        raise SourceError("the metric source has no samples of this job any more", transient=False)
+    try:
+        old = sample_counts(decode_data(root.store().read_data(key)))
+        less = {series.metric for series, count in old.items() if count > new.get(series, 0)}
+    except (FileNotFoundError, DocumentError):
+        less = set(orjson.loads(statistics)) - {series.metric for series in new}
+    if less:
+        names = ", ".join(sorted(less)[:10])
+        raise SourceError(f"the metric source has fewer samples than the archive, of {names}", transient=False)
+
+
+def write_edit(row_id: int) -> None:
+    """Bring meta.json of a job up to date after an edit, if it is archived and nobody else is at it.
+
+    The edit is recorded (tasks.record_edit), so whatever goes wrong here is tried again by the worker, with its reason
+    kept; whoever writes the job at this moment will see the edit too.
+    """
+    worker = queue.worker_name()
+    try:
+        for claim in queue.claim_edited(worker, 1, only=[row_id]):
+            try:
+                for row in fetch_rows([row_id]).values():  # none where the job was deleted this moment
+                    queue.finish(worker, [(claim, write(row))])
+            except (ArchiveError, OSError) as error:
+                logger.warning("meta.json of job %s could not be written, will be tried again: %s", row_id, error)
+                queue.fail(worker, claim, describe(error), permanent=False)
+    except DatabaseError as error:
+        logger.warning("meta.json of job %s is left to the worker: %s", row_id, error)
+
+
+def describe(error: Exception) -> str:
+    """Return the reason of a failure as it is kept and shown."""
+    return f"{type(error).__name__}: {error}"

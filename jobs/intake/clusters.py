@@ -1,0 +1,22 @@
+"""The clusters that jobs and nodes may be reported of."""
+
+from archive import root
+from archive.format.cluster_json import Cluster
+from archive.format.layout import is_valid_cluster_name
+from jobs.exceptions import InvalidJobError
+
+
+def known_cluster(name: str) -> Cluster | None:
+    """Return the configured cluster of this name; None where no cluster is configured and any name is taken.
+
+    Raises InvalidJobError for a cluster that is not configured where others are, and for a name that cannot be one.
+    """
+    registry = root.registry()
+    if not registry.configured:
+        if not is_valid_cluster_name(name):
+            raise InvalidJobError(f"field 'cluster': expected letters, digits, '_', '-' and '.', got {name!r}")
+        return None
+    cluster = registry.get(name)
+    if cluster is None:
+        raise InvalidJobError(f"no such cluster: {name}")
+    return cluster

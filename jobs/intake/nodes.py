@@ -1,0 +1,77 @@
+"""What schedulers report of their nodes: the latest state of each is kept."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from django.db import connection
+
+from jobs.exceptions import InvalidJobError
+from jobs.intake.clusters import known_cluster
+from jobs.messages import NodeReport
+from jobs.models import NodeState
+
+# The columns of a report with their types on PostgreSQL, in the order of the statement.
+_COLUMNS = {
+    "hostname": "text",
+    "states": "text",
+    "cpus_allocated": "integer",
+    "memory_allocated": "bigint",
+    "gpus_allocated": "integer",
+    "jobs_running": "integer",
+}
+
+
+def record_nodestate(*, cluster: str, nodes: Sequence[NodeReport]) -> int:
+    """Keep what a scheduler says of its nodes now, in place of what it said before; return how many nodes there are.
+
+    A host that comes twice counts as it comes last. Raises InvalidJobError for an unknown cluster and for a node
+    without a host name; nothing is kept then.
+    """
+    known_cluster(cluster)
+    latest: dict[str, dict[str, Any]] = {}
+    for number, node in enumerate(nodes):
+        if not node.hostname:
+            raise InvalidJobError(f"field 'nodes[{number}].hostname': expected a host name, got none")
+        latest[node.hostname] = {
+            "hostname": node.hostname,
+            "states": msgspec.json.encode(_words(node.states)).decode(),
+            "cpus_allocated": node.cpus_allocated or 0,
+            "memory_allocated": node.memory_allocated or 0,
+            "gpus_allocated": node.gpus_allocated or 0,
+            "jobs_running": node.jobs_running or 0,
+        }
+    if latest:
+        document = msgspec.json.encode(list(latest.values())).decode()
+        with connection.cursor() as cursor:
+            cursor.execute(_UPSERT[connection.vendor], [cluster, int(time.time()), document])
+    return len(latest)
+
+
+def _words(states: str | Sequence[str] | None) -> list[str]:
+    """Return the words of a node's state in upper case, each once: `idle+drain` is IDLE and DRAIN."""
+    texts: Iterable[str] = [states] if isinstance(states, str) else states or []
+    return list(dict.fromkeys(word for text in texts for word in text.upper().replace("+", " ").split()))
+
+
+def _upsert(source: str) -> str:
+    """Return the statement that keeps all nodes of a document at once, one of `source` after the other.
+
+    Ordered by host, so that two reports of the same nodes wait for each other and do not deadlock.
+    """
+    names = ", ".join(f'"{column}"' for column in _COLUMNS)
+    changes = ", ".join(f'"{column}" = excluded."{column}"' for column in [*_COLUMNS, "reported_at"])
+    return f"""
+        INSERT INTO "{NodeState._meta.db_table}" ("cluster", "reported_at", {names})
+        SELECT %s, %s, {source} ORDER BY "hostname"
+        ON CONFLICT ("cluster", "hostname") DO UPDATE SET {changes}
+    """
+
+
+_PARTS = ", ".join(f'json_extract("value", \'$.{column}\') AS "{column}"' for column in _COLUMNS)
+_TYPES = ", ".join(f'"{column}" {kind}' for column, kind in _COLUMNS.items())
+_UPSERT = {
+    "sqlite": _upsert(f"{_PARTS} FROM json_each(%s) WHERE TRUE"),  # without WHERE, ON would belong to a join
+    "postgresql": _upsert(f"node.* FROM json_to_recordset(%s) AS node({_TYPES})"),
+}

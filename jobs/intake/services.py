@@ -1,0 +1,191 @@
+"""What can be done to jobs; API, admin and commands all come through here."""
+
+from django.conf import settings
+from django.db import transaction
+
+from archive.format.meta_json import EXCLUSIVE_OF_SHARED
+from jobs.exceptions import DuplicateJobError, InvalidJobError, JobNotFoundError, JobNotRunningError, described
+from jobs.intake.clusters import known_cluster
+from jobs.intake.sql import insert_run, stop_run
+from jobs.messages import StartJob, encode_resources
+from jobs.models import Job
+from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.locks import lock_run
+from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state, is_start_state
+from jobs.tags.services import check_tags, link_tags
+
+_NEVER = 2**63  # later than any time
+
+
+def start_job(*, job: StartJob) -> int:
+    """Store a job as running and return its row id.
+
+    Raises InvalidJobError for the first thing that is wrong with it, DuplicateJobError when the run is known.
+    """
+    cluster = job.cluster or ""
+    sub_cluster = _sub_cluster(job)
+    if not is_start_state(job.job_state or ""):
+        raise InvalidJobError(f"not a valid job state: {job.job_state!r}, expected 'running' or none")
+    resources, tags = job.resources or [], job.tags or []
+    _check_start(job)
+    check_tags(tags)
+    job_id, start_time = job.job_id or 0, job.start_time or 0
+    values = (
+        job_id,
+        cluster,
+        sub_cluster,
+        job.partition or "",
+        job.user,
+        job.project or "",
+        job.array_job_id or 0,
+        job.num_nodes,
+        job.num_hwthreads or 0,
+        job.num_acc or 0,
+        _exclusive(job),
+        _monitoring_status(job),
+        job.smt or 0,
+        start_time,
+        max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
+        encode_resources(resources),
+        encode_metadata(job.meta_data),
+    )
+    with transaction.atomic():
+        lock_run(job_id, cluster)
+        row_id = insert_run(
+            values, job_id=job_id, cluster=cluster, start_time=start_time, window=settings.DUPLICATE_START_WINDOW
+        )
+        if row_id is None:
+            known = _duplicate_of(job_id, cluster, start_time)
+            raise DuplicateJobError(
+                f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {job_id}"
+            )
+        if tags:
+            link_tags([row_id], tags)
+    return row_id
+
+
+def _sub_cluster(job: StartJob) -> str:
+    """Return the job's subcluster, found by the first host where none is given."""
+    cluster, given = job.cluster or "", job.sub_cluster or ""
+    config = known_cluster(cluster)
+    if config is None:
+        return given
+    if given:
+        if config.subcluster(given) is None:
+            known = ", ".join(part.name for part in config.subclusters)
+            raise InvalidJobError(f"no such subcluster of {cluster}: {given!r}, expected one of: {known}")
+        return given
+    host = job.resources[0].hostname if job.resources else None
+    if not host:
+        raise InvalidJobError("'resources' and 'user' should not be empty: expected a hostname for each resource")
+    found = config.subcluster_of(host)
+    if found is None:
+        raise InvalidJobError(
+            f"no subcluster found for cluster {cluster} and host {host!r}: expected a configured host"
+        )
+    return found.name
+
+
+def _check_start(job: StartJob) -> None:
+    resources, num_nodes = job.resources or [], job.num_nodes or 0
+    if not resources or not job.user:
+        empty = "user" if resources else "resources"
+        raise InvalidJobError(f"'resources' and 'user' should not be empty: {empty!r} is")
+    for number, resource in enumerate(resources):
+        if not resource.hostname:
+            raise InvalidJobError(f"field 'resources[{number}].hostname': expected a host name, got none")
+    least = {"numNodes": (num_nodes, 1), "numAcc": (job.num_acc or 0, 0), "numHwthreads": (job.num_hwthreads or 0, 0)}
+    for name, (value, minimum) in (least | {"smt": (job.smt or 0, 0)}).items():
+        if value < minimum:
+            raise InvalidJobError(f"field {name!r}: expected {minimum} or more, got {value}")
+    if len(resources) != num_nodes:
+        raise InvalidJobError(f"len(resources) does not equal numNodes ({len(resources)} vs {num_nodes})")
+    for name, time_or_id in (("startTime", job.start_time), ("jobId", job.job_id)):
+        if not time_or_id or time_or_id < 0:
+            raise InvalidJobError(f"field {name!r}: expected a number above 0, got {time_or_id}")
+
+
+def _exclusive(job: StartJob) -> int:
+    if job.shared:
+        if job.shared not in EXCLUSIVE_OF_SHARED:
+            raise InvalidJobError(
+                f"field 'shared': expected one of {', '.join(EXCLUSIVE_OF_SHARED)}, got {job.shared!r}"
+            )
+        return EXCLUSIVE_OF_SHARED[job.shared]
+    value = 1 if job.exclusive is None else job.exclusive
+    if not 0 <= value <= 3:
+        raise InvalidJobError(f"field 'exclusive': expected 0, 1 or 2, got {value}")
+    return 0 if value == 3 else value
+
+
+def _monitoring_status(job: StartJob) -> int:
+    value = MonitoringStatus.ARCHIVING if job.monitoring_status is None else job.monitoring_status
+    if not 0 <= value <= 3:
+        raise InvalidJobError(f"field 'monitoringStatus': expected 0 to 3, got {value}")
+    return min(value, MonitoringStatus.ARCHIVING)
+
+
+def _duplicate_of(job_id: int, cluster: str, start_time: int) -> int | None:
+    """Return the row id of the run that a start collided with, the nearest; None if it was deleted this moment."""
+    window = settings.DUPLICATE_START_WINDOW
+    near = Job.objects.filter(
+        job_id=job_id, cluster=cluster, start_time__range=(start_time - window, min(start_time + window, _NEVER - 1))
+    )
+    in_the_way = [job for job in near if job.start_time == start_time or (job.stop_time or _NEVER) > start_time]
+    return min(in_the_way, key=lambda job: abs(job.start_time - start_time)).pk if in_the_way else None
+
+
+def stop_job(
+    *,
+    stop_time: int,
+    job_state: str,
+    job_id: int | None = None,
+    cluster: str | None = None,
+    start_time: int | None = None,
+    row_id: int | None = None,
+) -> Row:
+    """Stop a running job, named by `row_id` or by `job_id` with what else is given, and return its row.
+
+    Of several runs that match, a running one; of several running, the newest start not after `stop_time`. The same
+    UPDATE makes the job wait for the archive (final state, monitoringStatus 1), so that a crash cannot lose it. Raises
+    InvalidJobError, JobNotFoundError, or JobNotRunningError for a job that has ended already.
+    """
+    state = final_state(job_state)
+    if state is None:
+        raise InvalidJobError(f"invalid job state: {job_state!r}, expected one of {expected_final()}")
+    word, own_word = state
+    keys = {"row_id": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
+    if own_word is None:
+        row = stop_run(state=word, stop_time=stop_time, **keys)  # type: ignore[arg-type]
+    else:
+        with transaction.atomic():
+            row = stop_run(state=word, stop_time=stop_time, **keys)  # type: ignore[arg-type]
+            if row is not None:
+                _keep_scheduler_state(row[0], own_word)
+    return _why_not_stopped(stop_time=stop_time, **keys) if row is None else row  # type: ignore[arg-type]
+
+
+def _keep_scheduler_state(row_id: int, word: str) -> None:
+    job = Job.objects.only("meta_data").get(pk=row_id)
+    Job.objects.filter(pk=row_id).update(meta_data=encode_metadata(job.metadata | {SCHEDULER_STATE: word}))
+
+
+def _why_not_stopped(
+    *, stop_time: int, row_id: int | None, job_id: int | None, cluster: str | None, start_time: int | None
+) -> Row:
+    """Raise the error that says why no job was stopped."""
+    given = {"pk": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
+    jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
+    named = row_id is not None or start_time is not None
+    if not named:
+        jobs = jobs.filter(start_time__lte=stop_time)
+    job = jobs.order_by("-start_time").only("job_id", "cluster", "job_state", "start_time", "duration").first()
+    if job is None or (job.is_running and job.start_time <= stop_time):  # the latter has started this moment
+        raise JobNotFoundError(f"finding job failed: {described(given, stop_time)}")
+    if job.is_running:
+        raise InvalidJobError(
+            f"field 'stopTime': expected {job.start_time} or later, the start of the job, got {stop_time}"
+        )
+    raise JobNotRunningError(
+        f"job {job.job_id} on {job.cluster} (dbid: {job.pk}) is not running: {job.job_state} since {job.stop_time}"
+    )

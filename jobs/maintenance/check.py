@@ -1,0 +1,207 @@
+"""Compare the archive with the job table, and repair from the table what the files alone cannot say."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.db import transaction
+
+from archive import root
+from archive.check.findings import Code, Finding
+from archive.check.job import allowed_difference
+from archive.exceptions import ArchiveError, DocumentError, SourceError
+from archive.format.data_json import job_statistics
+from archive.format.layout import META_FILE, JobKey, job_folder
+from jobs.archiving import queue, writing
+from jobs.exceptions import InvalidJobError
+from jobs.maintenance.restore import read_job
+from jobs.models import ArchiveTask, Job
+from jobs.querysets import JobQuerySet
+from jobs.rows.columns import COLUMNS, Row, job_info
+from jobs.rows.insert import STORED_COLUMNS
+from jobs.rows.select import fetch_rows
+from jobs.states import MonitoringStatus
+
+_BATCH = 200  # rows per query
+
+_INDEX = {name: position for position, name in enumerate((*COLUMNS, "tags", "meta_data"))}
+_LOST = (Code.FOLDER_MISSING, Code.DATA_MISSING, Code.BAD_DATA)
+
+
+@dataclass(frozen=True)
+class DatabaseCheck:
+    """Compare the jobs of one cluster, or of all."""
+
+    cluster: str | None = None
+
+    def rows(self) -> JobQuerySet:
+        """Return the rows that say of themselves that the archive has them."""
+        rows = Job.objects.archived()
+        return rows if self.cluster is None else rows.filter(cluster=self.cluster)
+
+    def compare(self, keys: Sequence[JobKey]) -> Iterator[Finding]:
+        """Yield what is to say of complete job folders: no row, or one that says something else."""
+        for begin in range(0, len(keys), _BATCH):
+            part = keys[begin : begin + _BATCH]
+            known = Job.objects.ids_of(part)
+            rows = fetch_rows(known.values()) if known else {}
+            for key in part:
+                path = job_folder(root.store().root, key)
+                if key not in known:
+                    yield Finding(Code.ROW_MISSING, path, "the database has no such job", key)
+                # What differs may have been edited between the two readings: then it does not when read once more.
+                elif known[key] in rows and _differences(rows[known[key]], key) and not _is_edited(known[key]):
+                    differences = [text for row in _fetch([known[key]]) for text in _differences(row, key).values()]
+                    if differences:
+                        yield Finding(Code.ROW_DIFFERS, path / META_FILE, "; ".join(differences), key)
+
+    def rows_without_folder(self) -> Iterator[Finding | None]:
+        """Look for the folder of each row; yield the finding, or None where it is there."""
+        last = 0
+        while rows := list(self.rows().filter(pk__gt=last).order_by("pk").only(*_KEY)[:_BATCH]):
+            for row in rows:
+                yield None if _has_files(row.key) or not self.rows().filter(pk=row.pk).exists() else _missing(row.key)
+            last = rows[-1].pk
+
+
+_KEY = ("cluster", "job_id", "start_time")
+
+
+def _has_files(key: JobKey) -> bool:
+    """Say whether there is a folder with something in it; what is wrong in there has findings of its own."""
+    store = root.store()
+    return store.has_job(key) or bool(store.data_files(key))
+
+
+def _missing(key: JobKey) -> Finding:
+    path = job_folder(root.store().root, key)
+    return Finding(Code.FOLDER_MISSING, path, "the database has it as archived, but there is no such folder", key)
+
+
+def _fetch(row_ids: Iterable[int]) -> Iterable[Row]:
+    return fetch_rows(list(row_ids)).values()
+
+
+def _is_edited(row_id: int) -> bool:
+    """Say whether the job's meta.json has yet to follow an edit."""
+    return ArchiveTask.objects.filter(pk=row_id).exclude(edits=0, worker="").exists()
+
+
+def _differences(row: Row, key: JobKey) -> dict[str, str]:
+    """Return what an archived job's row and its meta.json disagree about, by the name of the column."""
+    if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
+        return {}  # the worker is about to write it
+    try:
+        job, _ = read_job(job_folder(root.store().root, key) / META_FILE)
+    except InvalidJobError as error:
+        return {"": str(error)}
+    except (DocumentError, OSError):
+        return {}  # has a finding of its own
+    values = dict(zip(STORED_COLUMNS[1:], job.values, strict=True))
+    here: dict[str, Any] = {
+        "job_state": str(values["job_state"]),
+        "tags": sorted(job.tags),
+        "statistics": _json(values["statistics"]),
+        "meta_data": _json(values["meta_data"]),
+    }
+    there: dict[str, Any] = {
+        "job_state": row[_INDEX["job_state"]],
+        "tags": sorted((tag["type"], tag["name"]) for tag in _json(row[_INDEX["tags"]])),
+        "statistics": _json(row[_INDEX["statistics"]]),
+        "meta_data": _json(row[_INDEX["meta_data"]]),
+    }
+    return {
+        name: f"{_NAMES[name]} {_shown(here[name])}; expected {_shown(there[name])}, as in the database"
+        for name in here
+        if here[name] != there[name]
+    }
+
+
+_NAMES = {"job_state": "jobState", "tags": "tags", "statistics": "statistics", "meta_data": "metaData"}
+
+
+def _json(text: str | None) -> Any:
+    return orjson.loads(text or "{}")
+
+
+def _shown(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def knows(key: JobKey | None) -> bool:
+    """Say whether the database has this job: a folder with its name must then not be moved away."""
+    return key is not None and bool(Job.objects.ids_of([key]))
+
+
+def repair(finding: Finding) -> str:
+    """Repair one finding from the database; return what was done, an empty text where it is left."""
+    if finding.job is None:
+        return ""
+    row_id = Job.objects.ids_of([finding.job]).get(finding.job)
+    for row in [] if row_id is None else _fetch([row_id]):
+        if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
+            return ""
+        if finding.code in (Code.META_MISSING, Code.BAD_META):
+            return _write_meta(row[0])
+        if finding.code == Code.ROW_DIFFERS:
+            # Statistics are of the samples, which the database has not: which of the two is right is not known.
+            return "" if {"statistics", ""} & _differences(row, finding.job).keys() else _write_meta(row[0])
+        if finding.code in _LOST and _is_read(finding) and (root.store().root / finding.job.cluster).is_dir():
+            return _archive_again(row, finding)
+    return ""
+
+
+def _is_read(finding: Finding) -> bool:
+    """Say whether a damaged data file is the one that is read; an intact one may lie beside the other."""
+    return finding.code != Code.BAD_DATA or (
+        finding.job is not None and root.store().data_files(finding.job)[:1] == [finding.path]
+    )
+
+
+def _write_meta(row_id: int) -> str:
+    """Write meta.json from the row, by the way of an edit: what else works on the job is in nobody's way."""
+    with transaction.atomic():
+        list(Job.objects.archived().select_for_update().filter(pk=row_id).values_list("pk"))
+        queue.record_edit([row_id])
+    writing.write_edit(row_id)
+    if _is_edited(row_id):
+        return "the archive worker will write meta.json from the database"
+    return "meta.json written from the database"
+
+
+def _archive_again(row: Row, finding: Finding) -> str:
+    """Let an archived job wait for the archive again, if that loses nothing.
+
+    It does not where its metric source gives, this moment, samples with the statistics that the row has: else the
+    worker would replace these by what the source still knows. A job without statistics that never had samples has
+    nothing but its meta.json.
+    """
+    job, stored = job_info(row), _json(row[_INDEX["statistics"]])
+    try:
+        source = root.source_of(job.cluster)
+        if not source.archives_data:
+            return _write_meta(row[0]) if finding.code == Code.FOLDER_MISSING and not stored else ""
+        cluster = root.registry().get(job.cluster)
+        found = job_statistics(source.load(job, cluster), cluster)
+    except (SourceError, ArchiveError):
+        return ""
+    if not found or not all(_agree(numbers, found.get(metric)) for metric, numbers in stored.items()):
+        return ""
+    with transaction.atomic():
+        held = Job.objects.archived().select_for_update().filter(pk=row[0])
+        if not list(held.values_list("pk")) or _is_edited(row[0]):
+            return ""
+        Job.objects.archived().filter(pk=row[0]).update(monitoring_status=MonitoringStatus.ARCHIVING)
+    return "waits for the archive again: the metric source still has its samples"
+
+
+def _agree(stored: dict[str, Any], found: dict[str, Any] | None) -> bool:
+    """Say whether the source has the samples that these statistics of a metric were taken of."""
+    if found is None:
+        return False
+    return all(
+        isinstance(stored.get(name), int | float) and abs(stored[name] - found[name]) <= allowed_difference(found[name])
+        for name in ("min", "avg", "max")
+    )

@@ -1,0 +1,115 @@
+"""The files of an import: read and check them, and copy them into the archive. Runs in processes without a database."""
+
+import filecmp
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from archive import root
+from archive.exceptions import ArchiveError, DocumentError, reason
+from archive.format.data_json import check_outline
+from archive.format.layout import DATA_FILE, META_FILE, job_folder, parse_job_folder
+from archive.storage.copying import JobCopy, copy_jobs
+from archive.storage.store import data_name, decompress
+from jobs.archiving import writing
+from jobs.exceptions import InvalidJobError
+from jobs.maintenance.import_sources import DEPTH, FoundJob
+from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob, read_job
+from jobs.rows.columns import Row
+
+
+class ReadJob(NamedTuple):
+    """Where a job was found, what it gives a row, and whether its files lie in our archive already."""
+
+    found: FoundJob
+    job: ArchivedJob
+    in_place: bool
+
+
+class Reading(NamedTuple):
+    """What came of some meta.json: jobs, and a line for each that is refused."""
+
+    jobs: list[ReadJob]
+    refused: list[str]
+
+
+def read_jobs(found: list[FoundJob]) -> tuple[Reading, list[FoundJob] | None]:
+    """Read and check meta.json of some jobs; return what was read, and what is left where that is much already."""
+    reading, size = Reading([], []), 0
+    for number, one in enumerate(found):
+        if size > LARGEST_BATCH:
+            return reading, found[number:]
+        try:
+            job, length = read_job(one.meta)
+            _check_place(one.meta, job)
+            ours = job_folder(root.store().root, job.key) / META_FILE
+            reading.jobs.append(ReadJob(one, job, ours.exists() and ours.samefile(one.meta)))
+            size += length
+        except FileNotFoundError:
+            reading.refused.append(f"{one.meta.parent}: {one.meta.name} is missing")
+        except (InvalidJobError, ArchiveError, OSError) as error:
+            reading.refused.append(f"{one.meta}: {reason(error)}")
+    return reading, None
+
+
+def _check_place(meta: Path, job: ArchivedJob) -> None:
+    """Raise InvalidJobError for a meta.json in a folder whose names are those of another job."""
+    folder = meta.parent.absolute()
+    if meta.name == META_FILE and len(folder.parents) > DEPTH:
+        named = parse_job_folder(folder.parents[DEPTH - 1], folder)
+        if named and named[1:] != job.key[1:]:
+            raise InvalidJobError(
+                f"it holds job {job.key.job_id} with startTime {job.key.start_time}: the wrong folder"
+            )
+
+
+class Copying(NamedTuple):
+    """Jobs whose files are to be copied, and the rows that their meta.json are made from; no rows in a dry run."""
+
+    jobs: Sequence[ReadJob]
+    rows: Sequence[Row] | None
+
+
+def check_and_copy(copying: Copying) -> tuple[list[str | None], None]:
+    """Check data files, copy what is not in place, durable on return; return why each job is refused, None if not."""
+    refused: list[str | None] = [None] * len(copying.jobs)
+    copies: dict[int, JobCopy] = {}
+    for number, one in enumerate(copying.jobs):
+        try:
+            for path in one.found.data:
+                check_data(path)
+            missing = () if one.in_place else _missing_copies(one)
+        except (InvalidJobError, ArchiveError, OSError) as error:
+            refused[number] = f"{one.found.meta}: {reason(error)}"
+        else:
+            if copying.rows is not None and not one.in_place:
+                meta = writing.meta_document(copying.rows[number], one.job.statistics)
+                copies[number] = JobCopy(one.job.key, meta, missing)
+    for number, failure in zip(copies, copy_jobs(root.store(), list(copies.values())), strict=True):
+        if failure is not None:
+            refused[number] = f"{copying.jobs[number].found.meta}: {reason(failure)}"
+    return refused, None
+
+
+def _missing_copies(one: ReadJob) -> Sequence[Path]:
+    """Return the data files that our archive lacks; raise InvalidJobError where it holds others of this job."""
+    store, key = root.store(), one.job.key
+    here = {path.name: path for path in store.data_files(key)}
+    theirs = {data_name(path): path for path in one.found.data}
+    same = {name for name in here.keys() & theirs if filecmp.cmp(here[name], theirs[name], shallow=False)}
+    if here.keys() - theirs or (store.has_job(key) and here.keys() - same):
+        raise InvalidJobError(
+            f"the archive holds other data of this job, in {job_folder(store.root, key)}; "
+            "remove that folder, or have its row back with rebuild_jobs"
+        )
+    return [theirs[name] for name in sorted(theirs.keys() - same)]
+
+
+def check_data(path: Path) -> None:
+    """Raise DocumentError unless a data.json or data.json.gz is whole and holds metric -> scope -> samples."""
+    raw = path.read_bytes()
+    try:
+        check_outline(decompress(raw) if path.suffix == ".gz" else raw)
+    except DocumentError as error:
+        message = str(error).removeprefix(f"{DATA_FILE}: ")
+        raise DocumentError(f"{path.name}: {message}") from error

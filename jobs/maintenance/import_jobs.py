@@ -1,0 +1,177 @@
+"""Jobs of other archives into database and archive: find their folders, check each job, copy its files, add its row.
+
+The order of the steps, for a kill at any instant: row ids are reserved, the data files are copied, then meta.json is
+written, which names the row's id, each durable and whole, then a batch of rows is inserted in one transaction. Before
+it there is a complete folder without a row: the next run finds the same files in place and goes on from there. After it
+there are row and folder, alike in every value. At no time does a row claim files that are not there. Rows before files,
+or files inside the transaction, would do that or keep starts and stops waiting for the disk.
+
+Files are read, checked and copied in processes on all cores; this one alone talks to the database.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.db import transaction
+
+from archive import root
+from archive.exceptions import ArchiveError, reason
+from archive.format.cluster_json import decode_cluster
+from archive.format.layout import JobKey
+from archive.processes import Workers
+from jobs.archiving import queue
+from jobs.maintenance import restore
+from jobs.maintenance.import_files import Copying, Reading, ReadJob, check_and_copy, read_jobs
+from jobs.maintenance.import_sources import FoundJob, Source, Told
+from jobs.models import Job
+from jobs.rows.insert import reserve_ids, use_little_memory
+from jobs.tags.ids import Pair
+
+_BATCH = 50  # jobs that are read, copied and inserted together
+_LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take their time, and all cores share it
+
+
+@dataclass
+class Counts:
+    """What an import did: jobs, the names of clusters whose cluster.json it copied, and of those that have none."""
+
+    imported: int = 0
+    skipped: int = 0
+    refused: int = 0
+    in_place: int = 0
+    clusters: list[str] = field(default_factory=list)
+    without_config: set[str] = field(default_factory=set)
+
+
+class _Batch(NamedTuple):
+    """Jobs whose files are being copied, by their row ids to be, and the ids of their tags."""
+
+    jobs: dict[int, ReadJob]
+    tags: dict[Pair, int]
+
+
+@dataclass
+class JobImport:
+    """Import jobs from sources; `counts` is right at any time, also when `run` was interrupted.
+
+    `trouble` is told each refused job with its reason, `progress` the number of jobs that are dealt with.
+    """
+
+    sources: Sequence[Source]
+    trouble: Told
+    progress: Callable[[int], Any] = lambda number: None
+    dry_run: bool = False
+    counts: Counts = field(default_factory=Counts)
+    _copied: deque[_Batch] = field(default_factory=deque)  # or being copied, in this order
+    _twice: list[FoundJob] = field(default_factory=list)
+
+    def run(self) -> Counts:
+        """Import all that is not there yet; with `dry_run` only check it."""
+        for source in self.sources:
+            for path in source.cluster_files():
+                self._import_cluster(path)
+        use_little_memory()
+        found = (job for source in self.sources for job in source.jobs(self._refuse))
+        with Workers() as workers:
+            self._import(workers, found)
+            while self._twice:
+                again, self._twice = self._twice, []
+                self._import(workers, iter(again))
+        self.counts.without_config.difference_update(self.counts.clusters, root.store().clusters())
+        return self.counts
+
+    def _refuse(self, text: str) -> None:
+        self.counts.refused += 1
+        self.trouble(text)
+
+    def _import_cluster(self, path: Path) -> None:
+        """Copy a cluster.json unless its cluster is configured here."""
+        store = root.store()
+        try:
+            raw = path.read_bytes()
+            name = decode_cluster(raw).name
+            if name in store.clusters() or name in self.counts.clusters:
+                return
+            if not self.dry_run:
+                store.write_cluster(name, raw)
+        except (ArchiveError, OSError) as error:
+            self._refuse(f"{path}: {reason(error)}")
+        else:
+            self.counts.clusters.append(name)
+
+    def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
+        """Let jobs pass through the steps; some batches are in each step at a time."""
+        chosen = (self._choose(reading) for reading in workers.map(read_jobs, _batches(found)))
+        for refused in workers.map(check_and_copy, chosen):
+            self._insert(self._copied.popleft(), refused)
+
+    def _choose(self, reading: Reading) -> Copying:
+        """Take the jobs that have no row, and reserve ids for them and their tags."""
+        for text in reading.refused:
+            self._refuse(text)
+        known = Job.objects.ids_of(one.job.key for one in reading.jobs)
+        under_way = {one.job.key for batch in self._copied for one in batch.jobs.values()}
+        chosen: dict[JobKey, ReadJob] = {}
+        twice = 0
+        for one in reading.jobs:
+            if one.job.key in known:
+                self.counts.skipped += 1
+            elif one.job.key in under_way or one.job.key in chosen:
+                # The first of them may turn out to be broken: this one is looked at when that is known.
+                self._twice.append(one.found)
+                twice += 1
+            else:
+                chosen[one.job.key] = one
+        self.progress(len(reading.refused) + len(reading.jobs) - len(chosen) - twice)
+        jobs = list(chosen.values())
+        if self.dry_run or not jobs:
+            self._copied.append(_Batch(dict(enumerate(jobs)), {}))
+            return Copying(jobs, None)
+        tags = restore.ids_of_tags(one.job for one in jobs)
+        batch = _Batch(dict(zip(reserve_ids(len(jobs)), jobs, strict=True)), tags)
+        self._copied.append(batch)
+        return Copying(jobs, [one.job.row(row_id, tags) for row_id, one in batch.jobs.items()])
+
+    def _insert(self, batch: _Batch, refused: Sequence[str | None]) -> None:
+        """Insert the rows of the jobs whose files are in place."""
+        ready = {}
+        for (row_id, one), why in zip(batch.jobs.items(), refused, strict=True):
+            if why is None:
+                ready[row_id] = one
+            else:
+                self._refuse(why)
+        if not self.dry_run and ready:
+            rows = {row_id: one.job for row_id, one in ready.items()}
+            inserted = restore.insert(rows, written=batch.tags)
+            self._note_overwritten(one for row_id, one in ready.items() if row_id not in inserted)
+            self.counts.skipped += len(ready) - len(inserted)
+            ready = {row_id: ready[row_id] for row_id in inserted}
+        self.counts.imported += len(ready)
+        self.counts.without_config.update(one.job.key.cluster for one in ready.values())
+        self.counts.in_place += sum(one.in_place for one in ready.values())
+        self.progress(len(batch.jobs))
+
+    def _note_overwritten(self, jobs: Iterable[ReadJob]) -> None:
+        """Note that meta.json has to follow the rows of jobs that somebody else inserted while they were copied."""
+        if known := Job.objects.ids_of(one.job.key for one in jobs if not one.in_place):
+            with transaction.atomic():
+                queue.record_edit(sorted(known.values()))
+
+
+def _batches(found: Iterable[FoundJob]) -> Iterator[list[FoundJob]]:
+    """Yield jobs some at a time."""
+    batch: list[FoundJob] = []
+    size = 0
+    for one in found:
+        batch.append(one)
+        with suppress(OSError):  # it is looked at again when it is read
+            size += sum(path.stat().st_size for path in one.data)
+        if len(batch) == _BATCH or size > _LARGEST_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,202 @@
+"""The job table from the archive: rows for the jobs that the archive holds and the database does not.
+
+Two passes. The first looks at the beginning of each meta.json for the greatest row id, so that no job that is started
+meanwhile and none from elsewhere is given an id that belongs to a job further on. The second reads and inserts.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from django.db import connection
+
+from archive.exceptions import ArchiveError, reason
+from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
+from archive.processes import Workers
+from archive.root import store
+from archive.storage.files import read_file
+from jobs.exceptions import InvalidJobError
+from jobs.maintenance import restore
+from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob
+from jobs.models import Job
+from jobs.rows.insert import keep_ids, use_little_memory
+
+_BATCH = 250  # folders of job ids that are read together: mostly of one job each
+_INSERTED_TOGETHER = 1000  # jobs
+_BEGINNING = 64  # bytes of a meta.json that hold its first key and value
+
+Told = Callable[[str], Any]
+
+
+@dataclass
+class Counts:
+    """What became of the jobs in the archive."""
+
+    restored: int = 0
+    present: int = 0
+    refused: int = 0
+
+
+class _Survey(NamedTuple):
+    """How many jobs there are, and the greatest row id that one of them may name."""
+
+    jobs: int
+    greatest: int
+
+
+class _Refused(NamedTuple):
+    """A folder that is refused, with the reason in one line, and the job that its names stand for."""
+
+    text: str
+    key: JobKey | None
+
+
+class _Reading(NamedTuple):
+    """What came of some folders, and how large the files were (bytes)."""
+
+    jobs: list[ArchivedJob]
+    refused: list[_Refused]
+    size: int
+
+
+@dataclass
+class Rebuild:
+    """Insert the missing rows, of one cluster or of all; `counts` is right at any time, also when `run` was stopped.
+
+    `trouble` is told each refused folder with its reason, `total` how many jobs there are, `progress` how many more
+    are done.
+    """
+
+    trouble: Told
+    total: Callable[[int], Any] = lambda number: None
+    progress: Callable[[int], Any] = lambda number: None
+    cluster: str | None = None
+    counts: Counts = field(default_factory=Counts)
+
+    def run(self) -> Counts:
+        """Read the archive and insert in batches, each a transaction of its own."""
+        use_little_memory()
+        with Workers() as workers:
+            jobs = greatest = 0
+            for survey in workers.map(_survey, self._batches(lambda text: None)):
+                jobs, greatest = jobs + survey.jobs, max(greatest, survey.greatest)
+            self.total(jobs)
+            if greatest:
+                keep_ids(Job, greatest)
+            for reading in _together(workers.map(_read, self._batches(self._refuse))):
+                self._restore(reading)
+        return self.counts
+
+    def _refuse(self, text: str) -> None:
+        self.counts.refused += 1
+        self.trouble(text)
+
+    def _restore(self, reading: _Reading) -> None:
+        restored = restore.restore(reading.jobs)
+        self.counts.restored += restored
+        self.counts.present += len(reading.jobs) - restored
+        known = Job.objects.ids_of(refused.key for refused in reading.refused if refused.key is not None)
+        for refused in reading.refused:
+            if refused.key in known:
+                self.counts.present += 1
+            else:
+                self._refuse(refused.text)
+        self.progress(len(reading.jobs) + len(reading.refused))
+
+    def _batches(self, trouble: Told) -> Iterator[list[str]]:
+        """Yield the folders of job ids (CLUSTER/1034/871 under the root), by number, some at a time."""
+        root = store().root
+        clusters = _folders(root, trouble) if self.cluster is None else [str(root / self.cluster)]
+        ids = (
+            path for name in clusters for thousands in _folders(name, trouble) for path in _folders(thousands, trouble)
+        )
+        return iter(lambda: list(islice(ids, _BATCH)), [])
+
+
+def _folders(path: str | Path, trouble: Told) -> Iterator[str]:
+    """Yield the folders in a folder, numbers by value; `trouble` is told of one that cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    except OSError as error:
+        trouble(f"{path}: {reason(error)}")
+        return
+    names.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
+    yield from (f"{path}/{name}" for name in names)
+
+
+def _survey(ids: list[str]) -> tuple[_Survey, None]:
+    """Count the jobs in folders of job ids and find the greatest row id; what cannot be read is left to `_read`."""
+    jobs = greatest = 0
+    for folder in ids:
+        for path in _folders(folder, lambda text: None):
+            jobs += 1
+            with suppress(OSError):
+                beginning = read_file(f"{path}/{META_FILE}", _BEGINNING)
+                greatest = max(greatest, restore.own_id_at_most(beginning))
+    return _Survey(jobs, greatest), None
+
+
+def _together(readings: Iterable[_Reading]) -> Iterator[_Reading]:
+    """Join readings to what is inserted in one transaction.
+
+    PostgreSQL does much for each, and lets others write beside it; SQLite's keeps them waiting.
+    """
+    most = _INSERTED_TOGETHER if connection.vendor == "postgresql" else 1
+    jobs, refused, size = [], [], 0
+    for reading in readings:
+        jobs += reading.jobs
+        refused += reading.refused
+        size += reading.size
+        if len(jobs) >= most or size > LARGEST_BATCH:
+            yield _Reading(jobs, refused, size)
+            jobs, refused, size = [], [], 0
+    yield _Reading(jobs, refused, size)
+
+
+def _read(ids: list[str]) -> tuple[_Reading, list[str] | None]:
+    """Read the jobs in folders of job ids; return them, and the folders left where that is much already."""
+    root = store().root
+    jobs: list[ArchivedJob] = []
+    refused: list[_Refused] = []
+    size = 0
+    for number, folder in enumerate(ids):
+        if size > LARGEST_BATCH:
+            return _Reading(jobs, refused, size), ids[number:]
+
+        def refuse(text: str) -> None:
+            refused.append(_Refused(text, None))
+
+        for path in _folders(folder, refuse):
+            found = _read_folder(root, path)
+            if isinstance(found, _Refused):
+                refused.append(found)
+            elif found is not None:
+                jobs.append(found[0])
+                size += found[1]
+    return _Reading(jobs, refused, size), None
+
+
+def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused | None:
+    """Read the job in a folder; return it and how large its meta.json is (bytes), None where there is nothing.
+
+    The folder is a text: Path objects would take as long as all the rest.
+    """
+    try:
+        job, size = restore.read_job(f"{folder}/{META_FILE}")
+        if folder != f"{root}/{place_of(job.key)}":
+            raise InvalidJobError(
+                f"it holds job {job.key.job_id} of {job.key.cluster} with startTime {job.key.start_time}, "
+                f"which belongs into {root}/{place_of(job.key)}"
+            )
+    except FileNotFoundError:
+        if any(Path(folder, name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
+            return _Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder)))
+        return None
+    except (InvalidJobError, ArchiveError, OSError) as error:
+        return _Refused(f"{folder}/{META_FILE}: {reason(error)}", parse_job_folder(root, Path(folder)))
+    return job, size

@@ -1,0 +1,237 @@
+"""From meta.json to a job's row: the values that it gives, and inserting many of them with their tags."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+from django.db import IntegrityError, transaction
+
+from archive.format.layout import JobKey
+from archive.format.meta_json import JobMeta, Resource, TagName, decode_meta, keys_of
+from archive.storage.files import read_file
+from jobs.archiving import queue
+from jobs.exceptions import InvalidJobError
+from jobs.models import Job
+from jobs.rows import encoding
+from jobs.rows.columns import COLUMNS, Row, encode_metadata
+from jobs.rows.insert import STORED_COLUMNS, insert_jobs, insert_links, reserve_ids
+from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state
+from jobs.tags.ids import Pair, tag_ids
+
+LARGEST_BATCH = 8_000_000
+"""Bytes of meta.json, about, that one process reads for another in one go."""
+
+_TRIES = 5  # of a batch that meets a start of one of its jobs, or the deletion of one of its tags
+
+_INT32 = 2**31 - 1
+_INT64 = 2**63 - 1
+_LONGEST_TEXT = 255
+_LARGEST_ID = 2**53  # which no table reaches; the ids that come after it must fit into 63 bits
+_NUL = "\\u0000"
+_STATISTICS = STORED_COLUMNS.index("statistics") - 1
+
+# The keys of a meta.json of our own, in order, and those of them that are in each.
+_OUR_KEYS = tuple(encoding.job_meta(["1"] * (len(COLUMNS) + 2)))
+_ALWAYS = frozenset(encoding.job_meta([None] * (len(COLUMNS) + 2)))
+_BEGINS_LIKE_OURS = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,15})\s*,\s*"jobId"')
+
+
+class ArchivedJob(NamedTuple):
+    """What the database stores of an archived job, as plain values, which travel between processes.
+
+    `values` are in the order of bulk.COLUMNS without the id, `own_id` is the row id that a meta.json of our own names,
+    tags are by type and name, each with the id that such a meta.json names.
+    """
+
+    key: JobKey
+    values: tuple[Any, ...]
+    tags: dict[Pair, int | None]
+    own_id: int | None
+
+    @property
+    def statistics(self) -> str:
+        """Return the statistics as JSON text."""
+        text: str = self.values[_STATISTICS]
+        return text
+
+    def row(self, row_id: int, ids: Mapping[Pair, int]) -> Row:
+        """Return the row that a meta.json is made from."""
+        by_id = sorted((ids[pair], *pair) for pair in self.tags)
+        tags = orjson.dumps([{"id": tag_id, "type": type_, "name": name} for tag_id, type_, name in by_id])
+        return (row_id, *self.values[:-1], tags.decode(), self.values[-1])
+
+
+def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
+    """Return the values of the row of a job; raise InvalidJobError for one that has no place in it.
+
+    `meta` is what `decode_meta` made of `raw`.
+    """
+    state = final_state(meta.job_state) if meta.job_state else None
+    if state is None:
+        raise InvalidJobError(f"jobState is {meta.job_state[:40]!r}, expected one of {expected_final()}")
+    word, own_word = state
+    kept = {} if own_word is None else {SCHEDULER_STATE: own_word}
+    columns = {
+        "job_id": meta.job_id,
+        "user": _text("user", meta.user),
+        "project": _text("project", meta.project),
+        "cluster": meta.cluster,
+        "sub_cluster": _text("subCluster", meta.sub_cluster),
+        "partition": _text("partition", meta.partition),
+        "array_job_id": meta.array_job_id,
+        "num_nodes": _number("numNodes", meta.num_nodes, 1, _INT32),
+        "num_hwthreads": _number("numHwthreads", meta.num_hwthreads, 0, _INT32),
+        "num_acc": _number("numAcc", meta.num_acc, 0, _INT32),
+        "exclusive": _number("exclusive", meta.exclusive, 0, 3) % 3,  # 3 is another word for 0
+        "monitoring_status": MonitoringStatus.ARCHIVED.value,
+        "smt": _number("smt", meta.smt, 0, _INT32),
+        "job_state": word,
+        "duration": _number("duration", meta.duration, 0, _INT64 - meta.start_time),
+        "walltime": max(0, meta.walltime),  # an unlimited job's is negative
+        "resources": _resources(meta.resources),
+        "start_time": meta.start_time,
+        "statistics": msgspec.json.format(meta.statistics, indent=-1).decode(),  # numbers keep each digit
+        "meta_data": encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
+    }
+    own_id = meta.id if _is_ours(raw, meta) else None
+    return ArchivedJob(
+        key=JobKey(meta.cluster, meta.job_id, meta.start_time),
+        values=tuple(columns[name] for name in STORED_COLUMNS[1:]),
+        tags={pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)},
+        own_id=own_id,
+    )
+
+
+def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
+    """Read a meta.json; return its job and how large it is (bytes).
+
+    Raises InvalidJobError, DocumentError, or OSError.
+    """
+    raw = read_file(meta)
+    return archived_job(raw, decode_meta(raw)), len(raw)
+
+
+def own_id_at_most(beginning: bytes) -> int:
+    """Return the id at the beginning of a meta.json that may be one of our own, 0 where there is none."""
+    found = _BEGINS_LIKE_OURS.match(beginning)
+    return int(found[1]) if found and int(found[1]) <= _LARGEST_ID else 0
+
+
+def _is_ours(raw: bytes, meta: JobMeta) -> bool:
+    """Tell whether this server wrote a meta.json: it names its row, and has our keys in our order.
+
+    ClusterCockpit's own files have no id; those of its newer releases have other keys, in another order.
+    """
+    if meta.id is None or not 0 < meta.id <= _LARGEST_ID or meta.monitoring_status != MonitoringStatus.ARCHIVED:
+        return False
+    keys = keys_of(raw)
+    return keys == tuple(key for key in _OUR_KEYS if key in keys) and _ALWAYS.issubset(keys)
+
+
+def _tags(tags: Iterable[TagName]) -> list[tuple[Pair, int | None]]:
+    named = [((_text("tag type", tag.type), _text("tag name", tag.name)), tag.id) for tag in tags]
+    if not all(type_ and name for (type_, name), _ in named):
+        raise InvalidJobError("tags: expected a type and a name for each tag, got an empty text")
+    return named
+
+
+def _text(key: str, text: str) -> str:
+    text = text.replace("\0", "")  # which PostgreSQL refuses
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidJobError(f"{key} is {text[:40]!r}…, expected at most {_LONGEST_TEXT} characters, got {len(text)}")
+    return text
+
+
+def _number(key: str, number: int, least: int, most: int) -> int:
+    if not least <= number <= most:
+        raise InvalidJobError(f"{key} is {number}, expected {least} to {most}")
+    return number
+
+
+def _clean_mapping(texts: dict[str, str | None]) -> dict[str, str | None]:
+    return {key.replace("\0", ""): text and text.replace("\0", "") for key, text in texts.items()}
+
+
+def _resources(resources: list[Resource]) -> str:
+    """Return resources as the JSON text that is stored, empty lists and nulls left out."""
+    for resource in resources:
+        if len(resource.hostname) > _LONGEST_TEXT:
+            _text("hostname", resource.hostname)
+    text = msgspec.json.encode(resources).decode()
+    if _NUL in text:
+        text = msgspec.json.encode([_clean_resource(resource) for resource in resources]).decode()
+    return text
+
+
+def _clean_resource(resource: Resource) -> Resource:
+    return Resource(
+        hostname=resource.hostname.replace("\0", ""),
+        hwthreads=resource.hwthreads,
+        accelerators=[name.replace("\0", "") for name in resource.accelerators],
+        configuration=resource.configuration and resource.configuration.replace("\0", ""),
+    )
+
+
+def ids_of_tags(jobs: Iterable[ArchivedJob]) -> dict[Pair, int]:
+    """Return the ids of these jobs' tags; a new one gets the id that a meta.json of our own names, where it is free."""
+    wishes: dict[Pair, int] = {}
+    wanted: set[Pair] = set()
+    for job in jobs:
+        wanted.update(job.tags)
+        wishes |= {pair: tag_id for pair, tag_id in job.tags.items() if tag_id and 0 < tag_id <= _LARGEST_ID}
+    return tag_ids(sorted(wanted), wishes) if wanted else {}
+
+
+def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None = None) -> set[int]:
+    """Insert rows under these ids, with their tags, in one transaction; return the ids of those inserted.
+
+    The others are there already, or their id is. Where `written` has the ids of tags that stand in the files of these
+    jobs and a tag has another id by now, it is noted that meta.json has to follow.
+    """
+    # In one order everywhere, so that two imports of the same jobs wait for each other and do not deadlock.
+    ordered = sorted(jobs.items(), key=lambda item: item[1].key)
+    for tries in range(1, _TRIES + 1):
+        try:
+            with transaction.atomic():
+                ids = ids_of_tags(jobs.values())
+                new = insert_jobs([(row_id, *job.values) for row_id, job in ordered])
+                inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
+                insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
+                if written is not None and not ids.items() <= written.items():
+                    queue.record_edit(sorted(new))
+        except IntegrityError:  # a tag was deleted between look and insert
+            if tries == _TRIES:
+                raise
+        else:
+            break
+    return new
+
+
+def restore(jobs: Iterable[ArchivedJob]) -> int:
+    """Insert the jobs that have no row, under their own ids where these are free; return how many."""
+    restored = 0
+    waiting = {job.key: job for job in jobs}
+    while waiting:
+        for key in Job.objects.ids_of(waiting):
+            del waiting[key]
+        own = {job.own_id for job in waiting.values() if job.own_id is not None}
+        free = own.difference(Job.objects.among("id", own).values_list("pk", flat=True).order_by())
+        rows = {}
+        others = []
+        for job in waiting.values():
+            if job.own_id in free:
+                free.remove(job.own_id)
+                rows[job.own_id] = job
+            else:
+                others.append(job)
+        if others:
+            rows |= dict(zip(reserve_ids(len(others)), others, strict=True))
+        # Those that a start or another rebuild was faster with are looked at again.
+        inserted = insert(rows) if rows else set()
+        for row_id in inserted:
+            del waiting[rows[row_id].key]
+        restored += len(inserted)
+    return restored

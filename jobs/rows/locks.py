@@ -1,0 +1,25 @@
+"""Locks that a transaction takes by name before it decides; PostgreSQL alone needs them."""
+
+from django.db import connection
+
+from jobs.rows.select import TAGS
+
+
+def lock_run(job_id: int, cluster: str) -> None:
+    """Let one start at a time decide about (job_id, cluster), until the transaction ends.
+
+    PostgreSQL alone needs it, in a statement of its own: a statement does not see what was committed after it began, so
+    two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
+    """
+    _lock(cluster, job_id)
+
+
+def lock_new_tags() -> None:
+    """Let one transaction at a time create tags: two with the same new tags in different order would deadlock."""
+    _lock(TAGS, 0)
+
+
+def _lock(name: str, number: int) -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [name, number])

@@ -1,0 +1,81 @@
+"""The SQL that reads jobs as rows, with tags and metadata in the same statement."""
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from django.db import connection
+
+from jobs.models import Job, JobTag, Tag
+from jobs.rows.columns import COLUMNS, Row
+
+JOBS = f'"{Job._meta.db_table}"'
+LINKS = f'"{JobTag._meta.db_table}"'
+TAGS = f'"{Tag._meta.db_table}"'
+# A job's tags as JSON text, in order of their ids; null or [] without any. One index look-up per job, in the same
+# statement, so that a list is one query whatever its length.
+TAGS_AS_JSON = {
+    "sqlite": f"""(SELECT json_group_array(json_object('id', t."id", 'type', t."type", 'name', t."name"))
+        FROM (SELECT t.* FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
+              WHERE l."job_id" = {JOBS}."id" ORDER BY t."id") t)""",
+    "postgresql": f"""(SELECT json_agg(json_build_object('id', t."id", 'type', t."type", 'name', t."name")
+        ORDER BY t."id")::text FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
+        WHERE l."job_id" = {JOBS}."id")""",
+}
+
+
+def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
+    """Return jobs by row id, with tags and metadata."""
+    places = ", ".join(["%s"] * len(row_ids))
+    condition = (f'"id" IN ({places})', list(row_ids))
+    parts = select_rows([condition], with_metadata=True, limit=len(row_ids))
+    return {row[0]: row for part in parts for row in part}
+
+
+@lru_cache
+def select_list(vendor: str, with_metadata: bool) -> str:  # noqa: FBT001
+    """Return what is selected of a job: the columns, the tags as JSON text, the metadata or NULL."""
+    metadata = '"meta_data"' if with_metadata else "NULL"
+    columns = ", ".join(f'{JOBS}."{column}"' for column in COLUMNS)
+    has_tags = f'EXISTS (SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id")'
+    return f"{columns}, CASE WHEN {has_tags} THEN {TAGS_AS_JSON[vendor]} END, {metadata}"
+
+
+def fetch_row(row_id: int) -> Row | None:
+    """Return one job with its tags and metadata, as a row for jobs.encoding."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'SELECT {select_list(connection.vendor, with_metadata=True)} FROM {JOBS} WHERE "id" = %s', [row_id]
+        )
+        row: Row | None = cursor.fetchone()
+    return row
+
+
+def select_rows(
+    conditions: Sequence[tuple[str, Sequence[Any]]],
+    *,
+    with_metadata: bool,
+    limit: int | None,
+    offset: int = 0,
+    part: int = 1000,
+) -> Iterator[list[Row]]:
+    """Yield jobs newest first, in parts of up to `part` rows: one statement, and memory for one part.
+
+    `conditions` are pairs of SQL with %s and its parameters, all of which must hold. `limit` None is no limit.
+    """
+    where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
+    parameters = [value for _, values in conditions for value in values]
+    sql = f"""
+        SELECT {select_list(connection.vendor, with_metadata)} FROM {JOBS}
+        WHERE {where} ORDER BY "start_time" DESC, "id" DESC
+    """
+    if limit is not None:
+        sql += " LIMIT %s OFFSET %s"
+        parameters += [limit, offset]
+    # A server-side cursor costs a round trip more: only where the answer may be large.
+    with connection.cursor() if limit is not None and limit <= part else connection.chunked_cursor() as cursor:
+        cursor.execute(sql, parameters)
+        while rows := cursor.fetchmany(part):
+            yield rows
+            if len(rows) < part:
+                return

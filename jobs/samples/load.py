@@ -1,0 +1,78 @@
+"""A job's samples: from the archive, or from its cluster's metric source."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from archive import root
+from archive.exceptions import ArchiveError, SourceError
+from archive.format.data_json import encode_data, select_data
+from archive.format.layout import JobKey
+from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
+from jobs.rows.columns import INDEX, Row, job_info, job_key
+from jobs.states import MonitoringStatus
+
+# Loads from metric sources at once in one process of the server: the others of its threads stay free where one hangs.
+_LOADS = 3
+_WAIT_FOR_LOAD = 5.0  # seconds
+_loading = threading.BoundedSemaphore(_LOADS)
+
+
+def samples(row: Row, metrics: list[str] | None) -> bytes:
+    """Return the samples of a job as the JSON array of `jobs/{id}`: from the archive, or from the metric source.
+
+    `metrics` None is all. A job that has none is an empty array. Raises ArchiveUnavailableError with the reason.
+    """
+    if metrics == []:
+        return b"[]"
+    try:
+        return select_data(data_document(row, metrics), metrics, row[INDEX["num_nodes"]])
+    except NoSamplesError:
+        return b"[]"
+    except (SourceError, ArchiveError, OSError) as error:
+        raise ArchiveUnavailableError(f"loading the samples of job {row[0]} failed: {error}") from error
+
+
+def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = None) -> bytes:
+    """Return data.json of a job (plain JSON): that of the archive, or one made of what the metric source has.
+
+    `metrics` (None: all) are those that a source is asked for; the archive's document has all that it has. Raises
+    NoSamplesError where there is none or it has more than `most_bytes`, SourceError, ArchiveError or OSError.
+    """
+    status = row[INDEX["monitoring_status"]]
+    if status == MonitoringStatus.DISABLED:
+        raise NoSamplesError(
+            "This job is not monitored: it was started with monitoring off, or its samples left the archive."
+        )
+    if status == MonitoringStatus.ARCHIVED:
+        return _archived_document(job_key(row), most_bytes)
+    job = job_info(row)
+    source = root.source_of(job.cluster)
+    if not source.archives_data:
+        raise NoSamplesError(f"Cluster {job.cluster} has no metric source that samples could come from.")
+    with _one_of(_loading, _LOADS):
+        return encode_data(source.load(job, root.registry().get(job.cluster), metrics))
+
+
+def _archived_document(key: JobKey, most_bytes: int | None) -> bytes:
+    """Return data.json from the archive."""
+    try:
+        size = 0 if most_bytes is None else root.store().data_size(key)
+        if most_bytes is not None and size > most_bytes:
+            raise NoSamplesError(f"The job has {size / 1e6:,.0f} MB of samples, more than can be shown here.")
+        return root.store().read_data(key)
+    except FileNotFoundError:
+        if not root.store().has_job(key):
+            raise NoSamplesError("The job's files are no longer in the archive.") from None
+        raise NoSamplesError("The job was archived without samples: its cluster had no metric source then.") from None
+
+
+@contextlib.contextmanager
+def _one_of(places: threading.Semaphore, number: int) -> Iterator[None]:
+    """Hold one of a number of places; raise SourceError where none becomes free in time."""
+    if not places.acquire(timeout=_WAIT_FOR_LOAD):
+        raise SourceError(f"{number} others are being loaded; try again later", transient=True)
+    try:
+        yield
+    finally:
+        places.release()

@@ -1,0 +1,111 @@
+"""The plots of a job's page: what is drawn, or the sentence that says why nothing is."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+from django.utils import timezone
+
+from archive import root
+from archive.exceptions import ArchiveError, SourceError
+from archive.plots import plots
+from archive.plots.plots import Plot, Wish
+from jobs.exceptions import NoSamplesError
+from jobs.rows.columns import COLUMNS, Row
+from jobs.samples.load import data_document
+from jobs.states import JobState, MonitoringStatus
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Of a job's samples as JSON: 500 nodes for two days. More would take a server's memory and a person's patience."""
+
+YOUNG = 180
+"""Seconds that a job must have been running before its samples can be missed: sources have them a minute late."""
+
+# Archived jobs in memory at once in one process of the server, which has more threads than that; how many are loaded
+# from metric sources, which may hang, is limited in jobs.archiving.writing.
+_MOST_AT_ONCE = 2
+_WAIT = 10.0  # seconds
+_places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlots:
+    """What the page draws: times in epoch seconds, `offset` of the page's zone in seconds; `reason` where nothing is.
+
+    `archived` says that parts of the time can be had at little cost, `failed` that it is worth trying again.
+    """
+
+    start: int
+    end: int
+    zone: str
+    offset: int
+    archived: bool
+    scope: str
+    scopes: list[str] = field(default_factory=list)
+    metrics: list[Plot] = field(default_factory=list)
+    reason: str = ""
+    failed: bool = False
+
+
+def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> JobPlots:
+    """Return the plots of a job in a scope, where a metric has it: from the archive, or from the metric source.
+
+    `part` is the begin and the end (epoch seconds) of the time that is drawn, None all of it. Raises nothing where
+    samples are missing or cannot be had: the reason is part of the answer.
+    """
+    job = dict(zip(COLUMNS, row, strict=False))
+    running, archived = job["job_state"] == JobState.RUNNING, job["monitoring_status"] == MonitoringStatus.ARCHIVED
+    elapsed = max(0, int(time.time()) - job["start_time"]) if running else job["duration"]
+    zone, offset = _zone(job["start_time"])
+    seconds = (part[0] - job["start_time"], part[1] - job["start_time"]) if part else None
+    scopes: list[str] = []
+    metrics: list[Plot] = []
+    reason, failed = "", False
+    try:
+        with _place() if archived else contextlib.nullcontext():
+            raw = data_document([*row, None, None], None, MOST_BYTES)
+            cluster = root.registry().get(job["cluster"])
+            found = plots.plots(raw, Wish(scope, cluster, job["sub_cluster"], seconds))
+            scopes, metrics = found.scopes, found.metrics
+    except NoSamplesError as error:
+        reason = str(error)
+    except (SourceError, ArchiveError, OSError, msgspec.DecodeError) as error:
+        reason, failed = f"The samples could not be loaded: {error}", True
+    if not metrics and not reason:
+        reason = _nothing(elapsed, running=running, archived=archived)
+    end = job["start_time"] + elapsed
+    return JobPlots(job["start_time"], end, zone, offset, archived, scope, scopes, metrics, reason, failed)
+
+
+def _nothing(elapsed: int, *, running: bool, archived: bool) -> str:
+    """Say why a job that could have samples has none; `elapsed` is in seconds."""
+    if archived:
+        return "The archive has no sample of this job."
+    if elapsed < YOUNG:
+        so_far = "has been running for" if running else "ran for only"
+        return f"The job {so_far} {elapsed} s; the first samples are there after two or three minutes."
+    return "The metric source has no sample of this job's nodes in the time that it ran."
+
+
+@contextlib.contextmanager
+def _place() -> Iterator[None]:
+    """Wait until the samples of one more job may be in memory; raise SourceError where that takes too long."""
+    if not _places.acquire(timeout=_WAIT):
+        raise SourceError("the plots of other jobs are being made; try again in a moment.", transient=True)
+    try:
+        yield
+    finally:
+        _places.release()
+
+
+def _zone(start: int) -> tuple[str, int]:
+    """Return the page's zone and its offset from UTC (seconds) when the job started; UTC for what is no time."""
+    try:
+        offset = timezone.localtime(datetime.fromtimestamp(start, UTC)).utcoffset()
+    except (OverflowError, ValueError, OSError):
+        return "UTC", 0
+    return timezone.get_current_timezone_name(), int(offset.total_seconds()) if offset else 0

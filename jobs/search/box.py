@@ -1,0 +1,106 @@
+"""The words of the job list's search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from jobs.models import Job, Tag
+from jobs.querysets import seen_by
+from jobs.search.criteria import (
+    NOTHING,
+    Criteria,
+    by_cluster,
+    by_job_id,
+    by_project,
+    by_state,
+    by_tag,
+    by_user,
+    named,
+    on_hosts,
+    with_value,
+)
+from jobs.states import JobState
+from jobs.text import is_whole
+
+HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad; several words narrow down."
+
+_WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
+
+
+def narrow(criteria: Criteria, text: str, user: Any) -> None:
+    """Add what a user's search asks for; a word that means nothing becomes one of the problems."""
+    text, position = text.replace("\0", "").strip(), 0
+    while position < len(text):
+        word = _WORD.match(text, position)
+        if word is None:
+            rest = text[position:]
+            criteria.problems.append(f'{rest[:40]!r}: expected words, and texts with spaces as name:"my job"')
+            return
+        key, value = word["key"], word["quoted"] if word["plain"] is None else word["plain"]
+        if key is None:
+            _narrow_by_bare_word(criteria, value, user)
+        elif key.lower() not in _KEYS:
+            criteria.problems.append(f"{word[0]!r}: expected one of {', '.join(f'{name}:' for name in _KEYS)}")
+        elif not value:
+            criteria.problems.append(f"{word[0]!r}: expected a text behind the colon")
+        else:
+            _KEYS[key.lower()](criteria, value)
+        position = word.end()
+        while text[position : position + 1].isspace():
+            position += 1
+
+
+def _narrow_by_bare_word(criteria: Criteria, value: str, user: Any) -> None:
+    """Take a number for a job id and anything else for a user, or a project where no such user is known.
+
+    Whether a name is known is asked only for who sees all jobs: the answer would tell others of jobs that they do not.
+    """
+    seen = seen_by(user)
+    if value.isascii() and value.isdecimal():
+        _narrow_by_job_id(criteria, value)
+    elif ("project", value) in (seen or ()):
+        criteria.add(by_project(value))
+    elif seen is not None or Job.objects.filter(user=value).exists():
+        criteria.add(by_user(value))
+    elif Job.objects.filter(project=value).exists():
+        criteria.add(by_project(value))
+    else:
+        criteria.problems.append(
+            f"{value[:80]!r}: no job has a user or project of this name; for others say host:, name: or tag:"
+        )
+
+
+def _narrow_by_job_id(criteria: Criteria, value: str) -> None:
+    if value.isascii() and value.isdecimal() and is_whole(value):
+        criteria.add(by_job_id(int(value)))
+    else:
+        criteria.problems.append(f"{value[:40]!r}: expected a job id, a whole number of up to 19 digits")
+
+
+def _narrow_by_state(criteria: Criteria, value: str) -> None:
+    if value.lower() in JobState.values:
+        criteria.add(by_state(value.lower()))
+    else:
+        criteria.problems.append(f"state:{value[:40]!r}: expected one of {', '.join(JobState.values)}")
+
+
+def _narrow_by_tag(criteria: Criteria, value: str) -> None:
+    type_, colon, name = value.partition(":")
+    if not (type_ and colon and name):
+        criteria.problems.append(f"tag:{value[:80]!r}: expected type and name, as tag:perf:bad")
+        return
+    tag = Tag.objects.filter(type=type_, name=name).first()
+    criteria.add(NOTHING if tag is None else by_tag(tag))
+
+
+_KEYS: dict[str, Callable[[Criteria, str], None]] = {
+    "job": _narrow_by_job_id,
+    "user": lambda criteria, value: criteria.add(by_user(value)),
+    "project": lambda criteria, value: criteria.add(by_project(value)),
+    "host": lambda criteria, value: criteria.add(on_hosts([value])),
+    "name": lambda criteria, value: criteria.add(named(value)),
+    "tag": _narrow_by_tag,
+    "cluster": lambda criteria, value: criteria.add(by_cluster(value)),
+    "partition": lambda criteria, value: criteria.add(with_value(partition=value)),
+    "state": _narrow_by_state,
+}

@@ -1,0 +1,66 @@
+"""create_token: the secret alone on stdout, and what the row says."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts import credentials, tokens
+from accounts.models import ApiToken, User
+from tests.support.commands import Machine, Run
+
+
+def test_the_token_is_alone_on_stdout_and_works(run: Run, alice: User) -> None:
+    outcome = run("create_token", "alice")
+    assert outcome.status == 0
+    assert len(outcome.lines) == 1
+    assert credentials.user_of(outcome.lines[0], "10.0.0.1")[0] == alice
+    assert "does not expire" in outcome.err
+    assert outcome.lines[0] not in outcome.err
+
+
+def test_quiet_prints_the_token_all_the_same(run: Run, alice: User) -> None:
+    outcome = run("create_token", "alice", verbosity=0)
+    assert tokens.is_well_formed(outcome.out.strip())
+    assert outcome.err == ""
+
+
+def test_options_reach_the_row(run: Run, alice: User) -> None:
+    outcome = run("create_token", "alice", "--name", "slurm", "--days", 30, "--network", "10.1.2.3/8", "fe80::/10",
+                  "--network", "10.1.2.3")  # fmt: skip
+    token = ApiToken.objects.get()
+    assert outcome.status == 0
+    assert token.name == "slurm"
+    assert token.networks == ["10.0.0.0/8", "fe80::/10", "10.1.2.3/32"]
+    assert token.expires_at is not None
+    assert abs(token.expires_at - timezone.now() - timedelta(days=30)) < timedelta(minutes=1)
+    assert "expires on" in outcome.err
+
+
+def test_a_token_of_little_use_is_remarked_on(run: Run) -> None:
+    user = User.objects.create_user("bob", is_active=False)
+    user.add_roles(["user"])
+    outcome = run("create_token", "bob")
+    assert outcome.status == 0
+    assert "inactive" in outcome.err
+    assert "403" in outcome.err
+
+
+def test_an_unknown_user_is_a_failure(run: Run) -> None:
+    outcome = run("create_token", "nobody")
+    assert outcome.status == 1
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--days", "0"], ["--days", "-1"], ["--days", "1.5"], ["--days", "9" * 40], ["--network", "10.0.0.0/33"],
+     ["--network", "office"], ["--name", "x" * 256]],
+)  # fmt: skip
+def test_values_that_cannot_be_are_bad_usage(machine: Machine, options: list[str]) -> None:
+    machine.run("create_user", "alice", "--role", "api", "--no-password")
+    outcome = machine.run("create_token", "alice", *options)
+    assert outcome.status == 2
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    assert machine.execute("SELECT count(*) FROM accounts_apitoken") == [(0,)]

@@ -1,0 +1,117 @@
+"""create_user: roles, projects, and the three ways to a password."""
+
+import getpass
+import io
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from accounts.models import User
+from tests.support.commands import Machine, Run
+
+
+def test_a_user_has_what_was_asked_for(run: Run) -> None:
+    outcome = run(
+        "create_user", "carol", "--role", "manager", "api", "--role", "user", "--project", "p1", "p2",
+        "--email", "carol@example.org", "--name", "Carol C.", "--no-password",
+    )  # fmt: skip
+    assert outcome.status == 0
+    user = User.objects.get(username="carol")
+    assert user.roles == ["manager", "api", "user"]
+    assert user.projects == ["p1", "p2"]
+    assert (user.email, user.name) == ("carol@example.org", "Carol C.")
+    assert not user.has_usable_password()
+    assert "carol" in outcome.out
+    assert "3 roles" in outcome.out
+
+
+def test_quiet_says_nothing(run: Run) -> None:
+    outcome = run("create_user", "carol", "--role", "api", "--no-password", verbosity=0)
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_the_password_comes_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("pass word \r\nmore\n"))
+    assert run("create_user", "carol", "--role", "user", "--password-stdin").status == 0
+    assert User.objects.get(username="carol").check_password("pass word ")
+
+
+def test_the_password_is_asked_for_twice(
+    run: Run, answer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer("")
+    typed = iter(["secret", "sceret", "secret", "secret"])
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed))
+    outcome = run("create_user", "carol", "--role", "user")
+    assert outcome.status == 0
+    assert "differ" in outcome.err
+    assert User.objects.get(username="carol").check_password("secret")
+    assert next(typed, None) is None
+
+
+def test_passwords_that_never_agree_make_no_user(
+    run: Run, answer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer("")
+    typed = iter("123456")
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed))
+    assert run("create_user", "carol", "--role", "user").status == 2
+    assert not User.objects.exists()
+
+
+def test_without_a_terminal_a_choice_must_be_made(run: Run) -> None:
+    outcome = run("create_user", "carol", "--role", "user")
+    assert outcome.status == 2
+    assert "--password-stdin" in outcome.err
+    assert not User.objects.exists()
+
+
+def test_a_taken_name_is_a_failure(run: Run, alice: User) -> None:
+    outcome = run("create_user", "alice", "--role", "user", "--no-password")
+    assert outcome.status == 1
+    assert "already taken" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a b", "--role", "user"],
+        ["carol", "--role", "user", "--project", "p"],
+        ["carol", "--role", "manager"],
+        ["carol", "--role", "user", "--email", "nowhere"],
+        ["carol", "--role", "user", "--name", "x" * 256],
+    ],
+)
+def test_values_that_cannot_be_are_bad_usage(run: Run, arguments: list[str]) -> None:
+    assert run("create_user", *arguments, "--no-password").status == 2
+    assert not User.objects.exists()
+
+
+def test_an_empty_password_is_for_api_users_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for role, status in (("user", 2), ("api", 0)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+        assert run("create_user", f"of-{role}", "--role", role, "--password-stdin").status == status
+    assert [user.username for user in User.objects.all()] == ["of-api"]
+
+
+def test_exit_statuses_of_real_processes(machine: Machine) -> None:
+    assert machine.run("create_user", "carol", "--role", "api").status == 2
+    assert machine.run("create_user", "carol", "--role", "boss", "--no-password").status == 2
+    assert machine.run("create_user", "carol", "--no-password").status == 2
+    assert machine.run("create_user", "carol", "--role", "api", "--no-password", "--password-stdin").status == 2
+    done = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="secret\n")
+    assert (done.status, done.err) == (0, "")
+    again = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="secret\n")
+    assert again.status == 1
+    assert "Traceback" not in again.err
+    assert machine.execute("SELECT username FROM accounts_user") == [("carol",)]
+
+
+def test_a_database_without_tables_is_no_traceback(machine: Machine) -> None:
+    for path in machine.folder.glob("db.sqlite3*"):
+        path.unlink()
+    outcome = machine.run("create_user", "carol", "--role", "api", "--no-password")
+    assert outcome.status == 1
+    assert "migrate" in outcome.err
+    assert "Traceback" not in outcome.err

@@ -1,0 +1,193 @@
+"""ccbackend.fastpath.worker and ccbackend.sqlite: short calls in the main loop, and nobody who can hold them up."""
+
+import contextlib
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import Server, running_server
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(
+        os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="on PostgreSQL all calls go to threads"
+    ),
+]
+
+QUICK = 3.0  # seconds: far below gunicorn's time-outs and the 20 s wait for the database
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server of one process, so that a call that is held up cannot hide behind another process."""
+    with running_server(tmp_path_factory.mktemp("serving"), workers=1) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def locked(server: Server) -> Iterator[None]:
+    """Hold the write lock of the server's database."""
+    path = server.folder / "server.sqlite3"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.rollback()
+
+
+def seconds_of_a_list(server: Server) -> float:
+    """Return how long a short list takes."""
+    begin = time.monotonic()
+    with contextlib.closing(server.client()) as client:
+        assert client.get("/api/jobs/").status == 200
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /api/jobs/ HTTP/1.1\r\nHost: localhost\r\n\r\nG",
+        b"GET /api/jobs/ HTTP/1.1\r\nHost: localh",
+        b"POST /api/jobs/start_job/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+        b"",
+    ],
+)
+def test_a_client_that_stops_in_the_middle_holds_up_nobody(server: Server, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as stuck:
+        stuck.sendall(sent)
+        time.sleep(0.2)
+        assert seconds_of_a_list(server) < QUICK
+
+
+def test_two_requests_sent_at_once_are_both_answered(server: Server) -> None:
+    request = b"GET /api/jobs/?page=2 HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(request % server.tokens["bench"].encode() * 2)
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < 2:
+            part = sock.recv(65536)
+            assert part, received
+            received += part
+
+
+def test_starts_wait_for_a_locked_database_side_by_side_and_lists_go_on(server: Server) -> None:
+    statuses: list[int] = []
+
+    def start(number: int) -> None:
+        with contextlib.closing(server.client()) as client:
+            statuses.append(client.start(jobId=number).status)
+
+    starts = [threading.Thread(target=start, args=(number,)) for number in range(1, 6)]
+    with locked(server):
+        for thread in starts:
+            thread.start()
+        time.sleep(1)
+        assert seconds_of_a_list(server) < QUICK
+        assert statuses == []
+    begin = time.monotonic()
+    for thread in starts:
+        thread.join(timeout=20)
+    assert statuses == [201] * 5
+    assert time.monotonic() - begin < QUICK
+
+
+def test_a_stop_that_had_to_wait_is_done_once(server: Server) -> None:
+    with contextlib.closing(server.client()) as client:
+        client.started(jobId=77)
+    answers: list[int] = []
+
+    def stop() -> None:
+        with contextlib.closing(server.client()) as client:
+            answers.append(client.stop(jobId=77, stopTime=2_000_000_000).status)
+
+    thread = threading.Thread(target=stop)
+    with locked(server):
+        thread.start()
+        time.sleep(0.5)
+    thread.join(timeout=20)
+    assert answers == [200]
+
+
+def test_noting_the_last_use_of_a_token_does_not_wait_for_a_locked_database(server: Server) -> None:
+    with locked(server), contextlib.closing(server.client("admin")) as client:
+        begin = time.monotonic()
+        assert client.get("/api/users/").status == 200
+        assert time.monotonic() - begin < QUICK
+
+
+def raw_answer(server: Server, request: bytes) -> tuple[bytes, dict[str, str], bytes]:
+    """Send bytes; return status line, headers without Date, and the body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(request)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            part = sock.recv(65536)
+            assert part, received
+            received += part
+        head, _, body = received.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        headers = dict(line.decode().split(": ", 1) for line in lines)
+        while len(body) < int(headers["Content-Length"]):
+            part = sock.recv(65536)
+            assert part, received
+            body += part
+    assert headers.pop("Date").endswith(" GMT")
+    return status, headers, body
+
+
+@pytest.mark.parametrize(
+    ("first_line", "body"),
+    [
+        (b"GET /api/jobs/ HTTP/1.1", b""),
+        (b"GET /api/jobs?items-per-page=7&page=2 HTTP/1.1", b""),
+        (b"POST /api/jobs/start_job/ HTTP/1.1", b'{"jobId": 0}'),
+        (b"PUT /api/jobs/stop_job HTTP/1.1", b"{"),
+        (b"POST /api/jobs/stop_job/ HTTP/1.1", b'{"jobId": 4711, "stopTime": 5, "jobState": "failed"}'),
+    ],
+)
+def test_both_ways_give_the_same_answer(server: Server, first_line: bytes, body: bytes) -> None:
+    head = b"%b\r\nHost: localhost\r\nX-Auth-Token: %b\r\nContent-Length: %d\r\n"
+    request = head % (first_line, server.tokens["bench"].encode(), len(body))
+    short = raw_answer(server, request + b"\r\n" + body)
+    through_threads = raw_answer(server, request + b"X-Twice: 1\r\nX-Twice: 2\r\n\r\n" + body)
+    assert short == through_threads
+    assert short[1]["Connection"] == "keep-alive"
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Connection: close", b"200"),
+        (b"Content-Length: 0\r\nContent-Length: 0", b"400"),
+        (b"Content-Length: +0", b"400"),
+        (b"X Y: 1", b"400"),
+        (b"X_Auth_Token: x", b"200"),
+        (b"Transfer-Encoding: chunked\r\n\r\n0", b"200"),
+        (b"Expect: 100-continue", b"100"),
+        (b"X-Auth-Token: x", b"401"),
+    ],
+)
+def test_an_unusual_request_is_left_to_gunicorn(server: Server, header: bytes, status: bytes) -> None:
+    request = b"GET /api/jobs/?page=3 HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n%b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(request % (server.tokens["bench"].encode(), header))
+        assert sock.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_the_short_way_writes_the_access_log_and_counts_requests(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    settings = {"GUNICORN_CMD_ARGS": f"--access-logfile {log} --max-requests 3"}
+    with running_server(tmp_path, workers=1, settings=settings) as logged:
+        for page in range(1, 5):
+            with contextlib.closing(logged.client()) as client:
+                assert client.get(f"/api/jobs/?page={page}").status == 200
+        assert "Autorestarting" in logged.logs()
+    lines = [line.split('"') for line in log.read_text().splitlines() if "page=" in line]
+    assert [(line[1], line[2].split()[0]) for line in lines] == [
+        (f"GET /api/jobs/?page={page} HTTP/1.1", "200") for page in range(1, 5)
+    ]

@@ -1,0 +1,50 @@
+"""What the application has loaded before its first request."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import PROJECT
+
+SCRIPT = """
+import json, sys
+from ccbackend.wsgi import application
+before = set(sys.modules)
+from django.core.management import call_command
+from django.test import Client
+from accounts.models import User
+from tests.support.clients import AppClient, start_body
+from tests.support.factories import UserFactory, token_for
+call_command("migrate", verbosity=0)
+admin = UserFactory.create(username="admin", roles=["admin", "api"])
+api = AppClient(application).as_(token_for(admin))
+assert api.post("/api/jobs/start_job/", start_body()).status == 201
+assert api.get("/api/jobs/").status == 200
+assert api.get("/api/users/").status == 200
+assert api.get("/api/nope").status == 404
+browser = Client()
+browser.force_login(admin)
+for path in ("/admin/", "/admin/jobs/job/", "/admin/jobs/job/1/change/", "/admin/accounts/user/", "/api/schema/", "/x"):
+    assert browser.get(path).status_code in (200, 404), path
+ours = ("accounts", "archive", "ccbackend", "jobs")
+print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ours and name not in before]))
+"""
+
+
+def test_nothing_of_ours_is_imported_after_the_start(tmp_path: Path) -> None:
+    """An update on disk under a running server would otherwise mix old modules with new ones."""
+    environment = os.environ | {
+        "SECRET_KEY": "for-a-test",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
+        "ARCHIVE_ROOT": str(tmp_path / "job-archive"),
+        "ALLOWED_HOSTS": "*",
+    }
+    output = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+    migrations = {"accounts.migrations", "jobs.migrations", "accounts.management", "jobs.management"}
+    loaded = {name for name in json.loads(output) if not any(name.startswith(prefix) for prefix in migrations)}
+    assert loaded == set()

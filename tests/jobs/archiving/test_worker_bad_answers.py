@@ -1,0 +1,217 @@
+"""The archive worker and jobs that fail each in their own way: none of them holds up the good ones of its cluster."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from jobs.archiving import worker
+from jobs.archiving.worker import ArchiveWorker
+from jobs.models import ArchiveTask, Job
+from tests.conftest import TEST_CLUSTER
+from tests.support.factories import JobFactory
+from tests.support.http_store import LoopbackServer, respond
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OWN = ["shape", "not JSON", "empty", "too few results"]
+TRANSPORT = ["500", "cut", "hang"]
+TIMEOUT = 1.0
+MOST = 290  # of 300 good jobs: on a busy machine one may time out
+HANGING = 14 * TIMEOUT / 4  # seconds that the 14 jobs which hang among 100 bad ones take of a cluster's threads
+
+
+class FaultyStore(LoopbackServer):
+    """A cc-metric-store that answers wrongly for some jobs, named by their start time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: dict[int, str] = {}
+        self.asked: list[int] = []
+
+    def body(self, request: bytes) -> bytes:
+        """Return three samples for each query."""
+        return json.dumps({"results": [[{"data": [1, 2, 3]}] for _ in json.loads(request)["queries"]]}).encode()
+
+    def reply(self, handler: BaseHTTPRequestHandler, request: bytes) -> None:
+        """Answer a request as the job's fault says."""
+        start_time = json.loads(request)["from"]
+        self.asked.append(start_time)
+        fault, good = self.faults.get(start_time), self.body(request)
+        bodies = {"shape": b'{"results": 3}', "not JSON": b"<html>", "empty": b"", "too few results": b'{"results":[]}'}
+        if fault == "hang":
+            self.leaving.wait(10)
+            handler.close_connection = True
+        elif fault == "cut":
+            respond(handler, 200, good[:10], length=len(good))
+        else:
+            respond(handler, 500 if fault == "500" else 200, bodies.get(fault or "", good))
+
+
+@pytest.fixture
+def store(archive_root: Path, settings: Any) -> Iterator[FaultyStore]:
+    """Return the metric store of testcluster."""
+    (archive_root / "testcluster").mkdir()
+    config = TEST_CLUSTER | {"metricConfig": TEST_CLUSTER["metricConfig"][:1]}
+    (archive_root / "testcluster/cluster.json").write_text(json.dumps(config))
+    with FaultyStore() as listening:
+        entry = {"kind": "cc-metric-store", "url": listening.url, "timeout": TIMEOUT}
+        settings.METRIC_SOURCES = {"testcluster": entry, "*": {"kind": "none"}}
+        yield listening
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[[], ArchiveWorker]]:
+    """Return a function that starts a worker in a thread; it is stopped at the end."""
+    started: list[tuple[ArchiveWorker, threading.Thread]] = []
+
+    def start() -> ArchiveWorker:
+        new = ArchiveWorker()
+
+        def work() -> None:
+            new.run()
+            connection.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        started.append((new, thread))
+        return new
+
+    yield start
+    for one, thread in started:
+        one.stopping.set()
+        thread.join(15)
+        assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> float:
+    """Wait for something and return how long it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() < begin + seconds, list(ArchiveTask.objects.values_list("attempts", "error"))
+        time.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def add(store: FaultyStore, number: int, *faults: str) -> list[Job]:
+    """Make jobs that wait, with faults in turn if any are named."""
+    jobs = JobFactory.create_batch(number, finished=True)
+    for position, job in enumerate(jobs if faults else ()):
+        store.faults[job.start_time] = faults[position % len(faults)]
+    return jobs
+
+
+def archived(jobs: list[Job]) -> int:
+    """Return how many of these jobs are archived."""
+    return Job.objects.archived().filter(pk__in=[job.pk for job in jobs]).count()
+
+
+def failed(jobs: list[Job]) -> int:
+    """Return how many of these jobs failed once and pause."""
+    tasks = ArchiveTask.objects.filter(pk__in=[job.pk for job in jobs], attempts=1, worker="").exclude(error="")
+    return tasks.filter(not_before__gt=timezone.now()).count()
+
+
+@pytest.mark.parametrize("fault", OWN + TRANSPORT)
+def test_good_jobs_behind_bad_ones_are_archived_in_seconds(
+    store: FaultyStore, run: Callable[[], ArchiveWorker], fault: str
+) -> None:
+    bad, good = add(store, 12, fault), add(store, 6)
+    run()
+    wait_until(lambda: archived(good) == 6, 8)
+    wait_until(lambda: failed(bad) == 12, 8)
+    assert Job.objects.awaiting_archive().count() == 12, "and are tried again"
+
+
+def test_an_answer_of_the_wrong_shape_puts_no_source_in_doubt(
+    store: FaultyStore, run: Callable[[], ArchiveWorker]
+) -> None:
+    bad = add(store, 40, *OWN)
+    one = run()
+    wait_until(lambda: failed(bad) == 40, 10)
+    assert one._pools["testcluster"].backoff.failures == 0
+
+
+def test_a_hundred_bad_jobs_among_the_good_leave_these_half_of_their_rate(
+    store: FaultyStore, run: Callable[[], ArchiveWorker]
+) -> None:
+    alone = add(store, 300)
+    first = run()
+    undisturbed = wait_until(lambda: archived(alone) >= MOST, 30)
+    first.stopping.set()
+    jobs = add(store, 400)
+    bad = random.Random(7).sample(jobs, 100)
+    store.faults = {job.start_time: (OWN + TRANSPORT)[position % 7] for position, job in enumerate(bad)}
+    good = [job for job in jobs if job.start_time not in store.faults]
+    run()
+    took = wait_until(lambda: archived(good) >= MOST, 30)
+    wait_until(lambda: failed(bad) == 100, 30)
+    assert took < 2 * undisturbed + HANGING, (took, undisturbed)
+
+
+def test_a_source_in_doubt_is_tried_with_the_newest_job_and_each_time_with_another(
+    store: FaultyStore, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.1)
+    jobs = [job.start_time for job in add(store, 60, "500")]
+    one = run()
+    wait_until(lambda: one.counts.failed >= 12, 10)
+    tries = [start_time for start_time in store.asked if start_time in jobs[worker._HELD :]]
+    assert len(tries) >= 8
+    assert tries == jobs[::-1][: len(tries)]
+
+
+def test_jobs_that_hang_do_not_hold_up_the_try_that_ends_the_doubt(
+    store: FaultyStore, run: Callable[[], ArchiveWorker], settings: Any
+) -> None:
+    settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
+    add(store, 2, "hang")
+    add(store, 2 * worker._HELD, "500")
+    good = add(store, 10)
+    run()
+    wait_until(lambda: archived(good) == 10, 7)  # before the first of them is given up
+    store.leaving.set()
+
+
+def test_jobs_that_failed_before_leave_the_others_a_way_when_they_hang_again(
+    store: FaultyStore, run: Callable[[], ArchiveWorker], settings: Any
+) -> None:
+    settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
+    hanging = add(store, 10, "hang")
+    ArchiveTask.objects.bulk_create(
+        [ArchiveTask(job=job, not_before=timezone.now(), attempts=1, error="no answer") for job in hanging]
+    )
+    run()
+    wait_until(lambda: len(store.asked) == 2, 5)
+    good = add(store, 10)
+    wait_until(lambda: archived(good) == 10, 7)  # before the first of them is given up
+    assert len(store.asked) == 12
+    store.leaving.set()
+
+
+def test_a_cluster_whose_folder_cannot_be_written_holds_up_no_other(
+    archive_root: Path, run: Callable[[], ArchiveWorker]
+) -> None:
+    (archive_root / "broken").write_text("a file where the folder should be")
+    JobFactory.create_batch(20, finished=True, cluster="broken")
+    run()
+    wait_until(lambda: ArchiveTask.objects.filter(attempts=1).count() >= 5, 5)
+    good = JobFactory.create_batch(20, finished=True)
+    wait_until(lambda: archived(good) == 20, 3)
+
+
+def test_an_error_that_nobody_foresaw_is_the_job_s_own(archive_root: Path, run: Callable[[], ArchiveWorker]) -> None:
+    bad = JobFactory.create_batch(20, finished=True, resources="no JSON")
+    good = JobFactory.create_batch(5, finished=True)
+    one = run()
+    wait_until(lambda: archived(good) == 5, 5)
+    wait_until(lambda: failed(bad) == 20, 5)
+    assert one._pools["testcluster"].backoff.failures == 0

@@ -1,6 +1,0 @@
-"""Where the project lies, and the samples of other programs beside it."""
-
-from pathlib import Path
-
-PROJECT = Path(__file__).resolve().parents[1]
-SHARED = PROJECT.parent / "shared"

@@ -1,0 +1,206 @@
+"""A real server for tests: gunicorn and the archive worker as in production, with a database and archive of its own."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.support.clients import WireClient
+from tests.support.paths import PROJECT
+
+_BOOTSTRAP = """
+import django, json, sys
+django.setup()
+from django.core.management import call_command
+from accounts.models import ApiToken, User
+call_command("migrate", verbosity=0)
+tokens = {}
+for name, roles in (("bench", ["api"]), ("admin", ["admin", "api"]), ("alice", ["user"])):
+    user = User.objects.create_user(name)
+    user.add_roles(roles)
+    tokens[name] = ApiToken.issue(user=user, name="test")[1]
+json.dump(tokens, sys.stdout)
+"""
+
+
+@dataclass
+class Server:
+    """gunicorn with some workers, and archive workers, on a database and an archive of their own."""
+
+    folder: Path
+    workers: int = 2
+    sources: Mapping[str, Any] = field(default_factory=lambda: {"*": {"kind": "none"}})
+    settings: Mapping[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    _web: "subprocess.Popen[bytes] | None" = None
+    _archivers: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    _drop: str = ""
+
+    @property
+    def archive_root(self) -> Path:
+        """Return the root of its archive."""
+        return self.folder / "job-archive"
+
+    def prepare(self) -> None:
+        """Create the database and the users bench, admin and alice with a token each."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._environment = os.environ | {
+            "SECRET_KEY": "for-a-test",
+            "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
+            "DATABASE_URL": self._fresh_database(),
+            "ARCHIVE_ROOT": str(self.archive_root),
+            "METRIC_SOURCES": json.dumps(self.sources),
+            "LOG_LEVEL": "WARNING",
+            "DEBUG": "false",
+            **self.settings,
+        }
+        output = subprocess.run(
+            [sys.executable, "-c", _BOOTSTRAP], env=self._environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE
+        ).stdout
+        self.tokens = json.loads(output)
+
+    def _fresh_database(self) -> str:
+        url = os.environ.get("DATABASE_URL", "")
+        if not url.startswith("postgres"):
+            return f"sqlite:///{self.folder / 'server.sqlite3'}"
+        self._drop = f"server_{secrets.token_hex(6)}"
+        with psycopg.connect(url, autocommit=True) as postgres:
+            postgres.execute(f"CREATE DATABASE {self._drop}".encode())
+        return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(path=f"/{self._drop}"))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one SELECT in the server's database, by a process of its own."""
+        script = (
+            "import django, json, sys; django.setup(); from django.db import connection; c = connection.cursor();"
+            "c.execute(sys.argv[1]); json.dump(c.fetchall(), sys.stdout)"
+        )
+        command = [sys.executable, "-c", script, sql]
+        output = subprocess.run(command, env=self._environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+        return [tuple(row) for row in json.loads(output)]
+
+    def start_web(self) -> None:
+        """Start gunicorn on a free port and wait until it answers."""
+        self.port = self.port or _free_port()
+        command = ["-m", "gunicorn", "ccbackend.wsgi", "-w", str(self.workers), "-b", f"127.0.0.1:{self.port}"]
+        self._web = self._spawn("web.log", *command)
+        _wait_for(self._answers, 30, self.logs)
+
+    def _answers(self) -> bool:
+        assert self._web is not None
+        assert self._web.poll() is None, f"gunicorn has ended\n{self.logs()}"
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(self.client(None)) as client:
+            client.connection.timeout = 5
+            return client.get("/api/jobs/").status == 401
+        return False
+
+    def start_worker(self) -> None:
+        """Start an archive worker."""
+        self._archivers.append(self._spawn("worker.log", "manage.py", "archive_worker"))
+
+    def _spawn(self, log: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self.folder / log).open("ab") as stream:
+            return subprocess.Popen(
+                [sys.executable, *arguments],
+                env=self._environment,
+                cwd=PROJECT,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+
+    def kill_web(self) -> None:
+        """Kill gunicorn and all its workers, as a crash would."""
+        if self._web is not None:
+            _end(self._web, signal.SIGKILL)
+            self._web = None
+
+    def kill_workers(self) -> None:
+        """Kill the archive workers, as a crash would."""
+        while self._archivers:
+            _end(self._archivers.pop(), signal.SIGKILL)
+
+    def kill_one_worker(self) -> None:
+        """Kill the archive worker that was started first."""
+        _end(self._archivers.pop(0), signal.SIGKILL)
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of manage.py to its end."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300
+        )
+
+    def stop(self) -> None:
+        """End everything and drop the database."""
+        for process in [*self._archivers, *([self._web] if self._web else [])]:
+            _end(process, signal.SIGTERM)
+        self._archivers, self._web = [], None
+        if self._drop:
+            with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as postgres:
+                postgres.execute(f"DROP DATABASE IF EXISTS {self._drop} WITH (FORCE)".encode())
+
+    def client(self, user: str | None = "bench") -> WireClient:
+        """Return a client with the token of a user."""
+        return WireClient(self.port, None if user is None else self.tokens[user])
+
+    def logs(self) -> str:
+        """Return what the processes wrote, the last of it."""
+        parts = [f"--- {path.name}\n{path.read_text(errors='replace')[-8000:]}" for path in self.folder.glob("*.log")]
+        return "\n".join(parts)
+
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait for something, showing the logs where it does not come."""
+        _wait_for(condition, seconds, self.logs)
+
+
+@contextlib.contextmanager
+def running_server(folder: Path, **options: Any) -> Iterator[Server]:
+    """Give a server that answers; it is stopped at the end, and its logs written where a failed test shows them."""
+    server = Server(folder, **options)
+    try:
+        server.prepare()
+        server.start_web()
+        yield server
+    finally:
+        sys.stdout.write(server.logs())
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    """Signal a process and what it started, and wait for it."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if how == signal.SIGKILL else os.kill)(process.pid, how)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float, about: Callable[[], str]) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen within {seconds} s\n{about()}"
+        time.sleep(0.05)
