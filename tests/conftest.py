@@ -15,14 +15,8 @@ from accounts.models import User
 from archive.clusters import registry_for
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, UserFactory, token_for
-from tests.support.paths import SHARED
+from tests.support.paths import DATA
 from tests.support.server import Server, running_server
-
-SAMPLES = {
-    "emmy": SHARED / "samples/archive/emmy/cluster.json",
-    "alex": SHARED / "samples/golden/cluster-alex.json",
-    "fritz": SHARED / "samples/import/cluster-fritz.json",
-}
 
 TEST_CLUSTER: dict[str, Any] = {
     "name": "testcluster",
@@ -137,17 +131,15 @@ def archive_root(tmp_path: Path, settings: Any) -> Path:
 
 @pytest.fixture
 def add_cluster(archive_root: Path) -> Callable[[str], Path]:
-    """Return a function that puts a cluster into the archive: testcluster, or one of the shared samples."""
+    """Return a function that puts a cluster into the archive: testcluster, or one of tests/data."""
 
     def add(name: str) -> Path:
         path = archive_root / name / "cluster.json"
         path.parent.mkdir(exist_ok=True)
         if name == "testcluster":
             path.write_text(json.dumps(TEST_CLUSTER))
-        elif SAMPLES[name].exists():
-            shutil.copyfile(SAMPLES[name], path)
         else:
-            pytest.skip(f"the sample {SAMPLES[name]} is not there")
+            shutil.copyfile(DATA / f"cluster-{name}.json", path)
         return path
 
     return add

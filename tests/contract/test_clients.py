@@ -1,4 +1,4 @@
-"""The literal calls of the real clients (shared/spec/clients.md), their answers decoded as strictly as they do."""
+"""The literal calls of the real clients, their answers decoded as strictly as they do."""
 
 import json
 import urllib.parse

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import SAMPLES
 from tests.support.clients import WireClient, at_once
 from tests.support.paths import SHARED
 from tests.support.server import Server, running_server
 
 JOBS = SHARED / "samples/jobs-fritz.jsonl"
+CLUSTER = SHARED / "samples/import/cluster-fritz.json"
 
 pytestmark = [
     pytest.mark.server,
-    pytest.mark.skipif(not (JOBS.exists() and SAMPLES["fritz"].exists()), reason="the shared samples are not there"),
+    pytest.mark.skipif(not (JOBS.exists() and CLUSTER.exists()), reason=f"no real jobs in {SHARED}/samples"),
 ]
 
 
@@ -53,7 +53,7 @@ def test_241_real_jobs_are_started_stopped_listed_tagged_archived_and_deleted(tm
     server = Server(tmp_path / "server", sources={"*": {"kind": "synthetic"}})
     config = server.archive_root / "fritz" / "cluster.json"
     config.parent.mkdir(parents=True)
-    shutil.copyfile(SAMPLES["fritz"], config)
+    shutil.copyfile(CLUSTER, config)
     with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:
         client = server.client()
 

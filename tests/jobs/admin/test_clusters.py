@@ -406,8 +406,8 @@ def test_resources_of_a_form_that_no_start_writes_are_passed_over(cluster: Path,
 AddCluster = Callable[[str], Path]
 
 
-@pytest.mark.parametrize("name", ["emmy", "alex", "fritz"])
-def test_the_pages_show_real_clusters(name: str, add_cluster: AddCluster, alice: User, login: Login) -> None:
+@pytest.mark.parametrize("name", ["emmy", "alex"])
+def test_the_pages_show_clusters_of_many_metrics(name: str, add_cluster: AddCluster, alice: User, login: Login) -> None:
     add_cluster(name)
     client = login(alice)
     assert name in text_of(client, LIST)

@@ -225,7 +225,9 @@ def test_a_host_of_no_subcluster_is_refused(api: AppClient, cluster: Path) -> No
     assert "zzz" in answer.error
 
 
-def test_the_samples_of_the_contract_find_their_subclusters(api: AppClient, add_cluster: Callable[[str], Path]) -> None:
+def test_a_host_finds_its_subcluster_in_each_of_several_clusters(
+    api: AppClient, add_cluster: Callable[[str], Path]
+) -> None:
     add_cluster("emmy")
     add_cluster("alex")
     api.started(cluster="emmy", subCluster=None, resources=[{"hostname": "w2201"}])
