@@ -1,23 +1,20 @@
-"""Each operation, parameter, property and status code of shared/spec/swagger.yaml has its place in our schema."""
+"""Each operation, parameter, property and status of the contract (table.py) has its place in our OpenAPI schema, and
+in what the server does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from django.test import Client
 
-from tests.support.paths import SHARED
+from jobs.states import JobState
+from tests.contract.table import JOB, JOB_META, JOB_STATES, OPERATIONS, ROLES, SCOPES, USER, Operation, names_in
+from tests.support.clients import AppClient
+from tests.support.factories import JobFactory, TagFactory
 
-SWAGGER = SHARED / "spec/swagger.yaml"
-
-pytestmark = pytest.mark.skipif(not SWAGGER.exists(), reason=f"{SWAGGER} is not there")
-
-
-@pytest.fixture(scope="module")
-def theirs() -> Any:
-    """Return the contract."""
-    return yaml.safe_load(SWAGGER.read_text())
+WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 
 
 @pytest.fixture
@@ -28,11 +25,11 @@ def ours(db: None) -> Any:
     return yaml.safe_load(answer.content)
 
 
-def operations(description: Any, base: str = "") -> dict[tuple[str, str], Any]:
+def operations(description: Any) -> dict[tuple[str, str], Any]:
     """Return the operations by method and path; names of path parameters and the last slash do not matter."""
     found = {}
     for path, methods in description["paths"].items():
-        parts = ["{}" if part.startswith("{") else part for part in f"{base}{path}".strip("/").split("/")]
+        parts = ["{}" if part.startswith("{") else part for part in path.strip("/").split("/")]
         for method, operation in methods.items():
             if method in ("get", "post", "put", "patch", "delete"):
                 shared = methods.get("parameters", [])
@@ -73,66 +70,87 @@ def our_body(ours: Any, operation: Any) -> list[Any]:
     ]
 
 
-def our_answer(ours: Any, operation: Any, status: str) -> list[Any]:
+def our_answer(ours: Any, operation: Any, status: int) -> list[Any]:
     """Return the schemas of an answer, one per media type."""
-    answer = resolved(ours, operation["responses"][status])
+    answer = resolved(ours, operation["responses"][str(status)])
     return [part.get("schema", {}) for part in answer.get("content", {}).values()]
 
 
-def test_each_operation_has_its_place(theirs: Any, ours: Any) -> None:
-    assert set(operations(theirs, "/api")) - set(operations(ours)) == set()
+def test_each_operation_has_its_place(ours: Any) -> None:
+    assert {operation.key for operation in OPERATIONS} - set(operations(ours)) == set()
 
 
-def test_each_status_code_has_its_place(theirs: Any, ours: Any) -> None:
+def test_each_status_code_has_its_place(ours: Any) -> None:
     mine = operations(ours)
     missing = {
-        (*key, status)
-        for key, operation in operations(theirs, "/api").items()
-        for status in operation["responses"]
-        if status not in mine[key]["responses"]
+        (*operation.key, status)
+        for operation in OPERATIONS
+        for status in operation.statuses
+        if str(status) not in mine[operation.key]["responses"]
     }
     assert missing == set()
 
 
-def test_each_parameter_has_its_place(theirs: Any, ours: Any) -> None:
+def test_each_parameter_has_its_place(ours: Any) -> None:
     mine, missing = operations(ours), set()
-    for key, operation in operations(theirs, "/api").items():
-        named = {(parameter["in"], parameter["name"]) for parameter in mine[key]["parameters"]}
-        fields = {name for schema in our_body(ours, mine[key]) for name in properties(ours, schema)}
-        for parameter in operation["parameters"]:
-            place, name = parameter["in"], parameter["name"]
+    for operation in OPERATIONS:
+        named = {(parameter["in"], parameter["name"]) for parameter in mine[operation.key]["parameters"]}
+        fields = {name for schema in our_body(ours, mine[operation.key]) for name in properties(ours, schema)}
+        for name, place, _ in operation.parameters:
             there = {
                 "query": ("query", name) in named,
                 "path": any(kind == "path" for kind, _ in named),
                 "formData": name in fields or ("query", name) in named,
-                "body": bool(our_body(ours, mine[key])),
             }[place]
             if not there:
-                missing.add((*key, place, name))
+                missing.add((*operation.key, place, name))
     assert missing == set()
 
 
-def test_each_property_of_a_request_body_has_its_place(theirs: Any, ours: Any) -> None:
+def test_no_parameter_is_required_that_the_contract_leaves_optional(ours: Any) -> None:
+    mine = operations(ours)
+    for operation in OPERATIONS:
+        optional = {name for name, _, required in operation.parameters if not required}
+        parameters = mine[operation.key]["parameters"]
+        required = {parameter["name"] for parameter in parameters if parameter.get("required")}
+        if operation.body is None:
+            required |= {name for schema in our_body(ours, mine[operation.key]) for name in schema.get("required", [])}
+        assert required & optional == set(), operation.key
+
+
+def test_each_property_of_a_request_body_has_its_place(ours: Any) -> None:
     """What a client may send; keys that only an answer has (statistics) are taken and ignored by our Structs."""
     mine, missing = operations(ours), set()
-    for key, operation in operations(theirs, "/api").items():
-        for parameter in operation["parameters"]:
-            if parameter["in"] == "body":
-                there = {name for schema in our_body(ours, mine[key]) for name in properties(ours, schema)}
-                ignored = ("statistics.", "concurrentJobs.", "statistics.[].", "[].id")
-                wanted = {name for name in properties(theirs, parameter["schema"]) if not name.startswith(ignored)}
-                missing |= {(*key, name) for name in wanted - there}
+    for operation in WITH_BODY:
+        bodies = our_body(ours, mine[operation.key])
+        assert bodies, operation.key
+        there = {name for schema in bodies for name in properties(ours, schema)}
+        ignored = ("statistics.", "concurrentJobs.", "[].id")
+        wanted = {name for name in names_in(operation.body) if not name.startswith(ignored)}
+        missing |= {(*operation.key, name) for name in wanted - there}
     assert missing == set()
 
 
-def test_each_property_of_an_answer_has_its_place(theirs: Any, ours: Any) -> None:
+def test_each_property_of_an_answer_has_its_place(ours: Any) -> None:
     mine, missing = operations(ours), set()
-    for key, operation in operations(theirs, "/api").items():
-        for status, answer in operation["responses"].items():
-            if status in mine[key]["responses"] and "schema" in answer:
-                there = {name for schema in our_answer(ours, mine[key], status) for name in properties(ours, schema)}
-                missing |= {(*key, status, name) for name in set(properties(theirs, answer["schema"])) - there}
+    for operation in OPERATIONS:
+        for status in operation.statuses:
+            wanted = names_in(operation.refusal if status >= 400 else operation.answer)
+            schemas = our_answer(ours, mine[operation.key], status)
+            there = {name for schema in schemas for name in properties(ours, schema)}
+            missing |= {(*operation.key, status, name) for name in wanted - there}
     assert missing == set()
+
+
+def test_the_words_of_the_contract_are_ours(ours: Any) -> None:
+    (states,) = [
+        parameter["schema"]["items"]["enum"]
+        for parameter in operations(ours)["get", "api/jobs"]["parameters"]
+        if parameter["name"] == "state"
+    ]
+    assert set(states) == set(JobState.values) == JOB_STATES
+    fields = our_body(ours, operations(ours)["post", "api/user/{}"])[0]["properties"]
+    assert set(fields["add-role"]["enum"]) == set(fields["remove-role"]["enum"]) == ROLES
 
 
 def test_both_token_headers_are_described(ours: Any) -> None:
@@ -146,3 +164,81 @@ def test_the_interactive_page_uses_local_assets_alone(db: None) -> None:
     assert "swagger" in page.lower()
     assert "cdn" not in page.lower()
     assert "https://" not in page.replace("https://localhost", "")
+
+
+# What the server does
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: "-".join(operation.key))
+def test_each_operation_is_served_and_answers_with_a_status_of_the_contract(
+    operation: Operation, anonymous: AppClient, admin_api: AppClient
+) -> None:
+    path = f"/api{operation.path.replace('{id}', '1').replace('{ts}', '1')}"
+    for place in {path, path.rstrip("/"), f"{path.rstrip('/')}/"}:
+        answer = admin_api.request(operation.method.upper(), place)
+        assert answer.status in operation.statuses - {401, 403, 500}
+        assert anonymous.request(operation.method.upper(), place).status == 401
+
+
+def unlike(value: Any, described: Any) -> Iterator[str]:
+    """Yield the properties of a value that the contract has not."""
+    if described is None or value is None:
+        return
+    if isinstance(described, list):  # a list, or a map by names of its own
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from unlike(item, described[0])
+        return
+    for name, part in value.items():
+        if name in described:
+            yield from unlike(part, described[name])
+        else:
+            yield name
+
+
+def test_the_objects_of_answers_have_the_properties_of_the_contract(
+    admin_api: AppClient, cluster: Path, synthetic: None
+) -> None:
+    JobFactory.create(
+        archived=True,
+        array_job_id=7,
+        num_acc=1,
+        num_hwthreads=2,
+        smt=1,
+        resources='[{"hostname":"n01","hwthreads":[0,1],"accelerators":["0"],"configuration":"x"}]',
+        tags=[TagFactory.create()],
+    )
+    running = admin_api.started()
+    listed = admin_api.get("/api/jobs/?with-metadata=true&state=completed").json
+    (job,) = listed["jobs"]
+    assert set(job) == set(JOB_META)
+    tagged = admin_api.post(f"/api/jobs/tag_job/{job['id']}", []).json
+    assert set(tagged) == set(JOB)
+    sampled = admin_api.get(f"/api/jobs/{running}").json
+    assert {item["scope"] for item in sampled["data"]} <= SCOPES
+    users = admin_api.get("/api/users/").json
+    assert all(set(user) == set(USER) for user in users)
+    answers = {"api/jobs": listed, "api/jobs/tag_job/{}": tagged, "api/jobs/{}": sampled, "api/users": users}
+    described = {operation.key[1]: operation.answer for operation in OPERATIONS if operation.answer}
+    assert [name for path, answer in answers.items() for name in unlike(answer, described[path])] == []
+
+
+def test_a_start_with_each_property_of_the_contract_is_taken(api: AppClient) -> None:
+    body = {
+        "id": 1,
+        "arrayJobId": 5,
+        "numHwthreads": 2,
+        "numAcc": 1,
+        "smt": 1,
+        "monitoringStatus": 1,
+        "jobState": "running",
+        "duration": 1,
+        "tags": [{"id": 1, "type": "a", "name": "b"}],
+        "resources": [{"hostname": "n01", "hwthreads": [0, 1], "accelerators": ["0"], "configuration": "x"}],
+        "metaData": {"jobName": "a job"},
+        "concurrentJobs": {"items": [{"id": 1, "jobId": 2}], "count": 1},
+        "statistics": {"cpu_load": {"unit": {"base": "", "prefix": ""}, "avg": 1, "min": 1, "max": 1}},
+    }
+    answer = api.start(**body)
+    assert answer.status == 201
+    sent = {"jobId", "user", "project", "cluster", "subCluster", "partition", "numNodes", "exclusive", "startTime"}
+    assert set(body) | sent | {"walltime"} == set(JOB_META)
