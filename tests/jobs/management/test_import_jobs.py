@@ -270,6 +270,7 @@ def test_a_value_without_a_place_refuses_that_job_alone(
         ("data.json", b'{"cpu_load": 1}'),
         ("data.json", gzip.compress(DATA)),
     ],
+    ids=["cut gzip", "gz without gzip", "cut JSON", "list", "number for a metric", "gzip without gz"],
 )
 def test_a_broken_data_file_refuses_the_job(run: Run, put: Put, archive_root: Path, name: str, content: bytes) -> None:
     outcome = run("import_jobs", put({name: content}))
