@@ -55,7 +55,8 @@ def operation(
     """Describe an operation: what it answers, and each status with which it refuses."""
     responses: dict[Any, Any] = dict(answers)
     plain = set(plain_refusals)
-    for status in sorted({*refusals, 401, 403, 500, 503}):
+    of_body = set() if request is None else {413}
+    for status in sorted({*refusals, *of_body, 401, 403, 500, 503}):
         description = f"{HTTPStatus(status).phrase}. {_WHY[status]}"
         if status in plain:
             responses[status, "text/plain"] = OpenApiResponse(OpenApiTypes.STR, description=description)

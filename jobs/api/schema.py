@@ -197,7 +197,7 @@ start_job = operation(
     "Adds a new job as running",
     {201: StartJobApiResponse},
     tag="jobs",
-    refusals=[400, 413, 422],
+    refusals=[400, 422],
     request={"application/json": StartJob},
 )
 stop_job = operation(
@@ -266,6 +266,6 @@ nodestate = operation(
     "Keeps the latest state of each node of a cluster",
     {200: NodeStateApiResponse},
     tag="nodes",
-    refusals=[400, 413],
+    refusals=[400],
     request={"application/json": NodeStates},
 )
