@@ -12,9 +12,12 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import django
+
+if TYPE_CHECKING:
+    from jobs.rows.columns import Row
 
 RUNNING = 2000
 DAYS = 30
@@ -27,8 +30,10 @@ _UNIT = {"base": "B/s", "prefix": "G"}
 _METRICS = ("cpu_load", "cpu_user", "flops_any", "mem_bw", "mem_used", "net_bw", "cpu_power")
 
 
-def rows(count: int, first_id: int, now: int) -> Iterator[tuple[Any, ...]]:
-    """Yield rows in the order of jobs.rows.STORED_COLUMNS, oldest start first; the newest run."""
+def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
+    """Yield rows, oldest start first; the newest run."""
+    from jobs.rows.columns import Row
+
     dice = random.Random(1)
     resources = {
         (nodes, first): json.dumps([{"hostname": f"n{first + offset:04}"} for offset in range(nodes)])
@@ -45,28 +50,33 @@ def rows(count: int, first_id: int, now: int) -> Iterator[tuple[Any, ...]]:
         numbers = {"min": level, "avg": level * 2, "max": level * 4}
         failed = dice.random() < 0.0005
         name = dice.choice(_PROGRAMS)
-        yield (
-            first_id + number,
-            100_000 + number,
-            f"user{user:03}",
-            f"proj{user % 100:02}",
-            "demo" if dice.random() < 0.7 else "testbed",
-            "main",
-            dice.choice(("main", "main", "main", "short", "gpu")),
-            0,
-            nodes,
-            nodes * 16,
-            0,
-            1,
-            1 if running else 2 if failed else 3,
-            0,
-            state,
-            0 if running else min(int(dice.expovariate(1 / 5000)), now - start),
-            86_400,
-            resources[nodes, dice.randint(1, 984)],
-            start,
-            None if running or failed else json.dumps({metric: {"unit": _UNIT, **numbers} for metric in _METRICS}),
-            json.dumps({"jobName": f"{name}-{number % 977}", "jobScript": _SCRIPT[: dice.randint(1000, 2000)]}),
+        yield Row(
+            id=first_id + number,
+            job_id=100_000 + number,
+            user=f"user{user:03}",
+            project=f"proj{user % 100:02}",
+            cluster="demo" if dice.random() < 0.7 else "testbed",
+            sub_cluster="main",
+            partition=dice.choice(("main", "main", "main", "short", "gpu")),
+            array_job_id=0,
+            num_nodes=nodes,
+            num_hwthreads=nodes * 16,
+            num_acc=0,
+            exclusive=1,
+            monitoring_status=1 if running else 2 if failed else 3,
+            smt=0,
+            job_state=state,
+            duration=0 if running else min(int(dice.expovariate(1 / 5000)), now - start),
+            walltime=86_400,
+            tags=None,
+            resources=resources[nodes, dice.randint(1, 984)],
+            meta_data=json.dumps(
+                {"jobName": f"{name}-{number % 977}", "jobScript": _SCRIPT[: dice.randint(1000, 2000)]}
+            ),
+            start_time=start,
+            statistics=None
+            if running or failed
+            else json.dumps({metric: {"unit": _UNIT, **numbers} for metric in _METRICS}),
         )
 
 
@@ -83,13 +93,12 @@ def main() -> None:
     from archive import root
     from jobs import demo
     from jobs.models import Job
-    from jobs.rows.insert import STORED_COLUMNS, insert_jobs, insert_links, keep_ids
+    from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     call_command("migrate", verbosity=0)
     demo.write_cluster(root.store())
-    assert STORED_COLUMNS[:3] == ("id", "job_id", "user"), STORED_COLUMNS
     begin = time.monotonic()
     source = rows(count, 1, int(time.time()))
     while part := list(itertools.islice(source, 20_000)):

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from archive.format.cluster_json import SCOPES
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
-from jobs.rows.columns import COLUMNS
+from jobs.rows.columns import STORED_COLUMNS, Row
 from jobs.samples.plots import job_plots
 
 if TYPE_CHECKING:
@@ -37,9 +37,11 @@ def urls(model_admin: JobModelAdmin) -> list[URLPattern]:
             return _json({"reason": "from, to: expected both of them, in epoch seconds"}, status=400)
         jobs = model_admin.get_queryset(request)
         assert isinstance(jobs, JobQuerySet)
-        row = jobs.filter(pk=row_id).values_list(*COLUMNS).first() if model_admin.has_view_permission(request) else None
-        if row is None:
+        visible = jobs.filter(pk=row_id) if model_admin.has_view_permission(request) else jobs.none()
+        values = visible.values(*STORED_COLUMNS).first()
+        if values is None:
             return _json({"reason": "There is no such job, or it is not one of those that you may see."}, status=404)
+        row = Row(tags=None, **values)
         return _json(job_plots(row=row, scope=scope, part=(int(part[0]), int(part[1])) if all(part) else None))
 
     return [path("<int:row_id>/plots/", model_admin.admin_site.admin_view(plots_view), name="jobs_job_plots")]

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
+from jobs.rows.select import SqlCondition
 from jobs.states import JobState
 from jobs.text import MAX_BIGINT, is_whole
-
-Condition = tuple[str, Sequence[Any]]
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
@@ -19,7 +17,7 @@ _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 class Listing:
     """What a list asks for; `limit` None is all jobs."""
 
-    conditions: list[Condition] = field(default_factory=list)
+    conditions: list[SqlCondition] = field(default_factory=list)
     items_per_page: int = 25
     page: int = 1
     with_metadata: bool = False
@@ -88,7 +86,7 @@ def _flag(name: str, text: str) -> bool:
     return text == "true"
 
 
-def _states(values: Sequence[str]) -> Condition:
+def _states(values: Sequence[str]) -> SqlCondition:
     states = [value.lower() for value in values]
     for state, value in zip(states, values, strict=True):
         if state not in JobState.values:
@@ -98,18 +96,18 @@ def _states(values: Sequence[str]) -> Condition:
     return f'"job_state" IN ({", ".join(["%s"] * len(states))})', states
 
 
-def _start_time(text: str) -> Condition:
+def _start_time(text: str) -> SqlCondition:
     found = _RANGE.fullmatch(text)
     if not found or int(found[1]) > MAX_BIGINT or int(found[2]) > MAX_BIGINT:
         raise _refused("start-time", text, "FROM-TO in epoch seconds")
     return '"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]
 
 
-def _job_id(text: str) -> Condition:
+def _job_id(text: str) -> SqlCondition:
     return '"job_id" = %s', [_whole("job-id", text, minimum=0)]
 
 
-def _tag(text: str) -> Condition:
+def _tag(text: str) -> SqlCondition:
     type_, colon, name = text.partition(":")
     if not (type_ and colon and name):
         raise _refused("tag", text, "type:name")
@@ -120,11 +118,11 @@ def _tag(text: str) -> Condition:
     )
 
 
-def _text(column: str) -> Callable[[str], Condition]:
+def _text(column: str) -> Callable[[str], SqlCondition]:
     return lambda value: (f'"{column}" = %s', [value])
 
 
-_CONDITIONS: dict[str, Callable[[str], Condition]] = {
+_CONDITIONS: dict[str, Callable[[str], SqlCondition]] = {
     "cluster": _text("cluster"),
     "start-time": _start_time,
     "project": _text("project"),

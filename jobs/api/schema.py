@@ -3,19 +3,12 @@
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
-from msgspec import Struct
+from msgspec import Struct, defstruct
 
 from accounts.api.schema import operation
-from jobs.messages import DeleteJob, NodeStates, Resource, StartJob, StopJob, StopJobById
+from jobs.messages import DeleteJob, NodeStates, StartJob, StopJob, StopJobById
+from jobs.rows.columns import COLUMNS, Unit
 from jobs.states import JobState
-
-
-class Tag(Struct):
-    """A tag on a job."""
-
-    id: int
-    type: str
-    name: str
 
 
 class JobLink(Struct, rename="camel"):
@@ -32,63 +25,32 @@ class JobLinkResultList(Struct):
     count: int
 
 
-class Unit(Struct, omit_defaults=True):
-    """The unit of a metric: SI prefix and base."""
-
-    base: str
-    prefix: str = ""
-
-
-class JobStatistics(Struct):
-    """Average, minimum and maximum of a metric over a job."""
-
-    unit: Unit
-    avg: float
-    min: float
-    max: float
+def _answer(name: str, doc: str, **types: Any) -> Any:
+    """Return the type of a job in answers: its columns, of which `types` replaces some; None leaves one out."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for column in COLUMNS:
+        if column.name == "start_time":
+            fields.append(("concurrent_jobs", JobLinkResultList))
+        kind = types.get(column.name, column.type | None if column.nullable else column.type)
+        if column.optional:
+            fields.append((column.name, kind, column.type()))
+        elif kind is not None:
+            fields.append((column.name, kind))
+    return defstruct(name, fields, kw_only=True, rename="camel", module=__name__, namespace={"__doc__": doc})
 
 
-class _BaseJob(Struct, rename="camel", kw_only=True):
-    id: int
-    job_id: int
-    user: str
-    project: str
-    cluster: str
-    sub_cluster: str
-    partition: str = ""
-    array_job_id: int = 0
-    num_nodes: int
-    num_hwthreads: int = 0
-    num_acc: int = 0
-    exclusive: int
-    monitoring_status: int
-    smt: int = 0
-    job_state: str
-    duration: int
-    walltime: int = 0
-    tags: list[Tag] = []
-    resources: list[Resource]
-    meta_data: dict[str, str | None] | None
-    concurrent_jobs: JobLinkResultList
-
-
-class JobMeta(_BaseJob, kw_only=True):
-    """A job in lists, answers of stop_job and meta.json; startTime in epoch seconds, durations in seconds."""
-
-    start_time: int
-    statistics: dict[str, JobStatistics] | None
-
-
-class Job(_BaseJob, kw_only=True):
-    """A job in answers of tag_job and jobs/{id}; startTime as RFC 3339 in UTC."""
-
-    start_time: str
+JobMeta = _answer(
+    "JobMeta", "A job in lists, answers of stop_job and meta.json; startTime in epoch seconds, durations in seconds."
+)
+Job = _answer(
+    "Job", "A job in answers of tag_job and jobs/{id}; startTime as RFC 3339 in UTC.", start_time=str, statistics=None
+)
 
 
 class GetJobsApiResponse(Struct):
     """A page of jobs; `items` is how many it holds."""
 
-    jobs: list[JobMeta]
+    jobs: list[JobMeta]  # type: ignore[valid-type]  # made of the columns
     items: int
     page: int
 
@@ -139,7 +101,7 @@ class JobMetricWithName(Struct):
 class GetJobApiResponse(Struct):
     """A job with samples, sorted by name and scope."""
 
-    meta: Job
+    meta: Job  # type: ignore[valid-type]
     data: list[JobMetricWithName]
 
 

@@ -11,7 +11,7 @@ from archive.format.data_json import JobData, decode_data, encode_data, job_stat
 from archive.format.layout import JobKey
 from jobs.archiving import queue
 from jobs.rows import encoding
-from jobs.rows.columns import INDEX, Row, job_info, job_key
+from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 from jobs.states import MonitoringStatus
 
@@ -20,10 +20,8 @@ logger = logging.getLogger(__name__)
 
 def meta_document(row: Row, statistics: str | None) -> bytes:
     """Return meta.json of an archived job; `statistics` is the JSON text of the map."""
-    document = encoding.job_meta(row)
-    document["monitoringStatus"] = MonitoringStatus.ARCHIVED.value
-    document["statistics"] = orjson.Fragment(statistics or "{}")
-    return encoding.encode(document)
+    archived = row._replace(monitoring_status=MonitoringStatus.ARCHIVED.value, statistics=statistics or "{}")
+    return encoding.encode(encoding.job_meta(archived))
 
 
 def write(row: Row) -> str:
@@ -33,14 +31,13 @@ def write(row: Row) -> str:
     tell, gets its samples anew, unless they are less than what the archive has. Reads no database, so that threads can
     write side by side. Raises SourceError, ArchiveError or OSError.
     """
-    job = job_info(row)
-    key = job_key(row)
-    if row[INDEX["monitoring_status"]] == MonitoringStatus.ARCHIVED:
-        statistics: str = row[INDEX["statistics"]] or "{}"
+    job, key = row.info(), row.key
+    if row.monitoring_status == MonitoringStatus.ARCHIVED:
+        statistics = row.statistics or "{}"
         root.store().write_meta(key, meta_document(row, statistics))
         return statistics
     source = root.source_of(job.cluster)
-    had: str | None = row[INDEX["statistics"]]
+    had = row.statistics
     if not source.archives_data:
         if had is not None:
             raise SourceError(f"cluster {job.cluster} has no metric source any more", transient=False)

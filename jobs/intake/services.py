@@ -11,7 +11,7 @@ from jobs.messages import StartJob, encode_resources
 from jobs.models import Job
 from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.locks import lock_run
-from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state, is_start_state
+from jobs.states import SCHEDULER_STATE, JobState, MonitoringStatus, expected_final, final_state, is_start_state
 from jobs.tags.services import check_tags, link_tags
 
 _NEVER = 2**63  # later than any time
@@ -22,46 +22,51 @@ def start_job(*, job: StartJob) -> int:
 
     Raises InvalidJobError for the first thing that is wrong with it, DuplicateJobError when the run is known.
     """
-    cluster = job.cluster or ""
+    row = _started_row(job)
+    with transaction.atomic():
+        lock_run(row.job_id, row.cluster)
+        row_id = insert_run(row, window=settings.DUPLICATE_START_WINDOW)
+        if row_id is None:
+            known = _duplicate_of(row)
+            raise DuplicateJobError(
+                f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {row.job_id}"
+            )
+        if job.tags:
+            link_tags([row_id], job.tags)
+    return row_id
+
+
+def _started_row(job: StartJob) -> Row:
+    """Return the row of a job that starts, its id yet unknown; raise InvalidJobError for the first thing wrong."""
     sub_cluster = _sub_cluster(job)
     if not is_start_state(job.job_state or ""):
         raise InvalidJobError(f"not a valid job state: {job.job_state!r}, expected 'running' or none")
-    resources, tags = job.resources or [], job.tags or []
     _check_start(job)
-    check_tags(tags)
-    job_id, start_time = job.job_id or 0, job.start_time or 0
-    values = (
-        job_id,
-        cluster,
-        sub_cluster,
-        job.partition or "",
-        job.user,
-        job.project or "",
-        job.array_job_id or 0,
-        job.num_nodes,
-        job.num_hwthreads or 0,
-        job.num_acc or 0,
-        _exclusive(job),
-        _monitoring_status(job),
-        job.smt or 0,
-        start_time,
-        max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
-        encode_resources(resources),
-        encode_metadata(job.meta_data),
+    check_tags(job.tags or [])
+    return Row(
+        id=0,
+        job_id=job.job_id or 0,
+        user=job.user or "",
+        project=job.project or "",
+        cluster=job.cluster or "",
+        sub_cluster=sub_cluster,
+        partition=job.partition or "",
+        array_job_id=job.array_job_id or 0,
+        num_nodes=job.num_nodes or 0,
+        num_hwthreads=job.num_hwthreads or 0,
+        num_acc=job.num_acc or 0,
+        exclusive=_exclusive(job),
+        monitoring_status=_monitoring_status(job),
+        smt=job.smt or 0,
+        job_state=JobState.RUNNING.value,
+        duration=0,
+        walltime=max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
+        tags=None,
+        resources=encode_resources(job.resources or []),
+        meta_data=encode_metadata(job.meta_data),
+        start_time=job.start_time or 0,
+        statistics=None,
     )
-    with transaction.atomic():
-        lock_run(job_id, cluster)
-        row_id = insert_run(
-            values, job_id=job_id, cluster=cluster, start_time=start_time, window=settings.DUPLICATE_START_WINDOW
-        )
-        if row_id is None:
-            known = _duplicate_of(job_id, cluster, start_time)
-            raise DuplicateJobError(
-                f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {job_id}"
-            )
-        if tags:
-            link_tags([row_id], tags)
-    return row_id
 
 
 def _sub_cluster(job: StartJob) -> str:
@@ -125,12 +130,11 @@ def _monitoring_status(job: StartJob) -> int:
     return min(value, MonitoringStatus.ARCHIVING)
 
 
-def _duplicate_of(job_id: int, cluster: str, start_time: int) -> int | None:
+def _duplicate_of(row: Row) -> int | None:
     """Return the row id of the run that a start collided with, the nearest; None if it was deleted this moment."""
-    window = settings.DUPLICATE_START_WINDOW
-    near = Job.objects.filter(
-        job_id=job_id, cluster=cluster, start_time__range=(start_time - window, min(start_time + window, _NEVER - 1))
-    )
+    start_time, window = row.start_time, settings.DUPLICATE_START_WINDOW
+    nearby = (start_time - window, min(start_time + window, _NEVER - 1))
+    near = Job.objects.filter(job_id=row.job_id, cluster=row.cluster, start_time__range=nearby)
     in_the_way = [job for job in near if job.start_time == start_time or (job.stop_time or _NEVER) > start_time]
     return min(in_the_way, key=lambda job: abs(job.start_time - start_time)).pk if in_the_way else None
 
@@ -161,7 +165,7 @@ def stop_job(
         with transaction.atomic():
             row = stop_run(state=word, stop_time=stop_time, **keys)  # type: ignore[arg-type]
             if row is not None:
-                _keep_scheduler_state(row[0], own_word)
+                _keep_scheduler_state(row.id, own_word)
     return _why_not_stopped(stop_time=stop_time, **keys) if row is None else row  # type: ignore[arg-type]
 
 

@@ -5,44 +5,21 @@ Why not the ORM here: building these queries takes it longer than all the rest o
 the run to stop are decided by the statement itself, so that two identical calls at once cannot both win.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
 
 from django.db import connection
 
-from jobs.rows.columns import Row
+from jobs.rows.columns import STORED_COLUMNS, Row
 from jobs.rows.select import JOBS, select_list
 
-# Columns that a start writes, in the order of the parameters of insert_run.
-START_COLUMNS = (
-    "job_id",
-    "cluster",
-    "sub_cluster",
-    "partition",
-    "user",
-    "project",
-    "array_job_id",
-    "num_nodes",
-    "num_hwthreads",
-    "num_acc",
-    "exclusive",
-    "monitoring_status",
-    "smt",
-    "start_time",
-    "walltime",
-    "resources",
-    "meta_data",
-)
-
-
-def _quoted(columns: Sequence[str]) -> str:
-    return ", ".join(f'"{column}"' for column in columns)
-
+# The database gives the id.
+_NEW_COLUMNS = tuple(name for name in STORED_COLUMNS if name != "id")
+_new_values = attrgetter(*_NEW_COLUMNS)
 
 _INSERT_RUN = f"""
-    INSERT INTO {JOBS} ({_quoted(START_COLUMNS)}, "job_state", "duration")
-    SELECT {", ".join(["%s"] * len(START_COLUMNS))}, 'running', 0
+    INSERT INTO {JOBS} ({", ".join(f'"{name}"' for name in _NEW_COLUMNS)})
+    SELECT {", ".join(["%s"] * len(_NEW_COLUMNS))}
     WHERE NOT EXISTS (
         SELECT 1 FROM {JOBS} WHERE "job_id" = %s AND "cluster" = %s AND "start_time" BETWEEN %s AND %s
         AND ("start_time" = %s OR "job_state" = 'running' OR "start_time" + "duration" > %s))
@@ -50,16 +27,17 @@ _INSERT_RUN = f"""
 """
 
 
-def insert_run(values: Sequence[Any], *, job_id: int, cluster: str, start_time: int, window: int) -> int | None:
+def insert_run(job: Row, *, window: int) -> int | None:
     """Insert a started job unless it is a duplicate; return its row id, None for a duplicate.
 
-    `values` are in the order of START_COLUMNS. A duplicate is a run of the same (job_id, cluster) with the same start,
-    or whose start lies within `window` seconds either way and which had not ended by `start_time`.
+    A duplicate is a run of the same (job_id, cluster) with the same start, or whose start lies within `window` seconds
+    either way and which had not ended by the start of `job`. The row's id and tags are not used.
     """
-    latest = min(start_time + window, 2**63 - 1)  # the columns have 64 bit
-    conditions = (job_id, cluster, start_time - window, latest, start_time, start_time)
+    start = job.start_time
+    latest = min(start + window, 2**63 - 1)  # the columns have 64 bit
+    conditions = (job.job_id, job.cluster, start - window, latest, start, start)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_RUN, [*values, *conditions])
+        cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
         rows = cursor.fetchall()
     return rows[0][0] if rows else None
 
@@ -90,4 +68,4 @@ def stop_run(
     with connection.cursor() as cursor:
         cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
         rows = cursor.fetchall()
-    return rows[0] if rows else None
+    return Row._make(rows[0]) if rows else None

@@ -18,14 +18,12 @@ from jobs.exceptions import InvalidJobError
 from jobs.maintenance.restore import read_job
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import JobQuerySet
-from jobs.rows.columns import COLUMNS, Row, job_info
-from jobs.rows.insert import STORED_COLUMNS
+from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 from jobs.states import MonitoringStatus
 
 _BATCH = 200  # rows per query
 
-_INDEX = {name: position for position, name in enumerate((*COLUMNS, "tags", "meta_data"))}
 _LOST = (Code.FOLDER_MISSING, Code.DATA_MISSING, Code.BAD_DATA)
 
 
@@ -89,8 +87,8 @@ def _is_edited(row_id: int) -> bool:
 
 
 def _differences(row: Row, key: JobKey) -> dict[str, str]:
-    """Return what an archived job's row and its meta.json disagree about, by the name of the column."""
-    if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
+    """Return what an archived job's row and its meta.json disagree about, by key."""
+    if row.monitoring_status != MonitoringStatus.ARCHIVED:
         return {}  # the worker is about to write it
     try:
         job, _ = read_job(job_folder(root.store().root, key) / META_FILE)
@@ -98,27 +96,23 @@ def _differences(row: Row, key: JobKey) -> dict[str, str]:
         return {"": str(error)}
     except (DocumentError, OSError):
         return {}  # has a finding of its own
-    values = dict(zip(STORED_COLUMNS[1:], job.values, strict=True))
-    here: dict[str, Any] = {
-        "job_state": str(values["job_state"]),
-        "tags": sorted(job.tags),
-        "statistics": _json(values["statistics"]),
-        "meta_data": _json(values["meta_data"]),
-    }
-    there: dict[str, Any] = {
-        "job_state": row[_INDEX["job_state"]],
-        "tags": sorted((tag["type"], tag["name"]) for tag in _json(row[_INDEX["tags"]])),
-        "statistics": _json(row[_INDEX["statistics"]]),
-        "meta_data": _json(row[_INDEX["meta_data"]]),
-    }
+    here = _compared(job.row, sorted(job.tags))
+    there = _compared(row, sorted((tag["type"], tag["name"]) for tag in _json(row.tags)))
     return {
-        name: f"{_NAMES[name]} {_shown(here[name])}; expected {_shown(there[name])}, as in the database"
-        for name in here
-        if here[name] != there[name]
+        key: f"{key} {_shown(here[key])}; expected {_shown(there[key])}, as in the database"
+        for key in here
+        if here[key] != there[key]
     }
 
 
-_NAMES = {"job_state": "jobState", "tags": "tags", "statistics": "statistics", "meta_data": "metaData"}
+def _compared(row: Row, tags: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return the parts of a job that an edit or the archiving changes, by their keys in meta.json."""
+    return {
+        "jobState": row.job_state,
+        "tags": tags,
+        "statistics": _json(row.statistics),
+        "metaData": _json(row.meta_data),
+    }
 
 
 def _json(text: str | None) -> Any:
@@ -141,13 +135,13 @@ def repair(finding: Finding) -> str:
         return ""
     row_id = Job.objects.ids_of([finding.job]).get(finding.job)
     for row in [] if row_id is None else _fetch([row_id]):
-        if row[_INDEX["monitoring_status"]] != MonitoringStatus.ARCHIVED:
+        if row.monitoring_status != MonitoringStatus.ARCHIVED:
             return ""
         if finding.code in (Code.META_MISSING, Code.BAD_META):
-            return _write_meta(row[0])
+            return _write_meta(row.id)
         if finding.code == Code.ROW_DIFFERS:
             # Statistics are of the samples, which the database has not: which of the two is right is not known.
-            return "" if {"statistics", ""} & _differences(row, finding.job).keys() else _write_meta(row[0])
+            return "" if {"statistics", ""} & _differences(row, finding.job).keys() else _write_meta(row.id)
         if finding.code in _LOST and _is_read(finding) and (root.store().root / finding.job.cluster).is_dir():
             return _archive_again(row, finding)
     return ""
@@ -178,11 +172,11 @@ def _archive_again(row: Row, finding: Finding) -> str:
     worker would replace these by what the source still knows. A job without statistics that never had samples has
     nothing but its meta.json.
     """
-    job, stored = job_info(row), _json(row[_INDEX["statistics"]])
+    job, stored = row.info(), _json(row.statistics)
     try:
         source = root.source_of(job.cluster)
         if not source.archives_data:
-            return _write_meta(row[0]) if finding.code == Code.FOLDER_MISSING and not stored else ""
+            return _write_meta(row.id) if finding.code == Code.FOLDER_MISSING and not stored else ""
         cluster = root.registry().get(job.cluster)
         found = job_statistics(source.load(job, cluster), cluster)
     except (SourceError, ArchiveError):
@@ -190,10 +184,10 @@ def _archive_again(row: Row, finding: Finding) -> str:
     if not found or not all(_agree(numbers, found.get(metric)) for metric, numbers in stored.items()):
         return ""
     with transaction.atomic():
-        held = Job.objects.archived().select_for_update().filter(pk=row[0])
-        if not list(held.values_list("pk")) or _is_edited(row[0]):
+        held = Job.objects.archived().select_for_update().filter(pk=row.id)
+        if not list(held.values_list("pk")) or _is_edited(row.id):
             return ""
-        Job.objects.archived().filter(pk=row[0]).update(monitoring_status=MonitoringStatus.ARCHIVING)
+        Job.objects.archived().filter(pk=row.id).update(monitoring_status=MonitoringStatus.ARCHIVING)
     return "waits for the archive again: the metric source still has its samples"
 
 

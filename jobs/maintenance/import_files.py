@@ -83,7 +83,7 @@ def check_and_copy(copying: Copying) -> tuple[list[str | None], None]:
             refused[number] = f"{one.found.meta}: {reason(error)}"
         else:
             if copying.rows is not None and not one.in_place:
-                meta = writing.meta_document(copying.rows[number], one.job.statistics)
+                meta = writing.meta_document(copying.rows[number], one.job.row.statistics)
                 copies[number] = JobCopy(one.job.key, meta, missing)
     for number, failure in zip(copies, copy_jobs(root.store(), list(copies.values())), strict=True):
         if failure is not None:

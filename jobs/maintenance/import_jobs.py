@@ -134,7 +134,7 @@ class JobImport:
         tags = restore.ids_of_tags(one.job for one in jobs)
         batch = _Batch(dict(zip(reserve_ids(len(jobs)), jobs, strict=True)), tags)
         self._copied.append(batch)
-        return Copying(jobs, [one.job.row(row_id, tags) for row_id, one in batch.jobs.items()])
+        return Copying(jobs, [one.job.as_stored(row_id, tags) for row_id, one in batch.jobs.items()])
 
     def _insert(self, batch: _Batch, refused: Sequence[str | None]) -> None:
         """Insert the rows of the jobs whose files are in place."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import orjson
@@ -16,8 +16,8 @@ from jobs.archiving import queue
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job
 from jobs.rows import encoding
-from jobs.rows.columns import COLUMNS, Row, encode_metadata
-from jobs.rows.insert import STORED_COLUMNS, insert_jobs, insert_links, reserve_ids
+from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.insert import insert_jobs, insert_links, reserve_ids
 from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state
 from jobs.tags.ids import Pair, tag_ids
 
@@ -31,37 +31,30 @@ _INT64 = 2**63 - 1
 _LONGEST_TEXT = 255
 _LARGEST_ID = 2**53  # which no table reaches; the ids that come after it must fit into 63 bits
 _NUL = "\\u0000"
-_STATISTICS = STORED_COLUMNS.index("statistics") - 1
-
-# The keys of a meta.json of our own, in order, and those of them that are in each.
-_OUR_KEYS = tuple(encoding.job_meta(["1"] * (len(COLUMNS) + 2)))
-_ALWAYS = frozenset(encoding.job_meta([None] * (len(COLUMNS) + 2)))
 _BEGINS_LIKE_OURS = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,15})\s*,\s*"jobId"')
 
 
 class ArchivedJob(NamedTuple):
     """What the database stores of an archived job, as plain values, which travel between processes.
 
-    `values` are in the order of bulk.COLUMNS without the id, `own_id` is the row id that a meta.json of our own names,
-    tags are by type and name, each with the id that such a meta.json names.
+    `row` has no id and no tags yet. `own_id` is the row id that a meta.json of our own names; tags are by type and
+    name, each with the id that such a meta.json names.
     """
 
-    key: JobKey
-    values: tuple[Any, ...]
+    row: Row
     tags: dict[Pair, int | None]
     own_id: int | None
 
     @property
-    def statistics(self) -> str:
-        """Return the statistics as JSON text."""
-        text: str = self.values[_STATISTICS]
-        return text
+    def key(self) -> JobKey:
+        """Return the key of the job's folder in the archive."""
+        return self.row.key
 
-    def row(self, row_id: int, ids: Mapping[Pair, int]) -> Row:
-        """Return the row that a meta.json is made from."""
+    def as_stored(self, row_id: int, ids: Mapping[Pair, int]) -> Row:
+        """Return the row as the database will have it, for its meta.json; `ids` has the ids of tags."""
         by_id = sorted((ids[pair], *pair) for pair in self.tags)
         tags = orjson.dumps([{"id": tag_id, "type": type_, "name": name} for tag_id, type_, name in by_id])
-        return (row_id, *self.values[:-1], tags.decode(), self.values[-1])
+        return self.row._replace(id=row_id, tags=tags.decode() if by_id else None)
 
 
 def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
@@ -74,35 +67,33 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
         raise InvalidJobError(f"jobState is {meta.job_state[:40]!r}, expected one of {expected_final()}")
     word, own_word = state
     kept = {} if own_word is None else {SCHEDULER_STATE: own_word}
-    columns = {
-        "job_id": meta.job_id,
-        "user": _text("user", meta.user),
-        "project": _text("project", meta.project),
-        "cluster": meta.cluster,
-        "sub_cluster": _text("subCluster", meta.sub_cluster),
-        "partition": _text("partition", meta.partition),
-        "array_job_id": meta.array_job_id,
-        "num_nodes": _number("numNodes", meta.num_nodes, 1, _INT32),
-        "num_hwthreads": _number("numHwthreads", meta.num_hwthreads, 0, _INT32),
-        "num_acc": _number("numAcc", meta.num_acc, 0, _INT32),
-        "exclusive": _number("exclusive", meta.exclusive, 0, 3) % 3,  # 3 is another word for 0
-        "monitoring_status": MonitoringStatus.ARCHIVED.value,
-        "smt": _number("smt", meta.smt, 0, _INT32),
-        "job_state": word,
-        "duration": _number("duration", meta.duration, 0, _INT64 - meta.start_time),
-        "walltime": max(0, meta.walltime),  # an unlimited job's is negative
-        "resources": _resources(meta.resources),
-        "start_time": meta.start_time,
-        "statistics": msgspec.json.format(meta.statistics, indent=-1).decode(),  # numbers keep each digit
-        "meta_data": encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
-    }
-    own_id = meta.id if _is_ours(raw, meta) else None
-    return ArchivedJob(
-        key=JobKey(meta.cluster, meta.job_id, meta.start_time),
-        values=tuple(columns[name] for name in STORED_COLUMNS[1:]),
-        tags={pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)},
-        own_id=own_id,
+    row = Row(
+        id=0,
+        job_id=meta.job_id,
+        user=_text("user", meta.user),
+        project=_text("project", meta.project),
+        cluster=meta.cluster,
+        sub_cluster=_text("subCluster", meta.sub_cluster),
+        partition=_text("partition", meta.partition),
+        array_job_id=meta.array_job_id,
+        num_nodes=_number("numNodes", meta.num_nodes, 1, _INT32),
+        num_hwthreads=_number("numHwthreads", meta.num_hwthreads, 0, _INT32),
+        num_acc=_number("numAcc", meta.num_acc, 0, _INT32),
+        exclusive=_number("exclusive", meta.exclusive, 0, 3) % 3,  # 3 is another word for 0
+        monitoring_status=MonitoringStatus.ARCHIVED.value,
+        smt=_number("smt", meta.smt, 0, _INT32),
+        job_state=word,
+        duration=_number("duration", meta.duration, 0, _INT64 - meta.start_time),
+        walltime=max(0, meta.walltime),  # an unlimited job's is negative
+        tags=None,
+        resources=_resources(meta.resources),
+        meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
+        start_time=meta.start_time,
+        statistics=msgspec.json.format(meta.statistics, indent=-1).decode(),  # numbers keep each digit
     )
+    own_id = meta.id if _is_ours(raw, meta) else None
+    tags = {pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)}
+    return ArchivedJob(row, tags, own_id)
 
 
 def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
@@ -128,7 +119,7 @@ def _is_ours(raw: bytes, meta: JobMeta) -> bool:
     if meta.id is None or not 0 < meta.id <= _LARGEST_ID or meta.monitoring_status != MonitoringStatus.ARCHIVED:
         return False
     keys = keys_of(raw)
-    return keys == tuple(key for key in _OUR_KEYS if key in keys) and _ALWAYS.issubset(keys)
+    return keys == tuple(key for key in encoding.KEYS if key in keys) and encoding.REQUIRED_KEYS.issubset(keys)
 
 
 def _tags(tags: Iterable[TagName]) -> list[tuple[Pair, int | None]]:
@@ -197,7 +188,7 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
         try:
             with transaction.atomic():
                 ids = ids_of_tags(jobs.values())
-                new = insert_jobs([(row_id, *job.values) for row_id, job in ordered])
+                new = insert_jobs(job.row._replace(id=row_id) for row_id, job in ordered)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():

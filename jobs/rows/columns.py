@@ -1,63 +1,142 @@
-"""The one shape of a job's row, and what follows from it alone."""
+"""The one shape of a job's row; select lists, inserts, JSON and the API's description take their order from it.
+
+The order of the fields is that of the keys in JSON. A key is the column's name in camel case.
+"""
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Struct
 
+from archive.format import meta_json
 from archive.format.layout import JobKey
-from archive.format.meta_json import Resource
 from archive.sources.base import JobInfo
+from jobs.messages import Resource
 from jobs.states import JobState
 
-_resources = msgspec.json.Decoder(list[Resource])
-# The order of a row. The first and the last four are named in the code below.
-COLUMNS = (
-    "id",
-    "job_id",
-    "user",
-    "project",
-    "cluster",
-    "sub_cluster",
-    "partition",
-    "array_job_id",
-    "num_nodes",
-    "num_hwthreads",
-    "num_acc",
-    "exclusive",
-    "monitoring_status",
-    "smt",
-    "job_state",
-    "duration",
-    "walltime",
-    "resources",
-    "start_time",
-    "statistics",
-)  # followed by the tags as JSON text, and the metadata as JSON text or None
-Row = Sequence[Any]
 
-INDEX = {name: position for position, name in enumerate(COLUMNS)}
+class Tag(Struct):
+    """A tag on a job."""
+
+    id: int
+    type: str
+    name: str
 
 
-def job_info(row: Row) -> JobInfo:
-    """Return what a metric source must know of a job; one that runs is asked about until now."""
-    start_time = row[INDEX["start_time"]]
-    running = row[INDEX["job_state"]] == JobState.RUNNING
-    return JobInfo(
-        cluster=row[INDEX["cluster"]],
-        sub_cluster=row[INDEX["sub_cluster"]],
-        job_id=row[INDEX["job_id"]],
-        start_time=start_time,
-        stop_time=max(start_time, int(time.time())) if running else start_time + row[INDEX["duration"]],
-        resources=_resources.decode(row[INDEX["resources"]]),
-        num_nodes=row[INDEX["num_nodes"]],
-    )
+class Unit(Struct, omit_defaults=True):
+    """The unit of a metric: SI prefix and base."""
+
+    base: str
+    prefix: str = ""
 
 
-def job_key(row: Row) -> JobKey:
-    """Return the key of the job's folder in the archive."""
-    return JobKey(row[INDEX["cluster"]], row[INDEX["job_id"]], row[INDEX["start_time"]])
+class JobStatistics(Struct):
+    """Average, minimum and maximum of a metric over a job."""
+
+    unit: Unit
+    avg: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Json:
+    """Marks a column of JSON text, which goes out as it is; `type` is the type of the document."""
+
+    type: Any
+
+
+OMIT_EMPTY = "omit empty"
+"""Marks a column whose key is left out where its value is 0, empty or NULL."""
+
+
+class Row(NamedTuple):
+    """A job as it is stored, with its tags. Times are epoch seconds, durations seconds."""
+
+    id: int
+    job_id: int
+    user: str
+    project: str
+    cluster: str
+    sub_cluster: str
+    partition: Annotated[str, OMIT_EMPTY]
+    array_job_id: Annotated[int, OMIT_EMPTY]
+    num_nodes: int
+    num_hwthreads: Annotated[int, OMIT_EMPTY]
+    num_acc: Annotated[int, OMIT_EMPTY]
+    exclusive: int
+    monitoring_status: int
+    smt: Annotated[int, OMIT_EMPTY]
+    job_state: str
+    duration: int
+    walltime: Annotated[int, OMIT_EMPTY]
+    tags: Annotated[str | None, Json(list[Tag]), OMIT_EMPTY]
+    resources: Annotated[str, Json(list[Resource])]
+    meta_data: Annotated[str | None, Json(dict[str, str | None])]
+    start_time: int
+    statistics: Annotated[str | None, Json(dict[str, JobStatistics])]
+
+    @property
+    def key(self) -> JobKey:
+        """Return the key of the job's folder in the archive."""
+        return JobKey(self.cluster, self.job_id, self.start_time)
+
+    def info(self) -> JobInfo:
+        """Return the job as metric sources are asked for it: until now where it still runs."""
+        running = self.job_state == JobState.RUNNING
+        return JobInfo(
+            cluster=self.cluster,
+            sub_cluster=self.sub_cluster,
+            job_id=self.job_id,
+            start_time=self.start_time,
+            stop_time=max(self.start_time, int(time.time())) if running else self.start_time + self.duration,
+            resources=_resources.decode(self.resources),
+            num_nodes=self.num_nodes,
+        )
+
+
+_resources = msgspec.json.Decoder(list[meta_json.Resource])
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field of Row and its key in JSON.
+
+    `type` is the type of the value in JSON, `is_json` that the row has it as JSON text, `optional` that the key is left
+    out where the value is empty, `nullable` that it may be null.
+    """
+
+    name: str
+    type: Any
+    is_json: bool
+    optional: bool
+    nullable: bool
+
+    @property
+    def key(self) -> str:
+        """Return the key in JSON."""
+        first, *others = self.name.split("_")
+        return first + "".join(word.capitalize() for word in others)
+
+
+def _column(name: str, hint: Any) -> Column:
+    kind, *marks = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    document = next((mark.type for mark in marks if isinstance(mark, Json)), None)
+    optional = OMIT_EMPTY in marks
+    nullable = type(None) in get_args(kind) and not optional
+    return Column(name, document or kind, document is not None, optional, nullable)
+
+
+COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(Row, include_extras=True).items())
+
+STORED_COLUMNS = tuple(name for name in Row._fields if name != "tags")
+"""The names of the columns of the job table."""
+
+stored_values = attrgetter(*STORED_COLUMNS)
+"""Return the values of a row for STORED_COLUMNS."""
 
 
 def encode_metadata(metadata: dict[str, Any] | None) -> str | None:

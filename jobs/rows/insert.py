@@ -3,7 +3,7 @@
 Why not the ORM here: an unsaved Job alone takes longer to build than its row takes to insert.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -11,10 +11,7 @@ from typing import Any
 from django.db import IntegrityError, connection, models, transaction
 
 from jobs.models import Job, JobTag
-from jobs.rows.columns import COLUMNS
-
-STORED_COLUMNS = (*COLUMNS, "meta_data")
-"""The order of the values of `insert_jobs`."""
+from jobs.rows.columns import STORED_COLUMNS, Row, stored_values
 
 _JOBS = f'"{Job._meta.db_table}"'
 _NEW = '"jobs_job_new"'
@@ -30,11 +27,12 @@ def use_little_memory() -> None:
             cursor.execute("PRAGMA cache_size=-16384")  # KiB
 
 
-def insert_jobs(rows: Sequence[Sequence[Any]]) -> set[int]:
-    """Insert rows, ids first, in one transaction with what else the caller does, and return the ids of those inserted.
+def insert_jobs(jobs: Iterable[Row]) -> set[int]:
+    """Insert jobs under their ids, without their tags, and return the ids of those inserted.
 
-    Those whose id or run is there already are not.
+    A job whose id or run is there already is left out. The caller opens the transaction.
     """
+    rows = [stored_values(job) for job in jobs]
     into = f'INSERT INTO {_JOBS} ({_NAMES}) {{source}} ON CONFLICT DO NOTHING RETURNING "id"'
     inserted: set[int] = set()
     with connection.cursor() as cursor:
@@ -42,7 +40,7 @@ def insert_jobs(rows: Sequence[Sequence[Any]]) -> set[int]:
             with suppress(IntegrityError):  # mostly all are new: then a single step will do
                 with transaction.atomic():
                     _copy(rows, _JOBS)
-                return {row[0] for row in rows}
+                return {row_id for row_id, *_ in rows}
             cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_NEW} (LIKE {_JOBS}) ON COMMIT DELETE ROWS")
             _copy(rows, _NEW)
             cursor.execute(into.format(source=f"SELECT {_NAMES} FROM {_NEW}"))

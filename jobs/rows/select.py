@@ -7,11 +7,15 @@ from typing import Any
 from django.db import connection
 
 from jobs.models import Job, JobTag, Tag
-from jobs.rows.columns import COLUMNS, Row
+from jobs.rows.columns import Row
+
+SqlCondition = tuple[str, Sequence[Any]]
+"""A condition in SQL, with %s for each of its parameters, and these."""
 
 JOBS = f'"{Job._meta.db_table}"'
 LINKS = f'"{JobTag._meta.db_table}"'
 TAGS = f'"{Tag._meta.db_table}"'
+HAS_TAGS = f'EXISTS (SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id")'
 # A job's tags as JSON text, in order of their ids; null or [] without any. One index look-up per job, in the same
 # statement, so that a list is one query whatever its length.
 TAGS_AS_JSON = {
@@ -29,30 +33,30 @@ def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
     places = ", ".join(["%s"] * len(row_ids))
     condition = (f'"id" IN ({places})', list(row_ids))
     parts = select_rows([condition], with_metadata=True, limit=len(row_ids))
-    return {row[0]: row for part in parts for row in part}
+    return {row.id: row for part in parts for row in part}
 
 
 @lru_cache
 def select_list(vendor: str, with_metadata: bool) -> str:  # noqa: FBT001
-    """Return what is selected of a job: the columns, the tags as JSON text, the metadata or NULL."""
-    metadata = '"meta_data"' if with_metadata else "NULL"
-    columns = ", ".join(f'{JOBS}."{column}"' for column in COLUMNS)
-    has_tags = f'EXISTS (SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id")'
-    return f"{columns}, CASE WHEN {has_tags} THEN {TAGS_AS_JSON[vendor]} END, {metadata}"
+    """Return the select list of a Row; without metadata NULL stands in its place."""
+    computed = {"tags": f"CASE WHEN {HAS_TAGS} THEN {TAGS_AS_JSON[vendor]} END"}
+    if not with_metadata:
+        computed["meta_data"] = "NULL"
+    return ", ".join(computed.get(name, f'{JOBS}."{name}"') for name in Row._fields)
 
 
 def fetch_row(row_id: int) -> Row | None:
-    """Return one job with its tags and metadata, as a row for jobs.encoding."""
+    """Return one job with its tags and metadata."""
     with connection.cursor() as cursor:
         cursor.execute(
             f'SELECT {select_list(connection.vendor, with_metadata=True)} FROM {JOBS} WHERE "id" = %s', [row_id]
         )
-        row: Row | None = cursor.fetchone()
-    return row
+        row = cursor.fetchone()
+    return None if row is None else Row._make(row)
 
 
 def select_rows(
-    conditions: Sequence[tuple[str, Sequence[Any]]],
+    conditions: Sequence[SqlCondition],
     *,
     with_metadata: bool,
     limit: int | None,
@@ -61,7 +65,7 @@ def select_rows(
 ) -> Iterator[list[Row]]:
     """Yield jobs newest first, in parts of up to `part` rows: one statement, and memory for one part.
 
-    `conditions` are pairs of SQL with %s and its parameters, all of which must hold. `limit` None is no limit.
+    All `conditions` must hold. `limit` None is no limit.
     """
     where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
     parameters = [value for _, values in conditions for value in values]
@@ -76,6 +80,6 @@ def select_rows(
     with connection.cursor() if limit is not None and limit <= part else connection.chunked_cursor() as cursor:
         cursor.execute(sql, parameters)
         while rows := cursor.fetchmany(part):
-            yield rows
+            yield list(map(Row._make, rows))
             if len(rows) < part:
                 return

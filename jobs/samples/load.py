@@ -9,7 +9,7 @@ from archive.exceptions import ArchiveError, SourceError
 from archive.format.data_json import encode_data, select_data
 from archive.format.layout import JobKey
 from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
-from jobs.rows.columns import INDEX, Row, job_info, job_key
+from jobs.rows.columns import Row
 from jobs.states import MonitoringStatus
 
 # Loads from metric sources at once in one process of the server: the others of its threads stay free where one hangs.
@@ -26,11 +26,11 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
     if metrics == []:
         return b"[]"
     try:
-        return select_data(data_document(row, metrics), metrics, row[INDEX["num_nodes"]])
+        return select_data(data_document(row, metrics), metrics, row.num_nodes)
     except NoSamplesError:
         return b"[]"
     except (SourceError, ArchiveError, OSError) as error:
-        raise ArchiveUnavailableError(f"loading the samples of job {row[0]} failed: {error}") from error
+        raise ArchiveUnavailableError(f"loading the samples of job {row.id} failed: {error}") from error
 
 
 def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = None) -> bytes:
@@ -39,14 +39,13 @@ def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = 
     `metrics` (None: all) are those that a source is asked for; the archive's document has all that it has. Raises
     NoSamplesError where there is none or it has more than `most_bytes`, SourceError, ArchiveError or OSError.
     """
-    status = row[INDEX["monitoring_status"]]
-    if status == MonitoringStatus.DISABLED:
+    if row.monitoring_status == MonitoringStatus.DISABLED:
         raise NoSamplesError(
             "This job is not monitored: it was started with monitoring off, or its samples left the archive."
         )
-    if status == MonitoringStatus.ARCHIVED:
-        return _archived_document(job_key(row), most_bytes)
-    job = job_info(row)
+    if row.monitoring_status == MonitoringStatus.ARCHIVED:
+        return _archived_document(row.key, most_bytes)
+    job = row.info()
     source = root.source_of(job.cluster)
     if not source.archives_data:
         raise NoSamplesError(f"Cluster {job.cluster} has no metric source that samples could come from.")

@@ -15,7 +15,7 @@ from archive.exceptions import ArchiveError, SourceError
 from archive.plots import plots
 from archive.plots.plots import Plot, Wish
 from jobs.exceptions import NoSamplesError
-from jobs.rows.columns import COLUMNS, Row
+from jobs.rows.columns import Row
 from jobs.samples.load import data_document
 from jobs.states import JobState, MonitoringStatus
 
@@ -57,19 +57,18 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
     `part` is the begin and the end (epoch seconds) of the time that is drawn, None all of it. Raises nothing where
     samples are missing or cannot be had: the reason is part of the answer.
     """
-    job = dict(zip(COLUMNS, row, strict=False))
-    running, archived = job["job_state"] == JobState.RUNNING, job["monitoring_status"] == MonitoringStatus.ARCHIVED
-    elapsed = max(0, int(time.time()) - job["start_time"]) if running else job["duration"]
-    zone, offset = _zone(job["start_time"])
-    seconds = (part[0] - job["start_time"], part[1] - job["start_time"]) if part else None
+    running, archived = row.job_state == JobState.RUNNING, row.monitoring_status == MonitoringStatus.ARCHIVED
+    elapsed = max(0, int(time.time()) - row.start_time) if running else row.duration
+    zone, offset = _zone(row.start_time)
+    seconds = (part[0] - row.start_time, part[1] - row.start_time) if part else None
     scopes: list[str] = []
     metrics: list[Plot] = []
     reason, failed = "", False
     try:
         with _place() if archived else contextlib.nullcontext():
-            raw = data_document([*row, None, None], None, MOST_BYTES)
-            cluster = root.registry().get(job["cluster"])
-            found = plots.plots(raw, Wish(scope, cluster, job["sub_cluster"], seconds))
+            raw = data_document(row, None, MOST_BYTES)
+            cluster = root.registry().get(row.cluster)
+            found = plots.plots(raw, Wish(scope, cluster, row.sub_cluster, seconds))
             scopes, metrics = found.scopes, found.metrics
     except NoSamplesError as error:
         reason = str(error)
@@ -77,8 +76,8 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
         reason, failed = f"The samples could not be loaded: {error}", True
     if not metrics and not reason:
         reason = _nothing(elapsed, running=running, archived=archived)
-    end = job["start_time"] + elapsed
-    return JobPlots(job["start_time"], end, zone, offset, archived, scope, scopes, metrics, reason, failed)
+    end = row.start_time + elapsed
+    return JobPlots(row.start_time, end, zone, offset, archived, scope, scopes, metrics, reason, failed)
 
 
 def _nothing(elapsed: int, *, running: bool, archived: bool) -> str:
