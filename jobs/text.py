@@ -12,5 +12,5 @@ def clean_text(text: str) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Tell whether a text is a whole number of 64 bit."""
+    """Return whether a text is a whole number of 64 bit."""
     return _WHOLE.fullmatch(text) is not None and -(2**63) <= int(text) <= MAX_BIGINT

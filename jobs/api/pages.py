@@ -42,8 +42,8 @@ def _page_as_json(where: str, with_metadata: bool) -> str:  # noqa: FBT001
         if column.optional:
             formats.append("%%s")
             values.append(f"""CASE WHEN {_is_given(column)} THEN ',"{column.key}":' || {value} ELSE '' END""")
-        else:  # %% is the % of printf
-            formats.append(f',"{column.key}":{"%%d" if column.type is int else "%%s"}')
+        else:
+            formats.append(f',"{column.key}":{_format(column)}')
             values.append(value)
     document = "{" + "".join(formats).removeprefix(",") + "}"
     return f"""
@@ -51,6 +51,13 @@ def _page_as_json(where: str, with_metadata: bool) -> str:  # noqa: FBT001
             SELECT printf('{document}', {", ".join(values)}) AS job
             FROM {JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC LIMIT %s OFFSET %s)
     """
+
+
+def _format(column: Column) -> str:
+    """Return the format of a value for printf, whose % is written %%; the words for states need no escapes."""
+    if column.type is int:
+        return "%%d"
+    return '"%%s"' if column.name == "job_state" else "%%s"
 
 
 def _value_as_json(column: Column, *, with_metadata: bool) -> str:
@@ -61,7 +68,7 @@ def _value_as_json(column: Column, *, with_metadata: bool) -> str:
         return TAGS_AS_JSON["sqlite"]
     if column.name == "meta_data" and not with_metadata:
         return "'null'"
-    if column.type is str:
+    if column.type is str and column.name != "job_state":
         return f'json_quote("{column.name}")'
     return f"""ifnull("{column.name}", 'null')""" if column.nullable else f'"{column.name}"'
 

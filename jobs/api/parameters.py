@@ -34,7 +34,7 @@ class Listing:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether there can be no job on the page."""
+        """Return whether there can be no job on the page."""
         return self.items_per_page == 0 or (self.limit is None and self.page > 1)
 
 

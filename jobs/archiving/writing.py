@@ -72,10 +72,10 @@ def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
 
 
 def write_edit(row_id: int) -> None:
-    """Bring meta.json of a job up to date after an edit, if it is archived and nobody else is at it.
+    """Bring meta.json of a job up to date after an edit, if it is archived and no worker holds it.
 
-    The edit is recorded (tasks.record_edit), so whatever goes wrong here is tried again by the worker, with its reason
-    kept; whoever writes the job at this moment will see the edit too.
+    The edit is recorded (queue.record_edit): the worker tries again what fails here, the reason is kept, and a worker
+    that writes the job at this moment sees the edit.
     """
     worker = queue.worker_name()
     try:

@@ -1,4 +1,4 @@
-"""What schedulers report of their nodes: the latest state of each is kept."""
+"""Keep the latest state of each node as the scheduler reports it."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -24,10 +24,10 @@ _COLUMNS = {
 
 
 def record_nodestate(*, cluster: str, nodes: Sequence[NodeReport]) -> int:
-    """Keep what a scheduler says of its nodes now, in place of what it said before; return how many nodes there are.
+    """Store the reported states of nodes in place of earlier ones; return the number of nodes.
 
-    A host that comes twice counts as it comes last. Raises InvalidJobError for an unknown cluster and for a node
-    without a host name; nothing is kept then.
+    Of a host that is reported twice the last report counts. Raises InvalidJobError for an unknown cluster and for a
+    node without a host name; nothing is stored then.
     """
     known_cluster(cluster)
     latest: dict[str, dict[str, Any]] = {}

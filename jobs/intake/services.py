@@ -1,4 +1,4 @@
-"""What can be done to jobs; API, admin and commands all come through here."""
+"""Start and stop jobs; API, admin and commands all come through here."""
 
 from django.conf import settings
 from django.db import transaction

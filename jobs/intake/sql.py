@@ -1,6 +1,6 @@
-"""The SQL of the hot paths: start, stop and list, each one statement that also decides.
+"""The SQL of start and stop, each one statement that also decides.
 
-Why not the ORM here: building these queries takes it longer than all the rest of the request, and it has neither
+The ORM would take longer to build these queries than all the rest of the request takes, and it has neither
 `INSERT ... SELECT ... WHERE NOT EXISTS ... RETURNING` nor `UPDATE ... RETURNING`. The duplicate rule and the choice of
 the run to stop are decided by the statement itself, so that two identical calls at once cannot both win.
 """

@@ -1,4 +1,4 @@
-"""Compare the archive with the job table, and repair from the table what the files alone cannot say."""
+"""Compare the archive with the job table, and repair the archive from the table."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,12 +34,12 @@ class DatabaseCheck:
     cluster: str | None = None
 
     def rows(self) -> JobQuerySet:
-        """Return the rows that say of themselves that the archive has them."""
+        """Return the jobs that are archived according to their rows."""
         rows = Job.objects.archived()
         return rows if self.cluster is None else rows.filter(cluster=self.cluster)
 
     def compare(self, keys: Sequence[JobKey]) -> Iterator[Finding]:
-        """Yield what is to say of complete job folders: no row, or one that says something else."""
+        """Yield findings about complete job folders: jobs without a row, or with one that differs."""
         for begin in range(0, len(keys), _BATCH):
             part = keys[begin : begin + _BATCH]
             known = Job.objects.ids_of(part)
@@ -67,7 +67,7 @@ _KEY = ("cluster", "job_id", "start_time")
 
 
 def _has_files(key: JobKey) -> bool:
-    """Say whether there is a folder with something in it; what is wrong in there has findings of its own."""
+    """Return whether a job has a folder with files; what is wrong with these has findings of its own."""
     store = root.store()
     return store.has_job(key) or bool(store.data_files(key))
 
@@ -82,7 +82,7 @@ def _fetch(row_ids: Iterable[int]) -> Iterable[Row]:
 
 
 def _is_edited(row_id: int) -> bool:
-    """Say whether the job's meta.json has yet to follow an edit."""
+    """Return whether the job's meta.json has yet to follow an edit."""
     return ArchiveTask.objects.filter(pk=row_id).exclude(edits=0, worker="").exists()
 
 
@@ -125,7 +125,7 @@ def _shown(value: Any) -> str:
 
 
 def knows(key: JobKey | None) -> bool:
-    """Say whether the database has this job: a folder with its name must then not be moved away."""
+    """Return whether the database has this job: a folder with its name must then not be moved away."""
     return key is not None and bool(Job.objects.ids_of([key]))
 
 
@@ -148,7 +148,7 @@ def repair(finding: Finding) -> str:
 
 
 def _is_read(finding: Finding) -> bool:
-    """Say whether a damaged data file is the one that is read; an intact one may lie beside the other."""
+    """Return whether a damaged data file is the one that is read; an intact one may lie beside the other."""
     return finding.code != Code.BAD_DATA or (
         finding.job is not None and root.store().data_files(finding.job)[:1] == [finding.path]
     )
@@ -192,7 +192,7 @@ def _archive_again(row: Row, finding: Finding) -> str:
 
 
 def _agree(stored: dict[str, Any], found: dict[str, Any] | None) -> bool:
-    """Say whether the source has the samples that these statistics of a metric were taken of."""
+    """Return whether the source has the samples that these statistics of a metric were taken of."""
     if found is None:
         return False
     return all(

@@ -26,7 +26,8 @@ from archive.processes import Workers
 from jobs.archiving import queue
 from jobs.maintenance import restore
 from jobs.maintenance.import_files import Copying, Reading, ReadJob, check_and_copy, read_jobs
-from jobs.maintenance.import_sources import FoundJob, Source, Told
+from jobs.maintenance.import_sources import FoundJob, Source
+from jobs.maintenance.restore import Report
 from jobs.models import Job
 from jobs.rows.insert import reserve_ids, use_little_memory
 from jobs.tags.ids import Pair
@@ -36,8 +37,8 @@ _LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take 
 
 
 @dataclass
-class Counts:
-    """What an import did: jobs, the names of clusters whose cluster.json it copied, and of those that have none."""
+class ImportCounts:
+    """Numbers of jobs of an import, the clusters whose cluster.json it copied, and those that have none."""
 
     imported: int = 0
     skipped: int = 0
@@ -58,18 +59,18 @@ class _Batch(NamedTuple):
 class JobImport:
     """Import jobs from sources; `counts` is right at any time, also when `run` was interrupted.
 
-    `trouble` is told each refused job with its reason, `progress` the number of jobs that are dealt with.
+    `trouble` takes a line for each refused job, `progress` the number of jobs that are dealt with.
     """
 
     sources: Sequence[Source]
-    trouble: Told
+    trouble: Report
     progress: Callable[[int], Any] = lambda number: None
     dry_run: bool = False
-    counts: Counts = field(default_factory=Counts)
+    counts: ImportCounts = field(default_factory=ImportCounts)
     _copied: deque[_Batch] = field(default_factory=deque)  # or being copied, in this order
     _twice: list[FoundJob] = field(default_factory=list)
 
-    def run(self) -> Counts:
+    def run(self) -> ImportCounts:
         """Import all that is not there yet; with `dry_run` only check it."""
         for source in self.sources:
             for path in source.cluster_files():

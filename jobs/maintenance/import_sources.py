@@ -1,19 +1,18 @@
 """Where the jobs of an import lie: what a PATH of import_jobs means, and the jobs found there."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from archive.format.layout import CLUSTER_FILE, COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, VERSION_FILE
 from archive.storage.store import ARCHIVE_VERSION
+from jobs.maintenance.restore import Report
 
 DEPTH = 4
 """Folders between an archive's root and a job's files."""
 
 _DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
-
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ class Source:
                 return cls(meta, data)
         raise ValueError(f"{text!r}: expected a folder, a meta.json, or meta.json:data.json; there is no such file")
 
-    def jobs(self, trouble: Told) -> Iterator[FoundJob]:
-        """Yield the jobs, by cluster, id and start; `trouble` is told of folders that cannot be read."""
+    def jobs(self, trouble: Report) -> Iterator[FoundJob]:
+        """Yield the jobs, by cluster, id and start; `trouble` takes a line for each folder that cannot be read."""
         if self.path.is_dir():
             yield from _search(self.path, DEPTH, trouble)
         else:
@@ -57,7 +56,7 @@ class Source:
         return [here] if here.is_file() else sorted(self.path.glob(f"*/{CLUSTER_FILE}"))
 
     def is_empty(self) -> bool:
-        """Tell whether there is nothing to import; stops at the first job."""
+        """Return whether there is nothing to import; stops at the first job."""
         return next(self.jobs(lambda text: None), None) is None and not self.cluster_files()
 
     def remark(self) -> str | None:
@@ -77,7 +76,7 @@ def _data_beside(meta: Path) -> tuple[Path, ...]:
     return tuple(path for name in _DATA_FILES if (path := meta.with_name(name)).is_file())
 
 
-def _search(folder: Path, depth: int, trouble: Told) -> Iterator[FoundJob]:
+def _search(folder: Path, depth: int, trouble: Report) -> Iterator[FoundJob]:
     try:
         with os.scandir(folder) as entries:
             seen = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}

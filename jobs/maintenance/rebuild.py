@@ -21,7 +21,7 @@ from archive.root import store
 from archive.storage.files import read_file
 from jobs.exceptions import InvalidJobError
 from jobs.maintenance import restore
-from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob
+from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob, Report
 from jobs.models import Job
 from jobs.rows.insert import keep_ids, use_little_memory
 
@@ -29,11 +29,9 @@ _BATCH = 250  # folders of job ids that are read together: mostly of one job eac
 _INSERTED_TOGETHER = 1000  # jobs
 _BEGINNING = 64  # bytes of a meta.json that hold its first key and value
 
-Told = Callable[[str], Any]
-
 
 @dataclass
-class Counts:
+class RebuildCounts:
     """What became of the jobs in the archive."""
 
     restored: int = 0
@@ -67,17 +65,16 @@ class _Reading(NamedTuple):
 class Rebuild:
     """Insert the missing rows, of one cluster or of all; `counts` is right at any time, also when `run` was stopped.
 
-    `trouble` is told each refused folder with its reason, `total` how many jobs there are, `progress` how many more
-    are done.
+    `trouble` takes a line for each refused folder, `total` the number of jobs, `progress` how many more are done.
     """
 
-    trouble: Told
+    trouble: Report
     total: Callable[[int], Any] = lambda number: None
     progress: Callable[[int], Any] = lambda number: None
     cluster: str | None = None
-    counts: Counts = field(default_factory=Counts)
+    counts: RebuildCounts = field(default_factory=RebuildCounts)
 
-    def run(self) -> Counts:
+    def run(self) -> RebuildCounts:
         """Read the archive and insert in batches, each a transaction of its own."""
         use_little_memory()
         with Workers() as workers:
@@ -87,7 +84,7 @@ class Rebuild:
             self.total(jobs)
             if greatest:
                 keep_ids(Job, greatest)
-            for reading in _together(workers.map(_read, self._batches(self._refuse))):
+            for reading in _joined(workers.map(_read, self._batches(self._refuse))):
                 self._restore(reading)
         return self.counts
 
@@ -107,7 +104,7 @@ class Rebuild:
                 self._refuse(refused.text)
         self.progress(len(reading.jobs) + len(reading.refused))
 
-    def _batches(self, trouble: Told) -> Iterator[list[str]]:
+    def _batches(self, trouble: Report) -> Iterator[list[str]]:
         """Yield the folders of job ids (CLUSTER/1034/871 under the root), by number, some at a time."""
         root = store().root
         clusters = _folders(root, trouble) if self.cluster is None else [str(root / self.cluster)]
@@ -117,8 +114,8 @@ class Rebuild:
         return iter(lambda: list(islice(ids, _BATCH)), [])
 
 
-def _folders(path: str | Path, trouble: Told) -> Iterator[str]:
-    """Yield the folders in a folder, numbers by value; `trouble` is told of one that cannot be read."""
+def _folders(path: str | Path, trouble: Report) -> Iterator[str]:
+    """Yield the folders in a folder, numbers by value; `trouble` takes a line for one that cannot be read."""
     try:
         with os.scandir(path) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
@@ -141,10 +138,10 @@ def _survey(ids: list[str]) -> tuple[_Survey, None]:
     return _Survey(jobs, greatest), None
 
 
-def _together(readings: Iterable[_Reading]) -> Iterator[_Reading]:
-    """Join readings to what is inserted in one transaction.
+def _joined(readings: Iterable[_Reading]) -> Iterator[_Reading]:
+    """Join readings that are inserted in one transaction.
 
-    PostgreSQL does much for each, and lets others write beside it; SQLite's keeps them waiting.
+    A transaction costs PostgreSQL much and holds up nobody; SQLite's keeps all other writers waiting.
     """
     most = _INSERTED_TOGETHER if connection.vendor == "postgresql" else 1
     jobs, refused, size = [], [], 0

@@ -1,9 +1,9 @@
 """From meta.json to a job's row: the values that it gives, and inserting many of them with their tags."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -20,6 +20,9 @@ from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.insert import insert_jobs, insert_links, reserve_ids
 from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state
 from jobs.tags.ids import Pair, tag_ids
+
+Report = Callable[[str], Any]
+"""Takes one line about something that is left out, with the reason."""
 
 LARGEST_BATCH = 8_000_000
 """Bytes of meta.json, about, that one process reads for another in one go."""
@@ -112,7 +115,7 @@ def own_id_at_most(beginning: bytes) -> int:
 
 
 def _is_ours(raw: bytes, meta: JobMeta) -> bool:
-    """Tell whether this server wrote a meta.json: it names its row, and has our keys in our order.
+    """Return whether this server wrote a meta.json: then it names its row, and has our keys in our order.
 
     ClusterCockpit's own files have no id; those of its newer releases have other keys, in another order.
     """

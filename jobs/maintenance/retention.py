@@ -31,8 +31,8 @@ _LOOK_EVERY = 0.5  # seconds
 
 
 @dataclass
-class Counts:
-    """What a run did, or would do: jobs and their bytes, by cluster too, and what it left."""
+class RetentionCounts:
+    """Jobs and bytes that a run took out, or would, also by cluster, and the jobs that it left."""
 
     jobs: int = 0
     size: int = 0
@@ -73,8 +73,8 @@ class _Entry:
 class Retention:
     """Take out of the archive what ended before a time (epoch seconds); `counts` is right at any time.
 
-    With a `target` the jobs are moved there. `rows` deletes their rows, too. `trouble` is told each job that could not
-    be taken with its reason, `progress` the number of jobs that are done.
+    With a `target` the jobs are moved there. `rows` deletes their rows, too. `trouble` takes a line for each job that
+    could not be taken out, `progress` the number of jobs that are done.
     """
 
     before: int
@@ -85,18 +85,18 @@ class Retention:
     trouble: Callable[[str], None] = lambda text: None
     progress: Callable[[int], Any] = lambda number: None
     name: str = field(default_factory=queue.worker_name)
-    counts: Counts = field(default_factory=Counts)
+    counts: RetentionCounts = field(default_factory=RetentionCounts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _hopeless: Exception | None = None
 
-    def survey(self) -> Counts:
+    def survey(self) -> RetentionCounts:
         """Count what would go, and change nothing."""
         for entries in self._batches():
             for entry in entries:
                 self.counts.add(entry.found)
         return self.counts
 
-    def run(self) -> Counts:
+    def run(self) -> RetentionCounts:
         """Take the jobs out, until all are or `stopping` is set.
 
         Raises OSError for what no job would come past, a full file system for one; ArchiveError for a bad target.

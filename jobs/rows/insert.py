@@ -1,6 +1,6 @@
 """The SQL that adds many archived jobs at once, and the ids that they get.
 
-Why not the ORM here: an unsaved Job alone takes longer to build than its row takes to insert.
+Not the ORM: an unsaved Job alone takes longer to build than its row takes to insert.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,7 +88,7 @@ def _values(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def reserve_ids(number: int) -> list[int]:
-    """Take ids for new jobs, ascending, that nobody else will get."""
+    """Reserve ids for new jobs, ascending."""
     table = Job._meta.db_table
     if connection.vendor == "postgresql":
         # Needs no transaction: a sequence does not go back.
@@ -108,7 +108,7 @@ def reserve_ids(number: int) -> list[int]:
 
 
 def keep_ids(model: type[models.Model], last: int) -> None:
-    """Let all ids up to `last` be given out no more, other than by name."""
+    """Let the database give out no id up to `last` any more."""
     table = model._meta.db_table
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -125,7 +125,7 @@ def keep_ids(model: type[models.Model], last: int) -> None:
 
 
 def _make_sequence(cursor: Any, table: str) -> None:
-    """Let SQLite have a row for the ids of a table, which it makes itself with the first insert alone."""
+    """Give SQLite its row for the ids of a table, which it makes only with the first insert."""
     cursor.execute(
         'INSERT INTO "sqlite_sequence" ("name", "seq") SELECT %s, 0 '
         'WHERE NOT EXISTS (SELECT 1 FROM "sqlite_sequence" WHERE "name" = %s)',

@@ -1,4 +1,4 @@
-"""Locks that a transaction takes by name before it decides; PostgreSQL alone needs them."""
+"""Advisory locks of a transaction; only PostgreSQL needs them."""
 
 from django.db import connection
 
@@ -8,7 +8,7 @@ from jobs.rows.select import TAGS
 def lock_run(job_id: int, cluster: str) -> None:
     """Let one start at a time decide about (job_id, cluster), until the transaction ends.
 
-    PostgreSQL alone needs it, in a statement of its own: a statement does not see what was committed after it began, so
+    Only PostgreSQL needs it, in a statement of its own: a statement does not see what was committed after it began, so
     two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
     """
     _lock(cluster, job_id)

@@ -1,4 +1,4 @@
-"""The plots of a job's page: what is drawn, or the sentence that says why nothing is."""
+"""The plots of a job's page, or the reason why there are none."""
 
 import contextlib
 import threading
@@ -26,7 +26,7 @@ YOUNG = 180
 """Seconds that a job must have been running before its samples can be missed: sources have them a minute late."""
 
 # Archived jobs in memory at once in one process of the server, which has more threads than that; how many are loaded
-# from metric sources, which may hang, is limited in jobs.archiving.writing.
+# from metric sources, which may hang, is limited in jobs.samples.load.
 _MOST_AT_ONCE = 2
 _WAIT = 10.0  # seconds
 _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
@@ -34,9 +34,9 @@ _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class JobPlots:
-    """What the page draws: times in epoch seconds, `offset` of the page's zone in seconds; `reason` where nothing is.
+    """The plots of a page; times in epoch seconds, `offset` of the page's time zone from UTC in seconds.
 
-    `archived` says that parts of the time can be had at little cost, `failed` that it is worth trying again.
+    `reason` says why there are no plots. `archived`: part of the time costs little to load; `failed`: worth a retry.
     """
 
     start: int
@@ -75,13 +75,13 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
     except (SourceError, ArchiveError, OSError, msgspec.DecodeError) as error:
         reason, failed = f"The samples could not be loaded: {error}", True
     if not metrics and not reason:
-        reason = _nothing(elapsed, running=running, archived=archived)
+        reason = _why_nothing(elapsed, running=running, archived=archived)
     end = row.start_time + elapsed
     return JobPlots(row.start_time, end, zone, offset, archived, scope, scopes, metrics, reason, failed)
 
 
-def _nothing(elapsed: int, *, running: bool, archived: bool) -> str:
-    """Say why a job that could have samples has none; `elapsed` is in seconds."""
+def _why_nothing(elapsed: int, *, running: bool, archived: bool) -> str:
+    """Return why a job that could have samples has none; `elapsed` is in seconds."""
     if archived:
         return "The archive has no sample of this job."
     if elapsed < YOUNG:

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand
 from jobs.checks import archive_problem
 from jobs.console import Bar, complaining, count, progress
-from jobs.maintenance.import_jobs import Counts, JobImport
+from jobs.maintenance.import_jobs import ImportCounts, JobImport
 from jobs.maintenance.import_sources import Source
 
 
@@ -64,7 +64,7 @@ class Command(ServerCommand):
         if counts.refused:
             raise CommandError(f"{counts.refused} refused: see the reasons above.")
 
-    def _run(self, work: JobImport, bar: Bar) -> Counts:
+    def _run(self, work: JobImport, bar: Bar) -> ImportCounts:
         try:
             return work.run()
         except KeyboardInterrupt:
@@ -87,6 +87,6 @@ def _source(text: str) -> Source:
     return source
 
 
-def _closing(counts: Counts, *, dry_run: bool) -> str:
+def _closing(counts: ImportCounts, *, dry_run: bool) -> str:
     done = "would be imported" if dry_run else "imported"
     return f"{count(counts.imported, 'job')} {done}, {counts.skipped} skipped (here already), {counts.refused} refused."

@@ -13,7 +13,7 @@ from archive.format.layout import is_valid_cluster_name
 from archive.root import store
 from jobs.checks import archive_problem
 from jobs.console import Bar, count, progress
-from jobs.maintenance.rebuild import Counts, Rebuild
+from jobs.maintenance.rebuild import Rebuild, RebuildCounts
 
 
 class Command(ServerCommand):
@@ -48,7 +48,7 @@ class Command(ServerCommand):
         if counts.refused:
             raise CommandError(f"{counts.refused} refused: see the reasons above.")
 
-    def _run(self, work: Rebuild, bar: Bar) -> Counts:
+    def _run(self, work: Rebuild, bar: Bar) -> RebuildCounts:
         try:
             return work.run()
         except KeyboardInterrupt:
@@ -67,5 +67,5 @@ class Command(ServerCommand):
             self.stderr.write(f"refused: {printable(text)}")
 
 
-def _closing(counts: Counts) -> str:
+def _closing(counts: RebuildCounts) -> str:
     return f"{count(counts.restored, 'job')} restored, {counts.present} there already, {counts.refused} refused."

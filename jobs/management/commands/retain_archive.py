@@ -24,7 +24,7 @@ from jobs.console import (
     shown_time,
     stop_on_signals,
 )
-from jobs.maintenance.retention import Counts, Retention
+from jobs.maintenance.retention import Retention, RetentionCounts
 
 _MOVE = "move:"
 
@@ -97,7 +97,7 @@ class Command(ServerCommand):
         except (ArchiveError, OSError) as error:
             raise CommandError(f"--do {what}: {error}", returncode=BAD_USAGE) from None
 
-    def _describe(self, work: Retention) -> Counts:
+    def _describe(self, work: Retention) -> RetentionCounts:
         """Print how much of which clusters is meant."""
         counts = work.survey()
         self.say(f"{_size_of(counts)} ended before {shown_time(work.before)}{_left(counts)}")
@@ -107,7 +107,7 @@ class Command(ServerCommand):
             self.say(f"{count(counts.leftovers, 'job')} of an interrupted run: the rest of the files")
         return counts
 
-    def _run(self, which: dict[str, Any], done: str, *, yes: bool) -> Counts:
+    def _run(self, which: dict[str, Any], done: str, *, yes: bool) -> RetentionCounts:
         total = None
         if not yes or self.verbosity > 0:
             found = self._describe(Retention(**which))
@@ -129,11 +129,11 @@ class Command(ServerCommand):
         return work.counts
 
 
-def _size_of(counts: Counts) -> str:
+def _size_of(counts: RetentionCounts) -> str:
     return f"{count(counts.jobs, 'job')} ({shown_size(counts.size)})"
 
 
-def _left(counts: Counts) -> str:
+def _left(counts: RetentionCounts) -> str:
     reasons = {"tagged": counts.tagged, "running or waiting": counts.busy, "in use": counts.held}
     left = ", ".join(f"{number} {why}" for why, number in reasons.items() if number)
     return f"; left: {left}" if left else ""
