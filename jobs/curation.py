@@ -1,4 +1,4 @@
-"""What staff correct by hand: a job's project, partition and metadata, its end, its archive files; notes beside it."""
+"""Corrections by staff: a job's project, partition and metadata, its end, its archive files, and notes on it."""
 
 import hashlib
 import time
@@ -17,16 +17,15 @@ from jobs.archiving import queue, writing
 from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
 from jobs.history import Actor, Change
 from jobs.intake.services import stop_job
-from jobs.models import Job
+from jobs.models import ArchiveTask, Job
 from jobs.rows.columns import encode_metadata
-from jobs.states import MonitoringStatus
 from jobs.text import clean_text
 
 CLOCK_SKEW = 60
 """Seconds that an end may lie in the future: clocks differ."""
 
 METADATA = "metaData."
-"""What the names of fields begin with that are keys of the metadata."""
+"""The prefix of a field's name that stands for a key of the metadata."""
 
 LONGEST = 255
 """Characters of a project, a partition, or a new key of the metadata."""
@@ -39,7 +38,10 @@ FieldValue = str | None | UnsetType
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What an editor wants of one field: project, partition, or metaData.KEY; `opened` is of what it began with."""
+    """A wanted value of one field (project, partition, or metaData.KEY).
+
+    `opened` is the fingerprint of the value that the editor was shown.
+    """
 
     field: str
     opened: str
@@ -47,7 +49,7 @@ class Edit:
 
 
 def fields_of(job: Job) -> dict[str, FieldValue]:
-    """Return what can be corrected of a job; project and partition alone where the metadata is no map of texts."""
+    """Return the fields of a job that can be corrected; no metadata if it is not a map of texts."""
     fields: dict[str, FieldValue] = {"project": job.project, "partition": job.partition}
     try:
         return fields | {METADATA + key: value for key, value in job.metadata.items()}
@@ -56,7 +58,7 @@ def fields_of(job: Job) -> dict[str, FieldValue]:
 
 
 def fingerprint(value: FieldValue) -> str:
-    """Return what tells one value from another; how a browser writes the ends of lines makes no difference."""
+    """Return a digest of a value; how a browser writes the ends of lines makes no difference."""
     if isinstance(value, UnsetType):
         return "-"
     text = None if value is None else _with_newlines(value)
@@ -70,9 +72,9 @@ def _with_newlines(text: str) -> str:
 def correct_job(*, row_id: int, edits: Sequence[Edit], note: str, actor: Actor) -> list[str]:
     """Correct fields of a job, all or none, with a note why; return the names of those that changed.
 
-    What the editor left as it was stays as it is now, whoever changed it meanwhile. The meta.json of an archived job
-    follows. Raises UnknownJobError, InvalidJobError, and EditConflictError where somebody else changed a field that
-    this editor changes too.
+    A field that the editor left alone keeps the value that it has now. The meta.json of an archived job follows. Raises
+    UnknownJobError, InvalidJobError, and EditConflictError if somebody else has changed a field that this editor
+    changes too.
     """
     with transaction.atomic():
         jobs = Job.objects.select_for_update().only("cluster", "job_id", "project", "partition", "meta_data")
@@ -128,9 +130,9 @@ def _valid(name: str, value: FieldValue, *, is_new: bool) -> FieldValue:
 
 def _conflict(row_id: int, name: str, now: FieldValue) -> str:
     entry = history.last_change(row_id, name)
-    who = f"by {entry.user} at {entry.action_time:%Y-%m-%d %H:%M:%S} UTC" if entry else "by a program"
-    what = "was removed" if isinstance(now, UnsetType) else f"was changed to {history.shown(now)}"
-    return f"{name} {what} {who}, after this page was opened"
+    author = f"by {entry.user} at {entry.action_time:%Y-%m-%d %H:%M:%S} UTC" if entry else "by a program"
+    change = "was removed" if isinstance(now, UnsetType) else f"was changed to {history.shown(now)}"
+    return f"{name} {change} {author}, after this page was opened"
 
 
 def _set(job: Job, name: str, value: FieldValue) -> None:
@@ -148,14 +150,11 @@ def _set(job: Job, name: str, value: FieldValue) -> None:
 
 
 def _change(name: str, old: FieldValue, new: FieldValue) -> Change:
-    label = history.shown(name)
     if isinstance(old, UnsetType):
-        return Change(label, "(none)", "(none)" if isinstance(new, UnsetType) else history.shown(new))
-    return (
-        Change(label, history.shown(old), "(removed)")
-        if isinstance(new, UnsetType)
-        else history.compared(label, old, new)
-    )
+        return Change(name, "(none)", "(none)" if isinstance(new, UnsetType) else history.shown(new))
+    if isinstance(new, UnsetType):
+        return Change(name, history.shown(old), "(removed)")
+    return history.compared(name, old, new)
 
 
 def _checked(note: str) -> str:
@@ -166,24 +165,27 @@ def _checked(note: str) -> str:
 
 
 def annotate_jobs(*, row_ids: Sequence[int], note: str, actor: Actor) -> None:
-    """Put a note into the history of jobs; whoever sees a job can read it. Raises InvalidJobError for an empty one."""
+    """Put a note into the history of jobs; every user who sees a job can read it.
+
+    Raises InvalidJobError for an empty note.
+    """
     with transaction.atomic():
         history.record(actor, row_ids, "Noted.", note=_checked(note))
 
 
 @dataclass
 class Outcome:
-    """What became of a selection: the row ids for which it was done, and why it was not for the others."""
+    """The result for a selection: the row ids for which it was done, and the reasons why not for the others."""
 
     done: list[int] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
 def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: str, actor: Actor) -> Outcome:
-    """Stop running jobs by hand, all with one state and end (epoch seconds), each for which that end can be.
+    """Stop running jobs by hand, all with one state and end (epoch seconds).
 
-    A job that ended meanwhile, or that started later, is named among the refused ones. Raises InvalidJobError for an
-    end in the future and for an empty note.
+    A job that ended meanwhile, or that started later than this end, is refused. Raises InvalidJobError for an end in
+    the future and for an empty note.
     """
     note = _checked(note)
     if stop_time > time.time() + CLOCK_SKEW:
@@ -206,46 +208,46 @@ def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: s
 
 
 def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
-    """Let jobs wait for the archive worker again: those whose archiving failed, and archived ones.
+    """Let jobs wait for the archive worker again: those that were given up, and archived ones.
 
-    Of the latter the samples are fetched anew from the metric source. The files stay until the new ones replace them,
-    and where these would hold less (see `archiving.write`): the row waits with its statistics, which no job has that
-    was never archived. Refused is a job that runs, waits already, was never to be archived, has no metric source, or is
-    being written at this moment.
+    Of the latter the samples are fetched anew from the metric source; the files stay until the new ones replace them,
+    or for good if the new ones would hold less (see `archiving.write`). A job is refused that runs, waits already, was
+    never to be archived, has no metric source, or is being written at this moment.
     """
     outcome = Outcome()
     sources: dict[str, str] = {}
     with transaction.atomic():
         jobs = Job.objects.select_for_update(of=("self",)).among("id", row_ids).order_by("pk")
-        failed, archived = [], []
-        held = set(queue.held(row_ids))
+        given_up, archived = [], []
+        claimed = ArchiveTask.objects.claimed().filter(pk__in=row_ids)
+        being_written = set(claimed.values_list("pk", flat=True))
         for job in jobs.only("cluster", "job_id", "job_state", "monitoring_status"):
-            if job.monitoring_status == MonitoringStatus.FAILED:
-                failed.append(job.pk)
+            if job.is_given_up:
+                given_up.append(job.pk)
             elif not job.is_archived:
                 outcome.refused.append(f"job {job}: {_why_not_archived(job)}")
             elif reason := sources.setdefault(job.cluster, why_no_samples(job.cluster)):
                 outcome.refused.append(f"job {job}: {reason}")
-            elif job.pk in held:
+            elif job.pk in being_written:
                 outcome.refused.append(f"job {job}: its meta.json is being written at this moment; try again")
             else:
                 archived.append(job.pk)
-        queue.retry_failed(only=failed)
+        queue.retry_failed(only=given_up)
         queue.write_again(archived)
-        history.record(actor, failed, "Archiving asked for again.")
+        history.record(actor, given_up, "Archiving asked for again.")
         history.record(actor, archived, "Archiving asked for again; the samples are fetched anew.")
-        outcome.done = failed + archived
+        outcome.done = given_up + archived
     return outcome
 
 
 def _why_not_archived(job: Job) -> str:
     if job.is_running:
         return "it is still running"
-    return "it waits already" if job.monitoring_status == MonitoringStatus.ARCHIVING else "it is not monitored"
+    return "it waits already" if job.awaits_archive else "it is not monitored"
 
 
 def why_no_samples(cluster: str) -> str:
-    """Return why the samples of a cluster's jobs cannot be fetched; an empty text where they can be asked for."""
+    """Return why the samples of a cluster's jobs cannot be fetched; an empty text if they can be asked for."""
     try:
         if root.source_of(cluster).archives_data:
             return ""

@@ -1,4 +1,4 @@
-"""Jobs, tags, and what the archive has yet to do for them.
+"""Jobs, tags, and the work that the archive has yet to do for them.
 
 A job's JSON columns hold the text exactly as it goes out again, so that lists pass it through without parsing it.
 """
@@ -13,8 +13,8 @@ from django.db import models
 from django.db.models import Q
 
 from archive.format.layout import JobKey
-from jobs.querysets import JobQuerySet
-from jobs.states import JobState, MonitoringStatus
+from jobs.querysets import AWAITS_ARCHIVE, ArchiveTaskQuerySet, JobQuerySet
+from jobs.states import JobState, MonitoringStatus, TaskPurpose
 
 
 class Tag(models.Model):
@@ -93,11 +93,7 @@ class Job(models.Model):
             # GET jobs/?state=running, which adapters ask for without a limit: a small index of its own.
             models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
             # The archive worker's look for finished jobs that wait, cluster by cluster.
-            models.Index(
-                fields=["cluster", "id"],
-                name="jobs_to_archive",
-                condition=Q(monitoring_status=1) & ~Q(job_state="running"),
-            ),
+            models.Index(fields=["cluster", "id"], name="jobs_to_archive", condition=AWAITS_ARCHIVE),
             # The admin's list and count of jobs whose archiving failed; no start or stop touches it.
             models.Index(fields=["start_time", "id"], name="jobs_archiving_failed", condition=Q(monitoring_status=2)),
         ]
@@ -113,13 +109,29 @@ class Job(models.Model):
 
     @property
     def is_running(self) -> bool:
-        """Tell whether the job has not been stopped."""
+        """Return whether the job has not been stopped."""
         return self.job_state == JobState.RUNNING
 
     @property
     def is_archived(self) -> bool:
-        """Tell whether the archive holds the job."""
+        """Return whether the job lies in the archive and no new load of it is wanted."""
         return self.monitoring_status == MonitoringStatus.ARCHIVED
+
+    @property
+    def awaits_archive(self) -> bool:
+        """Return whether the job has finished and the archive worker has yet to write it."""
+        return self.monitoring_status == MonitoringStatus.ARCHIVING and not self.is_running
+
+    @property
+    def is_given_up(self) -> bool:
+        """Return whether the job was never archived and the archive worker no longer tries."""
+        return self.monitoring_status == MonitoringStatus.FAILED
+
+    @property
+    def is_rewrite_given_up(self) -> bool:
+        """Return whether a new load of the archived job was given up: it is archived as before, the reason kept."""
+        task: ArchiveTask | None = getattr(self, "archive_task", None)
+        return self.is_archived and task is not None and task.error != "" and task.edits == 0
 
     @property
     def stop_time(self) -> int | None:
@@ -157,17 +169,26 @@ class JobTag(models.Model):
 
 
 class ArchiveTask(models.Model):
-    """What a worker holds of the archive's work on one job, and what became of earlier attempts.
+    """A worker's claim of one job, the edits that its meta.json has yet to follow, and the failed attempts.
 
-    Which jobs wait is written in the jobs themselves (finished, monitoringStatus 1), by the stop's own UPDATE: nothing
-    can be lost with these rows. A row exists while a worker holds the job, after an attempt failed, and, for a job that
+    That a job waits is written in its own row (finished, monitoringStatus 1), by the stop's own UPDATE: nothing can be
+    lost with these rows. A row exists while a worker has claimed the job, after an attempt failed, and, for a job that
     is archived already, while its meta.json has yet to follow an edit.
     """
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="archive_task")
-    worker = models.CharField(max_length=255, blank=True, help_text="Who holds the job, as host:process:number.")
+    worker = models.CharField(
+        max_length=255, blank=True, help_text="The worker that has claimed the job, as host:process:number; or empty."
+    )
+    purpose = models.CharField(
+        max_length=8,
+        choices=TaskPurpose.choices,
+        default=TaskPurpose.WRITE,
+        db_default=TaskPurpose.WRITE,
+        help_text="What the job was claimed for.",
+    )
     not_before = models.DateTimeField(
-        help_text="Nobody else takes the job until then: the end of a lease that its worker renews, or of a pause."
+        help_text="No other worker claims the job until then: the end of a lease that is renewed, or of a pause."
     )
     edits = models.IntegerField(
         default=0, help_text="Counts edits of the job, so that none is missed while it is written."
@@ -175,13 +196,15 @@ class ArchiveTask(models.Model):
     attempts = models.IntegerField(default=0, help_text="Failed attempts so far.")
     error = models.TextField(blank=True, help_text="Why the last attempt failed.")
 
+    objects = ArchiveTaskQuerySet.as_manager()
+
     def __str__(self) -> str:
         """Return the job's row id and how often archiving failed."""
         return f"job {self.pk}: {self.attempts} failed attempts"
 
 
 class NodeState(models.Model):
-    """What a cluster's scheduler last said of one node; POST nodestate/ replaces it."""
+    """The last state that a cluster's scheduler reported of one node; POST nodestate/ replaces it."""
 
     cluster = models.CharField(max_length=255)
     hostname = models.CharField(max_length=255)
@@ -201,7 +224,7 @@ class NodeState(models.Model):
 
 
 class SavedFilter(models.Model):
-    """A job list that somebody comes back to: a name for the list's filters and search."""
+    """A job list to come back to: a name for the list's filters and search."""
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="saved_filters")
     name = models.CharField(max_length=100)

@@ -1,4 +1,7 @@
-"""Sets of jobs: who sees which, and which wait for what."""
+"""Sets of jobs and of the archive's tasks: the jobs that a user sees, and the named states of archiving.
+
+docs/archiving-states.md has the picture of these states.
+"""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -8,18 +11,28 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection, models
 from django.db.models import BooleanField, F, Func, Q
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
 from django.db.models.lookups import Exact
 
 from accounts.models import Role, User
 from archive.format.layout import JobKey
-from jobs.states import JobState, MonitoringStatus
+from jobs.states import JobState, MonitoringStatus, TaskPurpose
 
 if TYPE_CHECKING:
-    from jobs.models import Job  # noqa: F401  the name in the quotes below
+    from jobs.models import ArchiveTask, Job  # noqa: F401  the names in the quotes below
+
+AWAITS_ARCHIVE = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=JobState.RUNNING)
+"""A finished job that the archive worker has yet to write."""
+
+AWAITS_FIRST_ARCHIVE = AWAITS_ARCHIVE & Q(statistics__isnull=True)
+"""One of these that the archive has never had: it gets its statistics when it is archived, and keeps them."""
+
+AWAITS_REWRITE = AWAITS_ARCHIVE & Q(statistics__isnull=False)
+"""One that lies in the archive and whose files are to be replaced by a new load; until then they stay."""
 
 
 def seen_by(user: Any) -> list[tuple[str, str]] | None:
-    """Return which jobs a user may see: pairs of column and value, one of which must hold; None: all of them.
+    """Return the jobs that a user may see: pairs of column and value, one of which must hold; None for all jobs.
 
     The only place that decides it. admin, support and api see all; managers the jobs of their projects and their own;
     users their own.
@@ -68,12 +81,28 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(job_state=JobState.RUNNING)
 
     def awaiting_archive(self) -> "JobQuerySet":
-        """Return finished jobs that the archive worker has yet to write."""
-        return self.filter(~Q(job_state=JobState.RUNNING), monitoring_status=MonitoringStatus.ARCHIVING)
+        """Return finished jobs that the archive worker has yet to write, for the first time or anew."""
+        return self.filter(AWAITS_ARCHIVE)
+
+    def awaiting_first_archive(self) -> "JobQuerySet":
+        """Return finished jobs that the archive worker has yet to write and that the archive has never had."""
+        return self.filter(AWAITS_FIRST_ARCHIVE)
+
+    def awaiting_rewrite(self) -> "JobQuerySet":
+        """Return jobs that lie in the archive and whose files the archive worker is to replace by a new load."""
+        return self.filter(AWAITS_REWRITE)
 
     def archived(self) -> "JobQuerySet":
-        """Return jobs that the archive holds."""
+        """Return jobs that lie in the archive and of which no new load is wanted."""
         return self.filter(monitoring_status=MonitoringStatus.ARCHIVED)
+
+    def in_archive(self) -> "JobQuerySet":
+        """Return jobs whose files lie in the archive: archived ones, and those that wait to be rewritten."""
+        return self.filter(Q(monitoring_status=MonitoringStatus.ARCHIVED) | AWAITS_REWRITE)
+
+    def given_up(self) -> "JobQuerySet":
+        """Return jobs that were never archived and that the archive worker no longer tries, until somebody asks."""
+        return self.filter(monitoring_status=MonitoringStatus.FAILED)
 
     def busy(self) -> "JobQuerySet":
         """Return jobs that run, and those that the archive worker has yet to write."""
@@ -90,7 +119,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(found)
 
     def ids_of(self, keys: Iterable[JobKey]) -> dict[JobKey, int]:
-        """Return which of these jobs have a row, with its id."""
+        """Return the row ids of those of these jobs that have a row."""
         wanted = set(keys)
         if not wanted:
             return {}
@@ -98,3 +127,39 @@ class JobQuerySet(models.QuerySet["Job"]):
         found = rows.values_list("pk", "cluster", "job_id", "start_time")
         known = {JobKey(cluster, job_id, start_time): pk for pk, cluster, job_id, start_time in found}
         return {key: pk for key, pk in known.items() if key in wanted}
+
+
+class ArchiveTaskQuerySet(models.QuerySet["ArchiveTask"]):
+    """The states of the archive's work on jobs."""
+
+    def claimed(self) -> "ArchiveTaskQuerySet":
+        """Return tasks that a worker has claimed, those of a worker that died included until they are freed."""
+        return self.exclude(worker="")
+
+    def unclaimed(self) -> "ArchiveTaskQuerySet":
+        """Return tasks that any worker may claim once their pause is over."""
+        return self.filter(worker="")
+
+    def claimed_by(self, worker: str) -> "ArchiveTaskQuerySet":
+        """Return the tasks that this worker has claimed."""
+        return self.filter(worker=worker)
+
+    def expired(self) -> "ArchiveTaskQuerySet":
+        """Return claimed tasks whose lease has ended: their worker has died, or lost the database."""
+        return self.claimed().filter(not_before__lte=Now())
+
+    def for_removal(self) -> "ArchiveTaskQuerySet":
+        """Return tasks whose last claim was made to take the job out of the archive."""
+        return self.filter(purpose=TaskPurpose.REMOVE)
+
+    def edited(self) -> "ArchiveTaskQuerySet":
+        """Return tasks of jobs with an edit that their meta.json has yet to follow."""
+        return self.filter(edits__gt=0)
+
+    def tried(self) -> "ArchiveTaskQuerySet":
+        """Return tasks of jobs for which an attempt has failed."""
+        return self.filter(attempts__gt=0)
+
+    def blank(self) -> "ArchiveTaskQuerySet":
+        """Return tasks without an edit and without a failed attempt: unclaimed, such a row says nothing."""
+        return self.filter(edits=0, attempts=0)

@@ -1,4 +1,4 @@
-"""The words for a job's state: ours, and those of newer clients that stand for one of ours."""
+"""The words for the states of a job and of its archiving: ours, and those of newer clients that stand for one."""
 
 from django.db import models
 
@@ -17,12 +17,19 @@ class JobState(models.TextChoices):
 
 
 class MonitoringStatus(models.IntegerChoices):
-    """What monitoring holds of a job; ARCHIVING of a finished job means that it waits for the archive."""
+    """How far monitoring of a job has come; ARCHIVING of a finished job means that it waits for the archive."""
 
     DISABLED = 0, "disabled"
     ARCHIVING = 1, "running or archiving"
     FAILED = 2, "archiving failed"
     ARCHIVED = 3, "archived"
+
+
+class TaskPurpose(models.TextChoices):
+    """What a worker claims a job for."""
+
+    WRITE = "write", "write its files"
+    REMOVE = "remove", "take it out of the archive"
 
 
 _STATES = frozenset(JobState.values)
@@ -35,13 +42,13 @@ _TAKEN_AS_FAILED = frozenset(
 
 
 def is_start_state(word: str) -> bool:
-    """Tell whether a start may carry this word; the job is stored as running whatever it says."""
+    """Return whether a start may carry this word; the job is stored as running whatever it says."""
     word = word.lower()
     return not word or word in _STATES or word in _TAKEN_AS_FAILED
 
 
 def final_state(word: str) -> tuple[str, str | None] | None:
-    """Translate a stop's word into (state, the scheduler's own word where it differs); None for a word that cannot be.
+    """Translate a stop's word into (state, the scheduler's own word where it differs); None for an unknown word.
 
     Case is ignored; no word means completed.
     """

@@ -20,10 +20,9 @@ from jobs.admin.changelist import JobChangeList, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
 from jobs.admin.tagging import JobActions
-from jobs.models import ArchiveTask, Job, Tag
+from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet
 from jobs.search.box import HELP
-from jobs.states import MonitoringStatus
 from jobs.text import is_whole
 
 _LONGEST_NAME = 60  # characters in the list
@@ -199,10 +198,9 @@ class JobAdmin(JobActions):
             "nodes": job_page.nodes(obj),
             "statistics": job_page.statistics(obj),
             "texts": job_page.texts(obj),
-            "archive_task": ArchiveTask.objects.filter(pk=obj.pk).first(),
+            "archive_task": getattr(obj, "archive_task", None),
             "archiving_word": display.archiving_word(obj),
-            "may_archive_again": self.has_archive_permission(request)
-            and obj.monitoring_status == MonitoringStatus.FAILED,
+            "may_archive_again": self.has_archive_permission(request) and obj.is_given_up,
             "links": job_page.links(obj),
         } | self.curation_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

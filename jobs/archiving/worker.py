@@ -1,4 +1,4 @@
-"""The archive worker: takes finished jobs as they come and writes them, several at a time."""
+"""The archive worker: claims finished jobs as they come and writes them, several at a time."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 0.3 s of a stop
 _COLLECT = 0.05  # seconds of finished work that one transaction records
 _AT_ONCE = 4  # jobs of a cluster written at once: half of the time they wait for the disk or a metric store
-_HELD = 32  # jobs of a cluster claimed at once
+_CLAIMED = 32  # jobs of a cluster claimed at once
 _RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: those that hang again leave the others a way
 _TIDY_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
@@ -31,12 +31,12 @@ _AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did no
 # the longest (seconds). The others lose no attempt, and go on with the first success.
 _FAILURES_UNTIL_DOUBT = _AT_ONCE
 _LONGEST_PAUSE = 60.0
-_GIVE_UP = 10  # tries in a row after which drain leaves the rest waiting
+_DRAIN_FAILURES = 10  # in a row, after which drain leaves the cluster's other jobs waiting
 
 
 @dataclass
 class Backoff:
-    """How many attempts of a cluster in a row failed, and not by their jobs' own fault."""
+    """The failed attempts of a cluster in a row that were not their jobs' own fault, and the pause after them."""
 
     failures: int = 0
     _failed_at: float = 0.0
@@ -64,16 +64,16 @@ class Backoff:
 
 @dataclass(eq=False)
 class ClusterPool:
-    """A cluster's part of a worker: an executor of its own, so a source that hangs holds up no other cluster."""
+    """A cluster's part of a worker: an executor of its own, so a source that hangs delays no other cluster."""
 
     executor: Executor
     backoff: Backoff = field(default_factory=Backoff)
-    held: int = 0
+    in_work: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job that a cluster's pool writes, since `begun` (monotonic seconds)."""
+    """A claimed job in the hands of a cluster's pool since `begun` (monotonic seconds)."""
 
     pool: ClusterPool
     claim: queue.Claim
@@ -82,7 +82,7 @@ class Work:
 
 @dataclass
 class Counts:
-    """How many jobs a worker archived and how many attempts failed."""
+    """The numbers of jobs that a worker archived and of attempts that failed."""
 
     archived: int = 0
     failed: int = 0
@@ -93,8 +93,8 @@ class ArchiveWorker:
     """Drain finished jobs into the archive. Any number may run, on any number of hosts.
 
     `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains. With `in_processes`
-    jobs are written by processes, on all cores, and one that needs more memory than there is ends its own alone; else
-    by threads of this one.
+    jobs are written by processes, on all cores, and one that needs more memory than there is ends its own process
+    alone; otherwise by threads of this process.
     """
 
     only: Collection[int] | None = None
@@ -105,17 +105,17 @@ class ArchiveWorker:
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_tidying: float = 0.0
     _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
-    _held: dict[Future[str], Work] = field(default_factory=dict)
+    _in_work: dict[Future[str], Work] = field(default_factory=dict)
 
     @property
     def hangs(self) -> bool:
-        """Tell whether jobs were given back that somebody still writes: Python's end would wait for that."""
-        return bool(self._held)
+        """Return whether released jobs are still being written: Python would wait for them before it ends."""
+        return bool(self._in_work)
 
     def drain(self) -> Counts:
-        """Archive all that is due now and return the counts; a job that fails is not tried again.
+        """Archive all jobs that are due now and return the counts; a job that fails is not tried again.
 
-        Where a metric source or the archive goes on failing, the jobs that need it are left waiting.
+        If a metric source or the archive goes on failing, the jobs that need it are left waiting.
         """
         with self._working():
             if self.at_once:
@@ -123,13 +123,13 @@ class ArchiveWorker:
             queue.reclaim_expired()
             while not self.stopping.is_set():
                 self._take(draining=True)
-                if not self._held:
+                if not self._in_work:
                     break
                 self._collect()
         return self.counts
 
     def run(self) -> Counts:
-        """Archive jobs as they come, until `stopping` is set; what is begun then is finished or given back."""
+        """Archive jobs as they come, until `stopping` is set; jobs in work then are finished or released."""
         with self._working():
             if self.in_processes:  # let the server process load everything now, not when the first job comes
                 self._pools[None] = ClusterPool(self._new_executor())
@@ -137,12 +137,12 @@ class ArchiveWorker:
             in_trouble = False
             while not self.stopping.is_set():
                 try:
-                    if in_trouble:  # what was claimed when it came, and never begun
-                        queue.release(self.name, but=[work.claim.row_id for work in self._held.values()])
+                    if in_trouble:  # jobs that were claimed when it began, and never came into work
+                        queue.release(self.name, but=[work.claim.row_id for work in self._in_work.values()])
                         in_trouble = False
                     self._tidy()
                     self._take()
-                    if self._held:
+                    if self._in_work:
                         self._collect()
                     else:
                         self.stopping.wait(_IDLE)
@@ -154,7 +154,7 @@ class ArchiveWorker:
         return self.counts
 
     def _tidy(self) -> None:
-        """Each second free what dead workers held, and move SQLite's write-ahead log into the database file.
+        """Each second free the jobs of dead workers, and move SQLite's write-ahead log into the database file.
 
         The latter so that no request has to do it.
         """
@@ -167,17 +167,17 @@ class ArchiveWorker:
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
-        with queue.renewing(self.name, lambda: self._held):
+        with queue.renewing(self.name, lambda: self._in_work):
             try:
                 yield
             finally:
-                self._drop_what_is_not_begun(self._pools.values())
-                self._finish_or_give_back()
+                self._cancel_queued(self._pools.values())
+                self._finish_or_release()
                 for pool in self._pools.values():
                     pool.executor.shutdown(wait=not self.hangs)
 
     def _take(self, *, draining: bool = False) -> None:
-        """Claim jobs for each pool in which fewer than half of what it may hold are in work."""
+        """Claim jobs for each pool with no more than half of its share in work."""
         for cluster in (None, *queue.waiting_clusters()):
             if cluster not in self._pools:
                 self._pools[cluster] = ClusterPool(self._new_executor())
@@ -194,8 +194,8 @@ class ArchiveWorker:
             rows = fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
                 if claim.row_id in rows:  # else it was deleted this moment
-                    self._held[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
-                    pool.held += 1
+                    self._in_work[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
+                    pool.in_work += 1
 
     def _new_executor(self) -> Executor:
         return prepared(_AT_ONCE, "jobs.archiving.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
@@ -212,19 +212,19 @@ class ArchiveWorker:
         backoff = pool.backoff
         if backoff.in_doubt:
             trying = any(not backoff.is_older_than_failure(work.begun) for work in self._works_of(pool))
-            given_up = backoff.failures >= _GIVE_UP if draining else backoff.pause() > 0
-            return 0 if trying or given_up else 1
-        return 0 if pool.held > _HELD // 2 else _HELD - pool.held
+            is_pausing = backoff.failures >= _DRAIN_FAILURES if draining else backoff.pause() > 0
+            return 0 if trying or is_pausing else 1
+        return 0 if pool.in_work > _CLAIMED // 2 else _CLAIMED - pool.in_work
 
     def _works_of(self, pool: ClusterPool) -> list[Work]:
-        return [work for work in self._held.values() if work.pool is pool]
+        return [work for work in self._in_work.values() if work.pool is pool]
 
     def _collect(self, timeout: float = _COLLECT) -> None:
-        """Wait a moment for jobs in work and record those that are done."""
-        done, _ = wait(self._held, timeout=timeout, return_when=ALL_COMPLETED)
+        """Wait a moment for jobs in work and record the finished ones."""
+        done, _ = wait(self._in_work, timeout=timeout, return_when=ALL_COMPLETED)
         written: list[tuple[queue.Claim, str]] = []
         for future in done:
-            work = self._held[future]
+            work = self._in_work[future]
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
@@ -238,7 +238,7 @@ class ArchiveWorker:
             self._forget(future)
 
     def _failed(self, work: Work, error: Exception) -> None:
-        """Record a failure. While the cluster is in doubt, give back the jobs that meet the same."""
+        """Record a failure; release a job instead that met the failure which already put its cluster in doubt."""
         pool, own = work.pool, _is_of_the_job(error)
         if not own and pool.backoff.in_doubt and pool.backoff.is_older_than_failure(work.begun):
             queue.release(self.name, only=[work.claim.row_id])
@@ -254,31 +254,31 @@ class ArchiveWorker:
         if not own:
             pool.backoff.add_failure(certain=died)
             if pool.backoff.in_doubt:
-                queue.release(self.name, only=self._drop_what_is_not_begun([pool]))
+                queue.release(self.name, only=self._cancel_queued([pool]))
 
-    def _drop_what_is_not_begun(self, pools: Collection[ClusterPool]) -> list[int]:
-        """Forget the jobs in these pools that no thread has begun; return their row ids."""
-        dropped = [future for future, work in self._held.items() if work.pool in pools and future.cancel()]
-        return [self._forget(future).claim.row_id for future in dropped]
+    def _cancel_queued(self, pools: Collection[ClusterPool]) -> list[int]:
+        """Cancel the jobs that these pools have not begun; return their row ids."""
+        cancelled = [future for future, work in self._in_work.items() if work.pool in pools and future.cancel()]
+        return [self._forget(future).claim.row_id for future in cancelled]
 
     def _forget(self, future: Future[str]) -> Work:
-        work = self._held.pop(future)
-        work.pool.held -= 1
+        work = self._in_work.pop(future)
+        work.pool.in_work -= 1
         return work
 
-    def _finish_or_give_back(self) -> None:
-        """Record what is done within some seconds, and give the rest back for others."""
+    def _finish_or_release(self) -> None:
+        """Record the jobs that are finished within some seconds, and release the others."""
         deadline = time.monotonic() + 5
         try:
-            while self._held and time.monotonic() < deadline:
+            while self._in_work and time.monotonic() < deadline:
                 self._collect(timeout=0.2)
             queue.release(self.name)
         except Error:
-            logger.exception("could not give jobs back; others take them when the lease ends")
+            logger.exception("could not release jobs; other workers take them when the lease ends")
 
 
 def _is_of_the_job(error: Exception) -> bool:
-    """Return whether an attempt failed by the job's own fault: no other job has to meet the same."""
+    """Return whether an attempt failed by the job's own fault, so that other jobs need not fail too."""
     if isinstance(error, SourceError):
         return not error.source_failed
     return not isinstance(error, OSError | ArchiveVersionError | BrokenExecutor)

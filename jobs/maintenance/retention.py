@@ -157,7 +157,7 @@ class Retention:
         finally:
             row_ids = {entry.row_id for entry in gone if entry.row_id is not None}
             queue.reinstate({row_id: status for row_id, status in retired.items() if row_id not in row_ids})
-            queue.give_up(self.name, row_ids)
+            queue.end_removal(self.name, row_ids)
             self._each(self._drop_copy, [entry for entry in copied if entry not in gone], pool)
         if self.rows:
             going = [entry.row_id for entry in gone if entry.row_id is not None and not entry.keeps_row]
@@ -177,7 +177,7 @@ class Retention:
         give_up_at = time.monotonic() + _PATIENCE
         while missing := row_ids - claimed:
             queue.reclaim_expired()
-            claimed |= {claim.row_id for claim in queue.claim_settled(self.name, missing)}
+            claimed |= {claim.row_id for claim in queue.claim_for_removal(self.name, missing)}
             held = ArchiveTask.objects.filter(pk__in=missing - claimed).exclude(worker="")
             if not held.exists() or time.monotonic() > give_up_at or self.stopping.wait(_LOOK_EVERY):
                 break

@@ -97,9 +97,9 @@ def test_no_statement_of_a_worker_reads_through_the_archived_jobs() -> None:
         retried = queue.claim_waiting("me:1:a", "testcluster", 100, newest=True)
         assert [claim.row_id for claim in retried if claim.attempts] == [second.row_id]
         queue.reclaim_expired()
-        assert len(queue.claim_settled("me:1:a", archived)) == len(archived)
+        assert len(queue.claim_for_removal("me:1:a", archived)) == len(archived)
         assert len(queue.retire("me:1:a", archived[:2])) == 2
-        queue.give_up("me:1:a", archived)
+        queue.end_removal("me:1:a", archived)
         queue.record_edit(archived)
 
     statements = plans(work)

@@ -164,7 +164,7 @@ def test_a_source_in_doubt_is_tried_with_the_newest_job_and_each_time_with_anoth
     jobs = [job.start_time for job in add(store, 60, "500")]
     one = run()
     wait_until(lambda: one.counts.failed >= 12, 10)
-    tries = [start_time for start_time in store.asked if start_time in jobs[worker._HELD :]]
+    tries = [start_time for start_time in store.asked if start_time in jobs[worker._CLAIMED :]]
     assert len(tries) >= 8
     assert tries == jobs[::-1][: len(tries)]
 
@@ -174,7 +174,7 @@ def test_jobs_that_hang_do_not_hold_up_the_try_that_ends_the_doubt(
 ) -> None:
     settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
     add(store, 2, "hang")
-    add(store, 2 * worker._HELD, "500")
+    add(store, 2 * worker._CLAIMED, "500")
     good = add(store, 10)
     run()
     wait_until(lambda: archived(good) == 10, 7)  # before the first of them is given up

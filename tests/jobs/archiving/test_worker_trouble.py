@@ -172,7 +172,7 @@ def test_draining_gives_a_store_up_that_goes_on_failing_and_says_what_is_left(st
     JobFactory.create_batch(50, finished=True)
     counts = ArchiveWorker().drain()
     assert counts.archived == 50
-    assert worker._GIVE_UP <= counts.failed < 20
+    assert worker._DRAIN_FAILURES <= counts.failed < 20
     assert Job.objects.awaiting_archive().count() == 50
     assert not ArchiveTask.objects.exclude(worker="").exists()
 

@@ -282,7 +282,7 @@ def test_what_a_killed_run_held_is_no_edit(archive_root: Path, db: None) -> None
     job = put(JobFactory.create(archived=True))
     path = job_folder(archive_root, job.key) / "meta.json"
     path.write_text("as another writer wrote it")
-    assert queue.claim_settled("dead", {job.pk})
+    assert queue.claim_for_removal("dead", {job.pk})
     ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
     assert ArchiveWorker().drain().archived == 0
     assert path.read_text() == "as another writer wrote it"
@@ -401,13 +401,13 @@ def test_more_jobs_than_one_batch(run: Run, archive_root: Path, db: None, monkey
 def test_a_row_that_is_deleted_meanwhile_is_no_trouble(
     run: Run, jobs: dict[str, Job], archive_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = queue.claim_settled
+    original = queue.claim_for_removal
 
     def gone(worker: str, row_ids: Any) -> list[queue.Claim]:
         delete_jobs(row_ids=[jobs["archived"].pk])
         return original(worker, row_ids)
 
-    monkeypatch.setattr(queue, "claim_settled", gone)
+    monkeypatch.setattr(queue, "claim_for_removal", gone)
     outcome = run("retain_archive", "--older-than", "1", "--do", "delete", "--rows", "--yes")
     assert outcome.status == 0
     assert left(jobs, archive_root) == {"archived", "running", "waiting", "late"}
