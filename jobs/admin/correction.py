@@ -28,7 +28,7 @@ _FEW_ROWS, _MANY_ROWS = 2, 24
 
 
 class FactsForm(forms.Form):
-    """Project and partition, each with the fingerprint of what the page was opened with, and the note why."""
+    """Project and partition, each with the fingerprint of the value when the page was opened, and the note why."""
 
     project = forms.CharField(required=False, max_length=LONGEST, strip=False)
     project_opened = forms.CharField(widget=forms.HiddenInput)
@@ -38,7 +38,7 @@ class FactsForm(forms.Form):
 
 
 class KeyForm(forms.Form):
-    """One key of the metadata: a known one with the fingerprint of what the page was opened with, or a new one."""
+    """One key of the metadata: a known one with the fingerprint of its value when the page was opened, or a new one."""
 
     key = forms.CharField(strip=False, required=False)
     opened = forms.CharField(widget=forms.HiddenInput, required=False)
@@ -53,14 +53,14 @@ class KeyForm(forms.Form):
         rows = min(max(_FEW_ROWS, text.count("\n") + 2), _MANY_ROWS)
         if not self["opened"].value() or "\n" in text or len(text) > _LINE:
             self.fields["text"].widget = forms.Textarea(attrs={"rows": rows if text else _FEW_ROWS, "cols": _LINE})
-        for validated in ("key", "text"):  # what PostgreSQL refuses is removed, as in what a scheduler sends
+        for validated in ("key", "text"):  # characters that PostgreSQL refuses are removed instead, see clean_text
             field = self.fields[validated]
             field.validators = [
                 test for test in field.validators if not isinstance(test, ProhibitNullCharactersValidator)
             ]
 
     def clean_key(self) -> str:
-        """Return the key without what PostgreSQL refuses, as in what a scheduler sends."""
+        """Return the key without characters that PostgreSQL refuses, as in a scheduler's reports."""
         return clean_text(self.cleaned_data["key"])
 
     def clean(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ class KeyForm(forms.Form):
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether the page has no field for the text: one that is too long stays, or goes with its key."""
+        """Return whether the page has no field for the text: one that is too long stays, or goes with its key."""
         return self.add_prefix("text") not in self.data if self.is_bound else bool(self.initial.get("is_kept"))
 
     @property
     def value(self) -> FieldValue:
-        """Return what a valid form wants the key to be."""
+        """Return the value that a valid form wants for the key."""
         if self.cleaned_data["remove"]:
             return UNSET
         return None if self.cleaned_data["is_null"] else str(self.cleaned_data["text"])
@@ -108,7 +108,7 @@ class Correction:
     """The whole form of a correction: facts, keys and note."""
 
     def __init__(self, job: Job, data: QueryDict | None = None) -> None:
-        """Show what the job has, or what was sent."""
+        """Show the values of the job, or those that were sent."""
         fields = fields_of(job)
         self.has_odd_metadata = bool(job.meta_data) and len(fields) == len(_FACTS)
         self.data = data
@@ -116,17 +116,17 @@ class Correction:
         self.keys = _keys(data, prefix="key", initial=None if data else _rows(fields))
 
     def is_valid(self) -> bool:
-        """Tell whether all parts are."""
+        """Return whether all parts are valid."""
         return all([self.facts.is_valid(), self.keys.is_valid()])
 
     @property
     def note(self) -> str:
-        """Return why."""
+        """Return the note why."""
         return str(self.facts.cleaned_data["note"])
 
     @property
     def edits(self) -> list[Edit]:
-        """Return what a valid form wants of each field."""
+        """Return the edits that a valid form wants."""
         facts = self.facts.cleaned_data
         edits = [Edit(name, facts[f"{name}_opened"], facts[name]) for name in _FACTS if name in self.facts.data]
         for row in self.keys.forms:
@@ -136,7 +136,7 @@ class Correction:
         return edits
 
     def after(self, conflicts: Mapping[str, str], job: Job) -> "Correction":
-        """Return the form with what others changed named, so that who sends it once more knows what it replaces."""
+        """Return the form with the changes of others named, so that sending it once more replaces them knowingly."""
         assert self.data is not None
         now, data = fields_of(job), self.data.copy()
         for name in _FACTS:
@@ -166,7 +166,7 @@ def _facts(fields: Mapping[str, FieldValue]) -> dict[str, Any]:
 
 
 def _rows(fields: Mapping[str, FieldValue]) -> list[dict[str, Any]]:
-    """Return what the rows of the metadata begin with: short texts first."""
+    """Return the initial values of the rows of the metadata, short texts first."""
     rows = []
     for name, value in fields.items():
         if name.startswith(METADATA):

@@ -1,4 +1,4 @@
-"""On how many jobs a tag is, as far as it is worth counting: a tag may be on a million."""
+"""The number of jobs that have a tag, as far as it is worth counting: a tag may be on a million."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from jobs.querysets import seen_by
 
 MOST_COUNTED = 10_000
 
-# For somebody who sees some jobs only, each job of a tag has to be looked at: no more than this of one tag.
+# For a user who sees some jobs only, each job of a tag has to be looked at: no more than this of one tag.
 _MOST_LOOKED_AT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs have a tag; `capped` where only so many were counted, or looked at, and there are more."""
+    """The number of jobs that have a tag; `capped` if only so many were counted, or looked at, and there are more."""
 
     jobs: int
     capped: bool = False
@@ -38,7 +38,7 @@ class _CountOf(Subquery):
 
 
 def job_counts(tag_ids: Collection[int], user: Any) -> dict[int, JobCount]:
-    """Return, by tag, on how many jobs that a user sees it is; one query of bounded work per tag."""
+    """Return, by tag, the number of jobs with it that a user sees; the work per tag is bounded."""
     tags = Tag.objects.filter(pk__in=tag_ids).order_by()
     if seen_by(user) is None:
         counted = tags.annotate(linked=_CountOf(_links(OuterRef("pk"), MOST_COUNTED + 1)))

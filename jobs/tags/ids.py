@@ -13,9 +13,9 @@ Pair = tuple[str, str]
 
 
 def tag_ids(wanted: Collection[Pair], wishes: Mapping[Pair, int] | None = None) -> dict[Pair, int]:
-    """Return the ids of tags; those that are new are created, under the id in `wishes` where that is free.
+    """Return the ids of tags; new ones are created, under the id in `wishes` if that is free.
 
-    Inside the caller's transaction, where there is one. A tag that no job has does no harm.
+    Inside the caller's transaction, if there is one. A tag that no job has does no harm.
     """
     known = _known(wanted)
     missing = [pair for pair in wanted if pair not in known]

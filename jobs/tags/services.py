@@ -1,8 +1,8 @@
-"""What can be done to tags: rename, merge, delete; meta.json of archived jobs follows in the background.
+"""Put tags on jobs and take them off; rename, merge and delete tags. The meta.json of archived jobs follows.
 
 A tag may be on a million jobs, so they are worked through in batches, each a transaction of its own that changes the
-links and records the edits. The old tag goes last: whatever interrupts this leaves it on the jobs that were not reached
-yet, and the same call made once more goes on there.
+links and records the edits. The old tag goes last: an interruption leaves it on the jobs that were not reached yet, and
+the same call made once more goes on there.
 """
 
 import time
@@ -25,13 +25,13 @@ from jobs.tags.ids import tag_ids
 # Jobs per transaction: small enough that a start waits only some milliseconds for one.
 BATCH = 500
 
-# Between two transactions (seconds): who waits for SQLite's only writer looks again within this time.
+# Between two transactions (seconds): a writer that waits for SQLite tries again within this time.
 _PAUSE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a call did: how many jobs it changed, and which tags are gone, being on no job any more."""
+    """The work of one call: how many jobs it changed, and which tags it deleted, being on no job any more."""
 
     jobs: int
     gone: list[int]
@@ -42,7 +42,7 @@ def rename_tag(*, tag_id: int, type_: str, name: str) -> Tag:
 
     A tag on up to BATCH jobs keeps its id and is renamed at once. For one on more jobs a new tag is returned, and the
     old one stays as it is until `merge_tags` has moved its jobs. Raises InvalidJobError for an empty type or name,
-    UnknownTagError, TagExistsError where another tag has the name: the two can be merged.
+    UnknownTagError, TagExistsError if another tag has the name: the two can be merged.
     """
     if not type_ or not name:
         raise InvalidJobError(f"tag: expected a type and a name, got type {type_!r} and name {name!r}")
@@ -62,8 +62,8 @@ def rename_tag(*, tag_id: int, type_: str, name: str) -> Tag:
 def merge_tags(*, tag_ids: Sequence[int], into: int, seconds: float | None = None) -> Progress:
     """Put the tag `into` on all jobs that have one of the others, and delete these.
 
-    Stops after `seconds`, which is to be called again then; None works to the end. Raises InvalidJobError for a tag
-    that were to be merged into itself, UnknownTagError where `into` is gone.
+    Stops after `seconds`, to be called again then; None works to the end. Raises InvalidJobError for a tag to be merged
+    into itself, UnknownTagError if `into` is gone.
     """
     if into in tag_ids:
         raise InvalidJobError("a tag cannot be merged into itself")
@@ -107,9 +107,9 @@ def _take_batch(tag_id: int, into: int | None) -> int:
 
 
 def _delete_unused(tag_id: int) -> bool:
-    """Delete a tag; False where a job has got it meanwhile."""
+    """Delete a tag; return False if a job has got it meanwhile."""
     with transaction.atomic():
-        # Whoever puts the tag on a job at this moment is through, and seen below, or waits and is refused.
+        # A call that puts the tag on a job at this moment is through, and seen below, or waits and is refused.
         list(Tag.objects.select_for_update().filter(pk=tag_id))
         if JobTag.objects.filter(tag_id=tag_id).exists():
             return False
@@ -125,12 +125,13 @@ def _locked(tag_id: int) -> Tag:
 
 
 def _lock_jobs(row_ids: Sequence[int]) -> list[int]:
-    """Lock jobs, all in one order; return those that still are there."""
+    """Lock jobs, all in one order; return the row ids of those that are still there."""
     jobs = Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk")
     return list(jobs.values_list("pk", flat=True))
 
 
 def check_tags(tags: Iterable[TagName]) -> None:
+    """Raise InvalidJobError for a tag without a type or a name."""
     for tag in tags:
         if not tag.type or not tag.name:
             raise InvalidJobError(f"tag: expected a type and a name, got type {tag.type!r} and name {tag.name!r}")
@@ -139,8 +140,8 @@ def check_tags(tags: Iterable[TagName]) -> None:
 def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None) -> Row:
     """Put tags on a job, all or none, creating those that are new; return the job's row with all its tags.
 
-    The meta.json of an archived job follows (see jobs.archiving.queue); what `actor` added goes into the history.
-    Raises InvalidJobError, UnknownJobError.
+    The meta.json of an archived job follows (see jobs.archiving.queue); the tags that `actor` added go into the
+    history. Raises InvalidJobError, UnknownJobError.
     """
     check_tags(tags)
     with transaction.atomic():
@@ -180,6 +181,7 @@ def untag_jobs(*, row_ids: Sequence[int], tag: Tag, actor: Actor | None = None) 
 
 
 def link_tags(row_ids: Sequence[int], tags: Sequence[TagName], actor: Actor | None = None) -> None:
+    """Put tags on jobs, inside the transaction that locked their rows; a job that has one already keeps it."""
     wanted = list(dict.fromkeys((tag.type or "", tag.name or "") for tag in tags))
     known = tag_ids(wanted)
     there = set()
@@ -193,7 +195,7 @@ def link_tags(row_ids: Sequence[int], tags: Sequence[TagName], actor: Actor | No
 
 
 def _record_tags(actor: Actor, row_ids: Sequence[int], names: dict[int, str], there: set[tuple[int, int]]) -> None:
-    """Write which of these tags each job got; nothing for one that had all."""
+    """Record the tags that each job got; nothing for one that had all."""
     by_tags: dict[tuple[str, ...], list[int]] = {}
     for row_id in row_ids:
         new = tuple(name for tag_id, name in names.items() if (row_id, tag_id) not in there)
