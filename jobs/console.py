@@ -1,10 +1,12 @@
-"""What the commands about jobs share: times as operators write them, questions, progress, signals."""
+"""Shared parts of the commands about jobs: times as operators write them, questions, progress, signals, the actor."""
 
 import argparse
 import contextlib
 import math
 import os
+import pwd
 import signal
+import socket
 import sys
 import threading
 import time
@@ -13,11 +15,14 @@ from datetime import datetime
 from types import FrameType
 from typing import Any, TypeAlias
 
+from django.contrib.auth.hashers import make_password
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, on_terminal, printable, whole_number
+from accounts.models import User
+from jobs.history import Actor
 
 __all__ = [
     "BAD_USAGE",
@@ -35,6 +40,7 @@ __all__ = [
     "printable",
     "progress",
     "require_answer",
+    "shell_actor",
     "shown_size",
     "shown_time",
     "stop_on_signals",
@@ -45,7 +51,25 @@ Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
 
 _LARGEST_TIME = 2**63 - 1
 _MOST_DAYS = 18250  # 50 years
+_COMMANDS_ACCOUNT = "manage.py"
 _LOOK_EVERY = 0.2  # seconds between two looks of a bar at what another thread counts
+
+
+def shell_actor() -> Actor:
+    """Return the actor of a command, for the history: the account that has the shell's user name, if there is one.
+
+    Otherwise the account `manage.py`, which is created when it is first needed: inactive, without role and password.
+    The shell's user and host are named in either case.
+    """
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container's user that has no name
+        name = f"uid {os.geteuid()}"
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        nobody = {"is_active": False, "password": make_password(None)}
+        user, _ = User.objects.get_or_create(username=_COMMANDS_ACCOUNT, defaults=nobody)
+    return Actor(user.pk, f"the shell of {name} on {socket.gethostname()}")
 
 
 def count(number: int, noun: str) -> str:

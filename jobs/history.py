@@ -1,7 +1,7 @@
-"""The history of jobs: who changed what, when and why, kept in the admin's log.
+"""The history of jobs: each change with its author, time and reason, kept in Django's log of actions.
 
-An entry's message is plain text that this module alone writes: what was done, a line per changed field, the note, and
-through which token it came.
+The change_message of an entry is data, a JSON list with one object, as Django's own structured messages are lists;
+`text_of` makes sentences of it. Older entries, and those of other models, are plain text and stay so.
 """
 
 import json
@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
@@ -29,36 +30,58 @@ _BEFORE = 20  # characters in front of the first difference of two long values
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who does something; `through` names the token that it came through, empty for the admin site."""
+    """The account that does something; `through` names the token or shell that it uses, empty for the admin site."""
 
     user_id: int
     through: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A field's old and new value, as `shown` writes them."""
+class Change(msgspec.Struct, frozen=True):
+    """A field's name, and its old and new value as `shown` writes them."""
 
     field: str
     old: str
     new: str
 
 
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The data of an entry: a sentence, the changed fields, the note, the token or shell.
+
+    `state` is the state of work in steps, in the form of the module that does the work.
+    """
+
+    text: str
+    changes: Sequence[Change] = ()
+    note: str = ""
+    through: str = ""
+    state: msgspec.Raw = msgspec.Raw()
+
+    def __str__(self) -> str:
+        """Return it in sentences, one a line."""
+        lines = [self.text]
+        lines += [f"{shown(change.field)}: {change.old} → {change.new}" for change in self.changes]
+        if self.note:
+            lines.append(f"Note: {self.note}")
+        if self.through:
+            lines.append(f"Through {self.through}.")
+        return "\n".join(lines)
+
+
 def record(
     actor: Actor,
     row_ids: Collection[int],
-    what: str,
+    text: str,
     *,
     changes: Sequence[Change] = (),
     note: str = "",
     flag: int = CHANGE,
 ) -> None:
-    """Write an entry for each of these jobs, in the caller's transaction; before it deletes them, where it does.
+    """Write an entry for each of these jobs, in the caller's transaction, before a deletion deletes them.
 
     One statement, however many jobs: while it runs nobody else writes to SQLite, and 10,000 rows by way of the ORM take
     more than a second.
     """
-    text = message(what, changes=changes, note=note, through=actor.through)
+    data = encode(Message(text, changes, note, actor.through))
     kind = ContentType.objects.get_for_model(Job)
     ids: Any
     now = connection.ops.adapt_datetimefield_value(timezone.now())
@@ -67,17 +90,29 @@ def record(
     else:
         condition, ids = '"id" IN (SELECT value FROM json_each(%s))', json.dumps(list(row_ids))
     with connection.cursor() as cursor:
-        cursor.execute(f"{_INSERT} WHERE {condition}", [now, actor.user_id, kind.pk, flag, text, ids])
+        cursor.execute(f"{_INSERT} WHERE {condition}", [now, actor.user_id, kind.pk, flag, data, ids])
 
 
-def message(what: str, *, changes: Sequence[Change] = (), note: str = "", through: str = "") -> str:
-    """Return the text of an entry."""
-    lines = [what, *(f"{change.field}: {change.old} → {change.new}" for change in changes)]
-    if note:
-        lines.append(f"Note: {note}")
-    if through:
-        lines.append(f"Through {through}.")
-    return "\n".join(lines)
+def encode(message: Message) -> str:
+    """Return a message as an entry keeps it."""
+    return msgspec.json.encode([message]).decode()
+
+
+def decode(change_message: str) -> Message | None:
+    """Return the message that an entry keeps; None for plain text, and for the lists that Django itself writes."""
+    try:
+        return _MESSAGES.decode(change_message)[0]
+    except msgspec.DecodeError:
+        return None
+
+
+_MESSAGES = msgspec.json.Decoder(tuple[Message])
+
+
+def text_of(entry: LogEntry) -> str:
+    """Return an entry's sentences, one a line."""
+    message = decode(entry.change_message)
+    return entry.get_change_message() if message is None else str(message)
 
 
 def of_job(row_id: int) -> QuerySet[LogEntry]:
@@ -88,12 +123,16 @@ def of_job(row_id: int) -> QuerySet[LogEntry]:
 
 
 def last_change(row_id: int, field: str) -> LogEntry | None:
-    """Return the entry that tells the last change of a job's field."""
-    return of_job(row_id).filter(change_message__contains=f"\n{field}: ").first()
+    """Return the entry of the last change of a job's field; None if a program made all of them."""
+    for entry in of_job(row_id).iterator():
+        message = decode(entry.change_message)
+        if message and any(change.field == field for change in message.changes):
+            return entry
+    return None
 
 
 def compared(field: str, old: str | None, new: str | None) -> Change:
-    """Return the change of a text; of long ones the part where they begin to differ is shown."""
+    """Return the change of a text; long texts are shown from just before their first difference."""
     begin = 0
     if old and new and max(len(old), len(new)) > _SHOWN:
         pairs = enumerate(zip(old, new, strict=False))

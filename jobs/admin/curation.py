@@ -1,8 +1,10 @@
 """Curation in the admin: correct a job, note something, stop by hand, archive again, read the history."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Count, QuerySet
@@ -20,7 +22,6 @@ from jobs.admin.forms import NoteForm, StopForm
 from jobs.admin.selection import JobSelection, actor_of, back, counted
 from jobs.exceptions import EditConflictError, JobError
 from jobs.models import ArchiveTask, Job
-from jobs.states import MonitoringStatus
 
 MOST_STOPPED = 1000
 """Jobs that are stopped by hand in one go."""
@@ -33,19 +34,19 @@ class JobCuration(JobSelection):
     """The part of JobAdmin that corrects jobs."""
 
     def has_archive_permission(self, request: HttpRequest) -> bool:
-        """Tell who may let archiving start again."""
+        """Return whether the user may let archiving start again."""
         return self.has_curate_permission(request)
 
     def has_curate_permission(self, request: HttpRequest) -> bool:
-        """Tell who may correct jobs and stop them by hand."""
+        """Return whether the user may correct jobs and stop them by hand."""
         return request.user.has_perm("jobs.change_job")
 
     def has_annotate_permission(self, request: HttpRequest) -> bool:
-        """Tell who may put notes on jobs."""
+        """Return whether the user may put notes on jobs."""
         return request.user.has_perm("jobs.annotate_job")
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages and what their forms send to."""
+        """Add the pages and the addresses of their forms."""
         view, shown = self.admin_site.admin_view, require_http_methods(["GET", "HEAD", "POST"])
         return [
             path("selection/note/", view(require_POST(self.annotate_view)), name="jobs_job_annotate"),
@@ -82,7 +83,7 @@ class JobCuration(JobSelection):
             self.message_user(request, "Nothing was changed.", messages.INFO)
             return
         self.message_user(request, f"Corrected: {', '.join(map(history.shown, changed))}.", messages.SUCCESS)
-        if ArchiveTask.objects.filter(pk=job.pk, edits__gt=0).exists():
+        if ArchiveTask.objects.edited().filter(pk=job.pk).exists():
             text = "The file meta.json could not be written yet; the archive worker will do it."
             self.message_user(request, text, messages.WARNING)
 
@@ -117,7 +118,7 @@ class JobCuration(JobSelection):
 
     @admin.action(description="Stop selected jobs by hand", permissions=["curate"])
     def stop_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Ask for state and end, of those that run."""
+        """Ask for state and end of the running jobs of a selection."""
         row_ids = self.few_enough(request, queryset)
         running = list(Job.objects.running().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
         if row_ids and not running:
@@ -137,7 +138,7 @@ class JobCuration(JobSelection):
         return self._ask_stop(request, [job.pk], StopForm())
 
     def stop_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Stop jobs that the scheduler never reported as ended."""
+        """Stop jobs whose end the scheduler never reported."""
         row_ids = self.posted(request, allowed=self.has_curate_permission(request))
         if len(row_ids) > MOST_STOPPED:
             raise PermissionDenied
@@ -184,7 +185,7 @@ class JobCuration(JobSelection):
 
     @admin.action(description="Archive selected jobs again", permissions=["archive"])
     def archive_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Let failed ones wait for the archive worker again at once; ask where archived ones are among them."""
+        """Let given-up jobs wait for the archive worker again at once; ask first if archived ones are among them."""
         row_ids = self.few_enough(request, queryset)
         if Job.objects.archived().filter(pk__in=row_ids).exists():
             return self._ask_archive(request, row_ids)
@@ -207,7 +208,7 @@ class JobCuration(JobSelection):
         jobs = Job.objects.archived().filter(pk__in=row_ids)
         counts = list(jobs.order_by("cluster").values("cluster").annotate(count=Count("pk")))
         reasons = {row["cluster"]: curation.why_no_samples(row["cluster"]) for row in counts}
-        failed = Job.objects.filter(pk__in=row_ids, monitoring_status=MonitoringStatus.FAILED).count()
+        failed = Job.objects.given_up().filter(pk__in=row_ids).count()
         archived = sum(row["count"] for row in counts)
         possible = failed + sum(row["count"] for row in counts if not reasons[row["cluster"]])
         context = {
@@ -235,7 +236,7 @@ class JobCuration(JobSelection):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show who changed what of a job, newest first."""
+        """Show all changes of a job with their authors, newest first."""
         job = self.get_object(request, object_id)
         if job is None:
             self.message_user(request, f"There is no job {object_id!r}.", messages.WARNING)
@@ -250,7 +251,7 @@ class JobCuration(JobSelection):
         return self.page(request, "admin/jobs/job/object_history.html", [job.pk], context | (extra_context or {}))
 
     def curation_context(self, request: HttpRequest, job: Job) -> dict[str, Any]:
-        """Return what the job page shows of all this."""
+        """Return the context of these parts of the job page."""
         may_annotate = self.has_annotate_permission(request)
         entries = _rows(history.of_job(job.pk)[: _ON_THE_PAGE + 1])
         return {
@@ -269,13 +270,13 @@ def _named(row_ids: list[int]) -> str:
     return f"job {job.job_id} of {job.user} on {job.cluster}"
 
 
-def _rows(entries: Any) -> list[tuple[SafeString | str, str, str]]:
-    """Return when, who and what of entries of the history."""
+def _rows(entries: Iterable[LogEntry]) -> list[tuple[SafeString | str, str, str]]:
+    """Return time, user and text of entries of the history."""
     return [
         (
             display.moment(int(entry.action_time.timestamp())),
             str(entry.user),
-            entry.get_change_message() or entry.get_action_flag_display(),
+            history.text_of(entry) or entry.get_action_flag_display(),
         )
         for entry in entries
     ]

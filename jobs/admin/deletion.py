@@ -1,13 +1,13 @@
 """Deletion in the admin: one job, a selection, or everything that started before a time."""
 
-import dataclasses
 import time
 from typing import Any
 
+import msgspec
 from django.contrib import admin, messages
 from django.core import signing
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -18,14 +18,12 @@ from jobs.admin import display
 from jobs.admin.changelist import BIG
 from jobs.admin.forms import DeleteBeforeForm
 from jobs.admin.selection import JobSelection, actor_of, counted
-from jobs.deletion.services import delete_jobs, jobs_before
-from jobs.deletion.steps import Plan, Progress, Run, begin, go_on, progress_of
+from jobs.deletion.services import delete_jobs, survey
+from jobs.deletion.steps import Plan, Progress, begin, go_on, progress_of
 from jobs.exceptions import JobError
 from jobs.models import Job
-from jobs.querysets import JobQuerySet
-from jobs.states import JobState, MonitoringStatus
 
-_PLAN, _RUN = "jobs.delete-before.plan", "jobs.delete-before.run"  # what is signed
+_PLAN, _ENTRY = "jobs.delete-before.plan", "jobs.delete-before.entry"  # salts of the signatures
 _VALID_FOR = 7 * 86_400  # seconds that a stopped deletion can be continued
 
 
@@ -37,7 +35,7 @@ class JobDeletion(JobSelection):
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages and what their forms send to."""
+        """Add the pages and the addresses of their forms."""
         view, shown = self.admin_site.admin_view, require_http_methods(["GET", "HEAD", "POST"])
         return [
             path("selection/delete/", view(require_POST(self.delete_jobs_view)), name="jobs_job_delete_selection"),
@@ -54,7 +52,7 @@ class JobDeletion(JobSelection):
 
     @admin.action(description="Delete selected jobs", permissions=["delete"])
     def delete_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Show what would go, and ask."""
+        """Show the jobs that would go, and ask."""
         row_ids = self.few_enough(request, queryset)
         return self._ask_to_delete(request, row_ids) if row_ids else None
 
@@ -67,8 +65,9 @@ class JobDeletion(JobSelection):
 
     def _ask_to_delete(self, request: HttpRequest, row_ids: list[int]) -> TemplateResponse:
         jobs = Job.objects.visible_to(request.user).filter(pk__in=row_ids)
-        context = _counts(jobs) | {
+        context = {
             "title": "Delete jobs",
+            "survey": survey(jobs),
             "only": jobs.defer(*BIG).first() if len(row_ids) == 1 else None,
             "action_url": reverse("admin:jobs_job_delete_selection"),
         }
@@ -77,9 +76,9 @@ class JobDeletion(JobSelection):
     # --- everything before a time ---
 
     def delete_before_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask for a time, show what would go, and delete it in steps of about a second.
+        """Ask for a time, show the jobs that would go, and delete them in steps of about a second.
 
-        The plan that was confirmed and how far it is travel in the forms, signed.
+        The forms carry, signed, the plan to be confirmed, and then the id of the entry that keeps the state.
         """
         if not self.has_delete_permission(request):
             raise PermissionDenied
@@ -87,8 +86,9 @@ class JobDeletion(JobSelection):
             if request.method == "POST":
                 return self._delete_step(request)
             if "run" in request.GET:
-                progress = progress_of(_run(request, request.GET["run"]))
-                return self._show_progress(request, progress, is_stopped=not progress.is_finished)
+                entry = _signed(request, request.GET["run"], _ENTRY)
+                progress = progress_of(entry)
+                return self._show_progress(request, entry, progress, is_stopped=not progress.is_finished)
         except JobError as error:
             self.message_user(request, str(error), messages.ERROR)
             return redirect("admin:jobs_job_delete_before")
@@ -98,40 +98,39 @@ class JobDeletion(JobSelection):
         return self._show_before(request, {"form": form})
 
     def _preview(self, request: HttpRequest, form: DeleteBeforeForm) -> TemplateResponse:
-        which = form.cleaned_data
-        plan = Plan(int(which["before"].timestamp()), which["cluster"], which["keep_tagged"])
+        choice = form.cleaned_data
+        plan = Plan(int(choice["before"].timestamp()), choice["cluster"], choice["keep_tagged"])
         begun = time.monotonic()
-        counts = _counts(
-            jobs_before(start_time=plan.start_time, omit_tagged=plan.omit_tagged, cluster=plan.cluster or None)
-        )
-        plan = dataclasses.replace(plan, total=sum(row["count"] for row in counts["counts"]))
-        context = counts | {"form": form, "seconds": f"{time.monotonic() - begun:.1f}"}
-        return self._show_plan(request, plan, context)
+        counts = survey(plan.jobs)
+        plan = msgspec.structs.replace(plan, total=counts.total)
+        seconds = f"{time.monotonic() - begun:.1f}"
+        return self._show_plan(request, plan, {"survey": counts, "form": form, "seconds": seconds})
 
     def _show_plan(self, request: HttpRequest, plan: Plan, context: dict[str, Any]) -> TemplateResponse:
-        signed = _sign(request, dataclasses.asdict(plan), _PLAN)
+        signed = _sign(request, msgspec.structs.asdict(plan), _PLAN)
         when = display.moment(plan.start_time)
         return self._show_before(request, {"plan": plan, "when": when, "signed_plan": signed} | context)
 
     def _delete_step(self, request: HttpRequest) -> TemplateResponse:
-        """Begin what was confirmed, or go on, for about a second."""
+        """Begin the confirmed deletion, or go on with it, for about a second."""
         if "run" in request.POST:
-            run = _run(request, request.POST["run"])
+            entry: int = _signed(request, request.POST["run"], _ENTRY)
         else:
             plan = Plan(**_signed(request, request.POST.get("plan", ""), _PLAN))
             typed = request.POST.get("confirm", "").strip().replace(",", "")
             if typed != str(plan.total) or not plan.total:
                 error = f"Nothing was deleted: type {plan.total:,} to confirm."
                 return self._show_plan(request, plan, {"form": None, "confirm_error": error})
-            run = begin(plan=plan, actor=actor_of(request))
-        return self._show_progress(request, go_on(run=run))
+            entry = begin(plan=plan, actor=actor_of(request))
+        return self._show_progress(request, entry, go_on(entry=entry))
 
-    def _show_progress(self, request: HttpRequest, progress: Progress, *, is_stopped: bool = False) -> TemplateResponse:
-        total = max(progress.run.plan.total or 0, progress.deleted)
+    def _show_progress(
+        self, request: HttpRequest, entry: int, progress: Progress, *, is_stopped: bool = False
+    ) -> TemplateResponse:
         context = {
             "progress": progress,
-            "total": total,
-            "signed_run": _sign(request, dataclasses.asdict(progress.run), _RUN),
+            "total": max(progress.plan.total or 0, progress.deleted),
+            "signed_run": _sign(request, entry, _ENTRY),
             "is_stopped": is_stopped,
         }
         return self._show_before(request, context)
@@ -141,34 +140,16 @@ class JobDeletion(JobSelection):
         return self.page(request, "admin/jobs/job/delete_before.html", [], shared | context)
 
 
-def _counts(jobs: JobQuerySet) -> dict[str, Any]:
-    """Return counts by cluster and state, and how many run or wait for the archive, in one look at these jobs."""
-    never_archived = Q(monitoring_status=MonitoringStatus.ARCHIVING, statistics=None) & ~Q(job_state=JobState.RUNNING)
-    found = jobs.order_by().values("cluster", "job_state")
-    rows = list(found.annotate(count=Count("pk"), waiting=Count("pk", filter=never_archived)))
-    return {
-        "counts": sorted(rows, key=lambda row: (row["cluster"], row["job_state"])),
-        "running": sum(row["count"] for row in rows if row["job_state"] == JobState.RUNNING),
-        "waiting": sum(row["waiting"] for row in rows),
-    }
+def _sign(request: HttpRequest, value: Any, salt: str) -> str:
+    return signing.dumps([request.user.pk, value], salt=salt)
 
 
-def _sign(request: HttpRequest, value: dict[str, Any], kind: str) -> str:
-    return signing.dumps([request.user.pk, value], salt=kind)
-
-
-def _signed(request: HttpRequest, text: str, kind: str) -> dict[str, Any]:
-    """Return what `_sign` made for the same user; refuse everything else."""
+def _signed(request: HttpRequest, text: str, salt: str) -> Any:
+    """Return the value that `_sign` signed for the same user; refuse everything else."""
     try:
-        user, value = signing.loads(text, salt=kind, max_age=_VALID_FOR)
+        user, value = signing.loads(text, salt=salt, max_age=_VALID_FOR)
     except signing.BadSignature:
         raise PermissionDenied from None
     if user != request.user.pk:
         raise PermissionDenied
-    found: dict[str, Any] = value
-    return found
-
-
-def _run(request: HttpRequest, text: str) -> Run:
-    value = _signed(request, text, _RUN)
-    return Run(Plan(**value["plan"]), value["entry"], value["reached"])
+    return value

@@ -12,7 +12,7 @@ from jobs.api import parameters, schema
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
 from jobs.deletion.services import delete_job
-from jobs.deletion.steps import Plan, delete_all
+from jobs.deletion.steps import Plan, delete_jobs_before
 from jobs.exceptions import InvalidJobError, JobNotFoundError
 from jobs.history import Actor
 from jobs.intake.nodes import record_nodestate
@@ -113,7 +113,7 @@ class JobViewSet(ApiViewSet):
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
         plan = Plan(_whole(ts, "ts"), omit_tagged=parameters.parse_omit_tagged(request.query_params))
-        count = delete_all(plan=plan, actor=_actor(request))
+        count = delete_jobs_before(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
 
 

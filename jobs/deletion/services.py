@@ -1,20 +1,66 @@
-"""Delete jobs from the database: one, many, or all before a time; the archive keeps its files."""
+"""Delete jobs from the database, one or many; the archive keeps its files.
 
-from collections.abc import Callable, Sequence
+The deletion of everything before a time is in jobs/deletion/steps.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from django.contrib.admin.models import DELETION
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Count, Q
 
 from jobs import history
 from jobs.exceptions import JobNotFoundError, described
 from jobs.history import Actor
 from jobs.models import ArchiveTask, Job, JobTag
-from jobs.querysets import JobQuerySet
+from jobs.querysets import AWAITS_FIRST_ARCHIVE, JobQuerySet
+from jobs.states import JobState
 
 # Jobs per transaction of a large deletion: small enough that a start waits only some milliseconds for one.
 _DELETE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The jobs of one cluster and state."""
+
+    cluster: str
+    job_state: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The jobs that a deletion would delete, by cluster and state, and the losses that the user is warned of.
+
+    `running` still run: their stop will find no job. `waiting` wait for the archive and will never be in it.
+    """
+
+    groups: list[Group]
+    running: int
+    waiting: int
+
+    @property
+    def total(self) -> int:
+        """Return the number of jobs."""
+        return sum(group.count for group in self.groups)
+
+
+def survey(jobs: JobQuerySet) -> Survey:
+    """Count jobs before they are deleted, in one look at them."""
+    waiting = Count("pk", filter=Q(AWAITS_FIRST_ARCHIVE))
+    rows = list(
+        jobs.order_by("cluster", "job_state")
+        .values_list("cluster", "job_state")
+        .annotate(count=Count("pk"), waiting=waiting)
+    )
+    return Survey(
+        groups=[Group(cluster, state, count) for cluster, state, count, _ in rows],
+        running=sum(count for _, state, count, _ in rows if state == JobState.RUNNING),
+        waiting=sum(row[-1] for row in rows),
+    )
 
 
 def delete_job(
@@ -47,63 +93,31 @@ def delete_jobs(*, row_ids: Sequence[int], actor: Actor | None = None) -> int:
     return deleted
 
 
-def jobs_before(*, start_time: int, omit_tagged: bool = False, cluster: str | None = None) -> JobQuerySet:
-    """Return the jobs whose start lies before `start_time` (epoch seconds), as a JobQuerySet."""
-    jobs = Job.objects.filter(start_time__lt=start_time)
-    if cluster:
-        jobs = jobs.filter(cluster=cluster)
-    if omit_tagged:
-        jobs = jobs.filter(~Exists(JobTag.objects.filter(job_id=OuterRef("pk"))))
-    return jobs
-
-
 class DeletedBatch(NamedTuple):
-    """How many jobs a batch deleted, the start of its last one, and whether no more are to come."""
+    """The number of jobs that a batch deleted, the start of its last one, and whether no more are to come."""
 
     deleted: int
     reached: int
     is_last: bool
 
 
-def delete_next_before(
-    *, start_time: int, since: int = 0, omit_tagged: bool = False, cluster: str | None = None
-) -> DeletedBatch:
-    """Delete the oldest of the jobs that started before a time, one batch of them in one transaction.
+def delete_next(jobs: JobQuerySet, *, since: int) -> DeletedBatch:
+    """Delete the oldest of these jobs, one batch in one transaction.
 
-    `since`: what the batch before reached; so jobs that stay are passed over once and not by every batch.
+    `since`: the start that the batch before reached, so that jobs that stay are passed over once and not by every
+    batch.
     """
-    jobs = jobs_before(start_time=start_time, omit_tagged=omit_tagged, cluster=cluster).filter(start_time__gte=since)
     with transaction.atomic():
-        batch = list(jobs.order_by("start_time", "pk").values_list("pk", "start_time")[:_DELETE_BATCH])
+        found = jobs.filter(start_time__gte=since).order_by("start_time", "pk").values_list("pk", "start_time")
+        batch = list(found[:_DELETE_BATCH])
         count = _delete_rows([row_id for row_id, _ in batch])
     return DeletedBatch(count, batch[-1][1] if batch else since, len(batch) < _DELETE_BATCH)
 
 
-def delete_jobs_before(
-    *,
-    start_time: int,
-    omit_tagged: bool = False,
-    cluster: str | None = None,
-    progress: Callable[[int], None] = lambda count: None,
-) -> int:
-    """Delete jobs that started before a time, oldest first; return how many.
-
-    Each batch is a transaction of its own: memory stays small, other writers get their turn in between, and what was
-    deleted stays so when the call is interrupted. `progress` is told the size of each batch.
-    """
-    deleted = since = 0
-    while True:
-        batch = delete_next_before(start_time=start_time, since=since, omit_tagged=omit_tagged, cluster=cluster)
-        deleted, since = deleted + batch.deleted, batch.reached
-        progress(batch.deleted)
-        if batch.is_last:
-            return deleted
-
-
 def _delete_rows(row_ids: Sequence[int], actor: Actor | None = None) -> int:
-    """Delete jobs with what hangs on them, inside the caller's transaction; tags themselves stay."""
+    """Delete jobs with their links to tags and their tasks, inside the caller's transaction; tags themselves stay."""
     locked = list(Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
-    if not locked:  # somebody else was faster
+    if not locked:  # another call was faster
         return 0
     if actor:
         history.record(actor, locked, "Deleted from the database; the archive keeps its files.", flag=DELETION)

@@ -1,32 +1,36 @@
-"""Deleting everything before a time in steps: each is short, the next goes on, and one entry of the log keeps count."""
+"""Delete all jobs that started before a time, in steps: the one way that the API, the admin and the command use.
+
+Each batch is a transaction of its own, so memory stays small, other writers get their turn in between, and an
+interruption loses nothing. One entry of the history keeps the state of a deletion, in the batch's own transaction.
+"""
 
 import math
-import re
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from jobs import history
-from jobs.deletion.services import delete_next_before
+from jobs.deletion.services import delete_next
 from jobs.exceptions import JobNotFoundError
 from jobs.history import Actor
-from jobs.models import Job
+from jobs.models import Job, JobTag
+from jobs.querysets import JobQuerySet
 
 STEP = 1.0
 """Seconds that one step works."""
 
 _LONGEST_PAUSE = 0.5  # seconds
 
-_COUNT = re.compile(r"Deleted ([\d,]+) ")
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which jobs go (those that started before an epoch second) and how many there were, where they were counted."""
+class Plan(msgspec.Struct, frozen=True):
+    """The jobs to delete: those that started before `start_time` (epoch seconds); `total` of them, if counted."""
 
     start_time: int
     cluster: str = ""
@@ -42,93 +46,93 @@ class Plan:
         where = f" of cluster {self.cluster}" if self.cluster else ""
         return f"jobs{where} that started before {when}{', but tagged ones' if self.omit_tagged else ''}"
 
+    @property
+    def jobs(self) -> JobQuerySet:
+        """Return the jobs of the plan that are there now."""
+        jobs = Job.objects.filter(start_time__lt=self.start_time)
+        if self.cluster:
+            jobs = jobs.filter(cluster=self.cluster)
+        if self.omit_tagged:
+            jobs = jobs.filter(~Exists(JobTag.objects.filter(job_id=OuterRef("pk"))))
+        return jobs
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A deletion under way: its plan, its entry in the log, the start time that it has reached, and its token."""
+
+class Progress(msgspec.Struct, frozen=True):
+    """The state of a deletion: its plan, the jobs deleted so far, and the start time that it has reached."""
 
     plan: Plan
-    entry: int
+    deleted: int = 0
     reached: int = 0
-    through: str = ""
+    is_finished: bool = False
+
+    def __str__(self) -> str:
+        """Return it in one sentence."""
+        of_all = "" if self.plan.total is None else f" of {self.plan.total:,}"
+        return f"Deleted {self.deleted:,}{of_all} {self.plan}{'.' if self.is_finished else '; not finished.'}"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is."""
-
-    run: Run
-    deleted: int
-    is_finished: bool
-
-
-def begin(*, plan: Plan, actor: Actor) -> Run:
-    """Write the one entry of the log and return the run; nothing is deleted yet."""
+def begin(*, plan: Plan, actor: Actor) -> int:
+    """Write the entry of the history and return its id; nothing is deleted yet."""
     entry = LogEntry.objects.create(
         user_id=actor.user_id,
         content_type=ContentType.objects.get_for_model(Job),
         object_repr=str(plan)[:200],
         action_flag=DELETION,
-        change_message=_message(plan, 0, is_finished=False, through=actor.through),
+        change_message=_message(Progress(plan), through=actor.through),
     )
-    return Run(plan, entry.pk, through=actor.through)
+    return entry.pk
 
 
-def go_on(*, run: Run, seconds: float | None = None) -> Progress:
-    """Delete batches for some seconds, STEP where none are given; the entry of the log follows in each transaction.
+def go_on(
+    *, entry: int, seconds: float | None = None, progress: Callable[[int], Any] = lambda number: None
+) -> Progress:
+    """Delete batches for some seconds, STEP if none are given, and tell `progress` the size of each.
 
-    Between two batches it pauses for as long as one took: half of the database's time is left to others.
-    Raises JobNotFoundError where the entry is gone.
+    Between two batches it pauses for as long as one took: half of the database's time is left to others. Raises
+    JobNotFoundError if the history has no such entry.
     """
     until = time.monotonic() + (STEP if seconds is None else seconds)
     while True:
         begun = time.monotonic()
-        progress = _delete_next(run)
-        run = progress.run
+        number, state = _delete_batch(entry)
+        progress(number)
         ended = time.monotonic()
-        if progress.is_finished or ended >= until:
-            return progress
+        if state.is_finished or ended >= until:
+            return state
         if until < math.inf:
             time.sleep(min(ended - begun, _LONGEST_PAUSE))
 
 
-def delete_all(*, plan: Plan, actor: Actor) -> int:
-    """Delete all of a plan in one go and without pauses; return how many there were."""
-    return go_on(run=begin(plan=plan, actor=actor), seconds=math.inf).deleted
+def delete_jobs_before(*, plan: Plan, actor: Actor, progress: Callable[[int], Any] = lambda number: None) -> int:
+    """Delete all jobs of a plan, oldest first and without pauses; return how many.
+
+    `progress` is told the size of each batch.
+    """
+    return go_on(entry=begin(plan=plan, actor=actor), seconds=math.inf, progress=progress).deleted
 
 
-def progress_of(run: Run) -> Progress:
-    """Return how far a run is, without going on."""
-    return _read(run, LogEntry.objects.filter(pk=run.entry).first())
+def progress_of(entry: int) -> Progress:
+    """Return how far a deletion is, without going on. Raises JobNotFoundError."""
+    return _read(LogEntry.objects.filter(pk=entry).first())[0]
 
 
-def _delete_next(run: Run) -> Progress:
-    plan = run.plan
+def _delete_batch(entry: int) -> tuple[int, Progress]:
+    """Delete one batch; return its size and the state after it."""
     with transaction.atomic():
-        before = _read(run, LogEntry.objects.select_for_update().filter(pk=run.entry).first())
-        batch = delete_next_before(
-            start_time=plan.start_time,
-            since=run.reached,
-            omit_tagged=plan.omit_tagged,
-            cluster=plan.cluster or None,
-        )
-        deleted = before.deleted + batch.deleted
-        text = _message(plan, deleted, is_finished=batch.is_last, through=run.through)
-        LogEntry.objects.filter(pk=run.entry).update(change_message=text)
-    return Progress(replace(run, reached=batch.reached), deleted, batch.is_last)
+        state, through = _read(LogEntry.objects.select_for_update().filter(pk=entry).first())
+        batch = delete_next(state.plan.jobs, since=state.reached)
+        state = Progress(state.plan, state.deleted + batch.deleted, batch.reached, batch.is_last)
+        LogEntry.objects.filter(pk=entry).update(change_message=_message(state, through=through))
+    return batch.deleted, state
 
 
-def _read(run: Run, entry: LogEntry | None) -> Progress:
-    found = _COUNT.match(entry.change_message) if entry else None
-    if entry is None or found is None:
+def _message(state: Progress, *, through: str) -> str:
+    return history.encode(history.Message(str(state), through=through, state=msgspec.Raw(msgspec.json.encode(state))))
+
+
+def _read(entry: LogEntry | None) -> tuple[Progress, str]:
+    """Return the state of a deletion that an entry keeps, and the token or shell that it came through."""
+    message = history.decode(entry.change_message) if entry else None
+    if message is None or not message.state:
         raise JobNotFoundError("the log has no such deletion; begin anew")
-    return Progress(run, int(found[1].replace(",", "")), _UNFINISHED not in entry.change_message)
-
-
-_UNFINISHED = "; not finished."
-
-
-def _message(plan: Plan, deleted: int, *, is_finished: bool, through: str) -> str:
-    of_all = "" if plan.total is None else f" of {plan.total:,}"
-    text = f"Deleted {deleted:,}{of_all} {plan}{'.' if is_finished else _UNFINISHED}"
-    return history.message(text, through=through)
+    return msgspec.json.decode(message.state, type=Progress), message.through

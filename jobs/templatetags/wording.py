@@ -7,6 +7,7 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from jobs import history
 from jobs.admin import display
 from jobs.overview.dashboard import MOST_COUNTED
 
@@ -16,6 +17,7 @@ register.filter("moment", display.moment)
 register.filter("duration", display.duration)
 register.filter("number", display.number)
 register.filter("ranges", display.ranges)
+register.filter("history_text", history.text_of)
 
 # Slurm's words for a node's state by what they mean for the node; others are neither good nor bad news.
 _NODE_KINDS = {

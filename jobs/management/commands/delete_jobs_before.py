@@ -4,21 +4,21 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from django.db.models import Count
+from msgspec import structs
 
 from accounts.console import INTERRUPTED, ServerCommand, printable
-from jobs.console import confirm, count, parse_when, progress, require_answer, shown_time
-from jobs.deletion.services import delete_jobs_before, jobs_before
-from jobs.querysets import JobQuerySet
+from jobs.console import confirm, count, parse_when, progress, require_answer, shell_actor, shown_time
+from jobs.deletion.services import Survey, survey
+from jobs.deletion.steps import Plan, delete_jobs_before
 
 
 class Command(ServerCommand):
-    """Say what would go, ask, and call the service."""
+    """Print the jobs that would go, ask, and call the service."""
 
     help = (
         "Delete the jobs that started before a time from the database, running ones and those that wait for the "
-        "archive too: it says how many of each before it asks. The archive keeps its files, tags stay. Interrupted, "
-        "it keeps what it has done; run again, it goes on."
+        "archive too: it says how many of each before it asks. The archive keeps its files, tags stay. The history "
+        "gets an entry with the shell's user. Interrupted, it keeps what it has done; run again, it goes on."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -39,50 +39,40 @@ class Command(ServerCommand):
         """Count, ask, delete, and say how many."""
         if not options["dry_run"]:
             require_answer(yes=options["yes"])
-        which = {
-            "start_time": options["when"],
-            "omit_tagged": options["omit_tagged"],
-            "cluster": options["cluster"],
-        }
-        jobs = jobs_before(**which)
-        total, remarks = self._describe(jobs, shown_time(options["when"]))
+        plan = Plan(options["when"], options["cluster"] or "", options["omit_tagged"])
+        found = survey(plan.jobs)
+        remarks = f"{found.running} running, {found.waiting} waiting for the archive"
+        self._describe(found, f"{count(found.total, 'job')} started before {shown_time(plan.start_time)}: {remarks}")
         if options["dry_run"]:
-            self.say(f"Dry run: {count(total, 'job')} would be deleted, 0 were.")
+            self.say(f"Dry run: {count(found.total, 'job')} would be deleted, 0 were.")
             return
-        question = f"Delete {count(total, 'job')} from the database ({remarks})?"
-        if total and not confirm(question, yes=options["yes"]):
+        question = f"Delete {count(found.total, 'job')} from the database ({remarks})?"
+        if found.total and not confirm(question, yes=options["yes"]):
             raise CommandError("Cancelled: 0 jobs deleted.")
-        deleted = self._delete(which, total) if total else 0
+        deleted = self._delete(structs.replace(plan, total=found.total)) if found.total else 0
         self.say(f"{count(deleted, 'job')} deleted.")
 
-    def _describe(self, jobs: JobQuerySet, when: str) -> tuple[int, str]:
-        """Print how many jobs of which clusters and states are meant; return how many, and what to be warned of."""
-        rows = list(
-            jobs.order_by("cluster", "job_state").values_list("cluster", "job_state").annotate(number=Count("pk"))
-        )
-        total = sum(number for _, _, number in rows)
-        running = sum(number for _, state, number in rows if state == "running")
-        remarks = f"{running} running, {jobs.awaiting_archive().count()} waiting for the archive"
-        self.say(f"{count(total, 'job')} started before {when}: {remarks}")
-        for cluster, state, number in rows:
-            self.say(f"  {printable(cluster)}  {state}  {number}")
-        return total, remarks
+    def _describe(self, found: Survey, summary: str) -> None:
+        """Print how many jobs of each cluster and state there are."""
+        self.say(summary)
+        for group in found.groups:
+            self.say(f"  {printable(group.cluster)}  {group.job_state}  {group.count}")
 
-    def _delete(self, which: dict[str, Any], total: int) -> int:
-        with progress(total=total, unit="job", verbosity=self.verbosity) as bar:
-            deleted = 0
+    def _delete(self, plan: Plan) -> int:
+        deleted = 0
+        with progress(total=plan.total, unit="job", verbosity=self.verbosity) as bar:
 
-            def told(number: int) -> None:
+            def add(number: int) -> None:
                 nonlocal deleted
                 deleted += number
                 bar.update(number)
 
             try:
-                return delete_jobs_before(**which, progress=told)
+                return delete_jobs_before(plan=plan, actor=shell_actor(), progress=add)
             except KeyboardInterrupt:
-                done = f"Interrupted: {count(deleted, 'job')} of {total} deleted; run it again to go on."
+                done = f"Interrupted: {count(deleted, 'job')} of {plan.total} deleted; run it again to go on."
                 raise CommandError(done, returncode=INTERRUPTED) from None
             except DatabaseError as error:
                 raise CommandError(
-                    f"{error}\n{count(deleted, 'job')} of {total} deleted; run it again to go on."
+                    f"{error}\n{count(deleted, 'job')} of {plan.total} deleted; run it again to go on."
                 ) from error

@@ -17,6 +17,7 @@ from archive.exceptions import SourceError
 from archive.format.layout import job_folder
 from archive.root import store
 from archive.sources.synthetic import SyntheticSource
+from jobs import history
 from jobs.archiving import queue
 from jobs.archiving.worker import ArchiveWorker
 from jobs.messages import TagName
@@ -84,7 +85,7 @@ def test_samples_are_fetched_anew_and_replace_the_files(client: Client, job: Job
     job.refresh_from_db()
     assert Job.objects.awaiting_archive().get() == job
     assert job.statistics == statistics
-    assert "the samples are fetched anew" in LogEntry.objects.get().change_message
+    assert "the samples are fetched anew" in history.text_of(LogEntry.objects.get())
     assert ArchiveWorker().drain().archived == 1
     job.refresh_from_db()
     assert (job.is_archived, job.statistics) == (True, statistics)

@@ -12,7 +12,7 @@ from django.test import Client
 
 from accounts.models import User
 from archive.format.layout import job_folder
-from jobs import curation
+from jobs import curation, history
 from jobs.admin import correction
 from jobs.admin.correction import Correction
 from jobs.archiving.worker import ArchiveWorker
@@ -57,7 +57,7 @@ def save(client: Client, job: Job, data: dict[str, str]) -> Any:
 
 def text_of(job: Job) -> str:
     """Return the message of the newest entry of the history."""
-    return str(LogEntry.objects.filter(object_id=str(job.pk)).latest("pk").change_message)
+    return history.text_of(LogEntry.objects.filter(object_id=str(job.pk)).latest("pk"))
 
 
 @pytest.fixture

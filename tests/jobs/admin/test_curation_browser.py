@@ -10,6 +10,7 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from jobs import history
 from jobs.deletion import services, steps
 from jobs.models import Job
 from tests.support.browser import IN_CHROMIUM, serious
@@ -101,7 +102,7 @@ def test_everything_before_a_time_is_deleted_with_progress(visit: Visit, monkeyp
 
     expect(page.get_by_text("42 of 42 jobs deleted. Done.")).to_be_visible(timeout=20_000)
     assert list(Job.objects.all()) == [kept]
-    assert LogEntry.objects.get().change_message.startswith("Deleted 42 of 42 jobs")
+    assert history.text_of(LogEntry.objects.get()).startswith("Deleted 42 of 42 jobs")
 
 
 def test_a_deletion_is_stopped_and_continued(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from django.contrib.admin.models import DELETION, LogEntry
 from django.test import Client
 
 from accounts.models import User
+from jobs import history
 from jobs.deletion import services, steps
 from jobs.deletion.steps import Plan, go_on, progress_of
 from jobs.exceptions import JobNotFoundError
@@ -83,7 +84,7 @@ def test_jobs_go_after_the_number_was_typed_and_one_entry_tells_it(client: Clien
     assert not JobTag.objects.exists()
     entry = LogEntry.objects.get()
     assert (entry.user, entry.action_flag) == (admin, DELETION)
-    assert entry.change_message == "Deleted 5 of 5 jobs that started before 2023-11-14 22:23:20 UTC."
+    assert history.text_of(entry) == "Deleted 5 of 5 jobs that started before 2023-11-14 22:23:20 UTC."
 
 
 @pytest.mark.parametrize("typed", ["", "4", "yes", "-5"])
@@ -107,7 +108,7 @@ def test_one_cluster_and_untagged_jobs_alone_can_be_chosen(client: Client, clust
     assert "Done." in text
     assert {job.cluster for job in Job.objects.all()} == {"other", "testcluster"}
     assert Job.objects.filter(pk=tagged.pk).exists()
-    assert LogEntry.objects.get().change_message == (
+    assert history.text_of(LogEntry.objects.get()) == (
         "Deleted 2 of 2 jobs of cluster testcluster that started before 2023-11-14 22:23:20 UTC, but tagged ones."
     )
 
@@ -135,7 +136,7 @@ def test_each_step_is_short_and_the_next_goes_on(client: Client) -> None:
     text = begin(client, 5)
     assert "2 of 5 jobs deleted so far." in text
     assert "data-goes-on" in text
-    assert LogEntry.objects.get().change_message.startswith("Deleted 2 of 5 jobs")
+    assert history.text_of(LogEntry.objects.get()).startswith("Deleted 2 of 5 jobs")
     text = client.post(PAGE, {"run": hidden(text, "run")}).content.decode()
     assert "4 of 5" in text
     text = client.post(PAGE, {"run": hidden(text, "run")}).content.decode()
@@ -143,7 +144,7 @@ def test_each_step_is_short_and_the_next_goes_on(client: Client) -> None:
     assert "5 of 5 jobs deleted. Done." in text
     assert "data-goes-on" not in text
     assert not Job.objects.exists()
-    assert LogEntry.objects.get().change_message.endswith("UTC.")
+    assert history.text_of(LogEntry.objects.get()).endswith("UTC.")
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -155,7 +156,7 @@ def test_a_stopped_deletion_waits_and_is_continued_from_its_address(client: Clie
 
     assert "2 of 5 jobs deleted. Stopped." in text
     assert "data-goes-on" not in text
-    assert LogEntry.objects.get().change_message.endswith("; not finished.")
+    assert history.text_of(LogEntry.objects.get()).endswith("; not finished.")
     assert Job.objects.count() == 3
     assert "4 of 5" in client.post(PAGE, {"run": hidden(text, "run")}).content.decode()
 
@@ -177,8 +178,8 @@ def test_a_crash_in_the_midst_of_a_batch_takes_back_batch_and_count(
 ) -> None:
     JobFactory.create_batch(4)
     monkeypatch.setattr(services, "_DELETE_BATCH", 2)
-    run = steps.begin(plan=Plan(START + 600, "", omit_tagged=False, total=4), actor=Actor(admin.pk))
-    run = go_on(run=run, seconds=0).run
+    entry = steps.begin(plan=Plan(START + 600, "", omit_tagged=False, total=4), actor=Actor(admin.pk))
+    go_on(entry=entry, seconds=0)
 
     def crash(*arguments: Any, **options: Any) -> str:
         raise KeyboardInterrupt
@@ -186,11 +187,11 @@ def test_a_crash_in_the_midst_of_a_batch_takes_back_batch_and_count(
     with monkeypatch.context() as patch:
         patch.setattr(steps, "_message", crash)
         with pytest.raises(KeyboardInterrupt):
-            go_on(run=run)
+            go_on(entry=entry)
 
     assert Job.objects.count() == 2
-    assert progress_of(run).deleted == 2
-    assert go_on(run=run).deleted == 4
+    assert progress_of(entry).deleted == 2
+    assert go_on(entry=entry).deleted == 4
 
 
 def test_jobs_that_stay_are_passed_over_once(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,18 +200,43 @@ def test_jobs_that_stay_are_passed_over_once(admin: User, monkeypatch: pytest.Mo
     JobFactory.create_batch(4)
     plan = Plan(START + 600, "", omit_tagged=True, total=4)
 
-    progress = go_on(run=steps.begin(plan=plan, actor=Actor(admin.pk)))
+    progress = go_on(entry=steps.begin(plan=plan, actor=Actor(admin.pk)))
 
     assert progress.deleted == 4
-    assert progress.run.reached == START + 6
+    assert progress.reached == START + 6
     assert Job.objects.count() == 3
 
 
 def test_a_run_whose_entry_is_gone_is_refused(admin: User, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = steps.begin(plan=Plan(START, "", omit_tagged=False, total=1), actor=Actor(admin.pk))
+    entry = steps.begin(plan=Plan(START, "", omit_tagged=False, total=1), actor=Actor(admin.pk))
     LogEntry.objects.all().delete()
     with pytest.raises(JobNotFoundError):
-        go_on(run=run)
+        go_on(entry=entry)
+
+
+def test_an_entry_that_keeps_no_deletion_is_refused(admin: User) -> None:
+    """As an entry of an older version, whose progress was in its text alone."""
+    job = JobFactory.create()
+    text = "Deleted 2 of 5 jobs that started before 2023-11-14 22:23:20 UTC; not finished."
+    old = LogEntry.objects.create(user=admin, action_flag=DELETION, change_message=text)
+    history.record(Actor(admin.pk), [job.pk], "Noted.", note="x")
+    for entry in (old.pk, LogEntry.objects.latest("pk").pk):
+        with pytest.raises(JobNotFoundError):
+            progress_of(entry)
+    assert history.text_of(old) == text
+
+
+def test_the_state_of_a_deletion_is_data(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_DELETE_BATCH", 2)
+    JobFactory.create_batch(3, cluster="a; not finished. Deleted 7 of 9")
+    plan = Plan(START + 600, "a; not finished. Deleted 7 of 9", total=3)
+    entry = steps.begin(plan=plan, actor=Actor(admin.pk, "API token x"))
+
+    for deleted, is_finished in ((2, False), (3, True)):
+        progress = go_on(entry=entry, seconds=0)
+        assert progress == progress_of(entry)
+        assert (progress.plan, progress.deleted, progress.is_finished) == (plan, deleted, is_finished)
+    assert history.text_of(LogEntry.objects.get()).endswith("Through API token x.")
 
 
 def test_what_was_not_confirmed_or_is_somebody_else_s_is_refused(client: Client, login: Login) -> None:
@@ -244,7 +270,7 @@ def test_two_thousand_jobs_take_a_second_or_two(admin: User) -> None:
     begun = time.monotonic()
 
     plan = Plan(START + 600, "", omit_tagged=False, total=2001)
-    progress = go_on(run=steps.begin(plan=plan, actor=Actor(admin.pk)), seconds=20)
+    progress = go_on(entry=steps.begin(plan=plan, actor=Actor(admin.pk)), seconds=20)
 
     assert (progress.deleted, progress.is_finished) == (2001, True)
     assert time.monotonic() - begun < 20

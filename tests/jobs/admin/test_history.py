@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
-from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from jobs import history
@@ -24,7 +27,7 @@ LIST = "/admin/jobs/job/"
 
 def messages_of(job: Job) -> list[str]:
     """Return the job's entries, newest first."""
-    return [entry.change_message for entry in history.of_job(job.pk)]
+    return [history.text_of(entry) for entry in history.of_job(job.pk)]
 
 
 def note(client: Client, text: str, *jobs: Job) -> Any:
@@ -105,7 +108,7 @@ def test_tags_through_the_api_are_recorded_with_user_and_token(anonymous: AppCli
     entry = history.of_job(job.pk).get()
     assert entry.user == bench
     prefix = bench.tokens.get().prefix
-    assert entry.change_message == f"Added tags perf:bad, perf:io.\nThrough API token {prefix}… (classifier)."
+    assert history.text_of(entry) == f"Added tags perf:bad, perf:io.\nThrough API token {prefix}… (classifier)."
 
 
 def test_a_deletion_through_the_api_is_recorded(api: AppClient, bench: User) -> None:
@@ -115,7 +118,7 @@ def test_a_deletion_through_the_api_is_recorded(api: AppClient, bench: User) -> 
 
     entry = history.of_job(job.pk).get()
     assert (entry.user, entry.action_flag) == (bench, DELETION)
-    assert "Through API token" in entry.change_message
+    assert "Through API token" in history.text_of(entry)
 
 
 @pytest.mark.parametrize(("when", "named"), [(1_800_000_000, "2027-01-15 08:00:00 UTC"), (2**63 - 1, str(2**63 - 1))])
@@ -128,9 +131,68 @@ def test_a_deletion_before_a_time_through_the_api_is_one_entry(
 
     entry = LogEntry.objects.get()
     assert entry.user == bench
-    first, second = entry.change_message.splitlines()
+    first, second = history.text_of(entry).splitlines()
     assert first == f"Deleted 3 jobs that started before {named}."
     assert second.startswith("Through API token ")
+
+
+def test_entries_of_older_versions_and_of_django_are_shown_as_they_are(admin: User, login: Login) -> None:
+    job = JobFactory.create()
+    kind = ContentType.objects.get_for_model(Job)
+    for text in ("Corrected.\nproject: a → b\nNote: [old]", '[{"changed": {"fields": ["Project"]}}]', "[odd", ""):
+        LogEntry.objects.create(
+            user=admin, content_type=kind, object_id=str(job.pk), action_flag=CHANGE, change_message=text
+        )
+
+    assert messages_of(job) == ["", "[odd", "Changed Project.", "Corrected.\nproject: a → b\nNote: [old]"]
+    text = login(admin).get(f"{LIST}{job.pk}/history/").content.decode()
+    assert "project: a → b" in text
+    assert "Changed Project." in text
+
+
+def test_what_somebody_did_last_is_shown_in_sentences(admin: User, login: Login) -> None:
+    job = JobFactory.create()
+    client = login(admin)
+    note(client, "rack 7", job)
+    text = client.get("/admin/").content.decode()
+    assert "Noted.\nNote: rack 7" in text
+    assert "&quot;text&quot;" not in text
+
+
+def test_the_last_change_of_a_field_is_no_note_that_reads_like_one(admin: User, bob: User) -> None:
+    job = JobFactory.create()
+    long = "metaData." + "k" * 200
+    change = history.Change("project", "a", "b")
+    history.record(Actor(bob.pk), [job.pk], "Corrected.", changes=[change, history.Change(long, "(none)", "x")])
+    history.record(Actor(admin.pk), [job.pk], "Noted.", note="see\nproject: of bob\npartition: unknown")
+
+    found = history.last_change(job.pk, "project")
+    assert found
+    assert found.user == bob
+    assert history.last_change(job.pk, long) == found
+    assert history.last_change(job.pk, long[:-1]) is None
+    assert history.last_change(job.pk, "partition") is None
+    assert history.last_change(JobFactory.create().pk, "project") is None
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_a_job_s_history_is_found_by_its_index(statistics: bool, admin: User) -> None:
+    kind = ContentType.objects.get_for_model(Job)
+    message = history.encode(history.Message("Noted.", note="x" * 100))
+    LogEntry.objects.bulk_create(
+        LogEntry(user=admin, content_type=kind, object_id=str(row), action_flag=CHANGE, change_message=message)
+        for row in range(5000)
+    )
+    explain = "EXPLAIN QUERY PLAN" if connection.vendor == "sqlite" else "EXPLAIN"
+    with CaptureQueriesContext(connection) as queries:
+        assert history.last_change(7, "project") is None
+    (sql,) = [query["sql"] for query in queries if "django_admin_log" in query["sql"]]
+    with connection.cursor() as cursor:
+        if statistics:
+            cursor.execute("ANALYZE")
+        cursor.execute(f"{explain} {sql[sql.index('SELECT') :]}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "jobs_history_of_object" in plan
 
 
 def test_starts_and_stops_write_no_history(api: AppClient) -> None:

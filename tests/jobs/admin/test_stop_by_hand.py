@@ -8,7 +8,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from accounts.models import User
-from jobs import curation
+from jobs import curation, history
 from jobs.exceptions import InvalidJobError, JobNotRunningError
 from jobs.history import Actor
 from jobs.intake.services import stop_job
@@ -49,7 +49,7 @@ def test_one_job_is_stopped_from_its_page_and_waits_for_the_archive(client: Clie
     job.refresh_from_db()
     assert (job.job_state, job.stop_time) == ("failed", END_SECONDS)
     assert Job.objects.awaiting_archive().get() == job
-    message = LogEntry.objects.get(object_id=str(job.pk)).change_message
+    message = history.text_of(LogEntry.objects.get(object_id=str(job.pk)))
     assert message == "Stopped by hand: failed, ended 2023-11-15 00:00:00 UTC.\nNote: node is dead"
 
 

@@ -1,18 +1,23 @@
 """delete_jobs_before: what it says before it asks, and what goes."""
 
 import argparse
+import os
+import pwd
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import DELETION, LogEntry
 from django.db import OperationalError
 
-from jobs import console
+from accounts.models import User
+from jobs import console, history
 from jobs.deletion import services
 from jobs.models import Job, Tag
 from tests.support.commands import Machine, Run
-from tests.support.factories import START, JobFactory, TagFactory
+from tests.support.factories import START, JobFactory, TagFactory, UserFactory
 
 
 @pytest.fixture
@@ -41,6 +46,65 @@ def test_jobs_that_started_before_go_and_tags_stay(run: Run, jobs: dict[str, Job
     assert left(jobs) == {"at", "late"}
     assert outcome.lines[-1] == "5 jobs deleted."
     assert Tag.objects.count() == 1
+
+
+def test_the_history_names_the_shell_s_user_and_the_account_of_that_name(run: Run, jobs: dict[str, Job]) -> None:
+    name = pwd.getpwuid(os.geteuid()).pw_name
+    user = UserFactory.create(username=name)
+
+    run("delete_jobs_before", START + 100, "--yes", "--omit-tagged")
+
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.action_flag) == (user, DELETION)
+    assert history.text_of(entry) == (
+        "Deleted 4 of 4 jobs that started before 2023-11-14 22:15:00 UTC, but tagged ones.\n"
+        f"Through the shell of {name} on {socket.gethostname()}."
+    )
+
+
+def test_a_shell_s_user_without_an_account_stands_beside_one_that_nobody_can_use(
+    run: Run, jobs: dict[str, Job]
+) -> None:
+    run("delete_jobs_before", START + 2, "--yes")
+    run("delete_jobs_before", START + 100, "--yes")
+
+    first, second = LogEntry.objects.all()
+    assert first.user == second.user == User.objects.get()
+    assert first.user.username == "manage.py"
+    assert not first.user.is_active
+    assert not first.user.roles
+    assert not first.user.has_usable_password()
+    assert "Through the shell of " in history.text_of(first)
+
+
+@pytest.mark.parametrize("arguments", [("--dry-run",), ("--yes",)])
+def test_what_deletes_nothing_is_not_in_the_history(run: Run, arguments: tuple[str, ...], db: None) -> None:
+    if "--dry-run" in arguments:
+        JobFactory.create(start_time=START)
+    assert run("delete_jobs_before", START + 100, *arguments).status == 0
+    assert not LogEntry.objects.exists()
+    assert not User.objects.exists()
+
+
+def test_an_interrupted_deletion_is_in_the_history_as_far_as_it_came(
+    run: Run, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "_DELETE_BATCH", 2)
+    delete_rows, calls = services._delete_rows, []
+
+    def interrupted(row_ids: list[int]) -> int:
+        calls.append(row_ids)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return delete_rows(row_ids)
+
+    monkeypatch.setattr(services, "_delete_rows", interrupted)
+    outcome = run("delete_jobs_before", START + 100, "--yes")
+
+    assert outcome.status == 130
+    assert "4 jobs of 5 deleted" in outcome.err
+    assert history.text_of(LogEntry.objects.get()).startswith("Deleted 4 of 5 jobs that started before")
+    assert len(left(jobs)) == 3
 
 
 def test_the_last_batch_may_be_a_full_one(run: Run, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
