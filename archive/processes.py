@@ -1,6 +1,7 @@
 """Work on all cores: functions that read and write files, in processes of their own, away from the database."""
 
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
@@ -26,12 +27,10 @@ def cores() -> int:
 class Workers:
     """Processes, one per core. They end with this one, however it ends, and leave Ctrl-C to it."""
 
-    def __init__(self, number: int | None = None) -> None:
-        """Prepare; the processes start with the first work."""
+    def __init__(self, preload: str, number: int | None = None) -> None:
+        """Prepare; the processes start with the first work. `preload` is the module that they have imported by then."""
         number = number or cores()
-        # Forked: a new interpreter takes as long to start as some thousand jobs take.
-        context = multiprocessing.get_context("fork")
-        self._pool = ProcessPoolExecutor(number, mp_context=context, initializer=_begin)
+        self._pool = _pool(number, preload)
         self._ahead = 2 * number
 
     def __enter__(self) -> "Workers":
@@ -67,29 +66,30 @@ class Workers:
 
 
 def prepared(number: int, preload: str) -> ProcessPoolExecutor:
-    """Return processes that have imported the module `preload`, leave signals to this one and end with it.
+    """Return the processes of a service: they have imported `preload`, leave signals to this one and end with it."""
+    return _pool(number, preload, signal.SIG_IGN)  # a service's stop reaches the whole group
 
-    They come from a server process that has loaded all of it and holds nothing open: this process has threads, and one
-    may hold a lock at the moment of a fork.
+
+def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_DFL) -> ProcessPoolExecutor:
+    """Return processes that come from a server process, which has loaded `preload` once for all of them.
+
+    They are never forked from this one: it has threads, and one may hold a lock at the moment of a fork.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
-    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin_prepared)
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(preload, on_terminate))
 
 
-def _begin_prepared() -> None:
-    _begin()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service's stop reaches the whole group
-
-
-def _begin() -> None:
+def _begin(preload: str, on_terminate: signal.Handlers) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, on_terminate)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Mostly done. The server has none of it if it began for other work, or found no module from its working directory.
+    importlib.import_module(preload)
     # What came with the fork stays, and what is made here hardly ever refers back to itself: looking for such circles
     # all the time took a fifth of reading meta.json.
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,8 @@
-"""Check a whole archive: walk its folders, let several processes check the jobs, tell what is found as it comes.
+"""Check a whole archive: walk its folders, have several processes check the jobs, report findings as they come.
 
-Memory is bounded whatever the archive's size: a process has a few folders before it, and what it found goes on at once.
-That no job lies twice needs no list of jobs, since a folder's name says which job belongs there: a second one is in
-the wrong place.
+Memory is bounded whatever the archive's size: a process is given a few folders at a time, and its findings are passed
+on at once. Duplicates are found without a list of jobs, since a folder's name says which job belongs there: a second
+one is in the wrong place.
 """
 
 import os
@@ -13,7 +13,6 @@ from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
-from archive.check import measure
 from archive.check.findings import Code, Finding
 from archive.check.job import JobChecker, check_empty, check_strays, unreadable
 from archive.clusters import read_cluster
@@ -61,10 +60,9 @@ class ArchiveCheck:
 
         `check` does something else with each folder of a job id, for benchmarks.
         """
-        measure.prepare()
         walk = self._walk()
         batches = iter(lambda: list(islice(walk, _BATCH)), [])
-        with Workers(self.processes) as workers:
+        with Workers(__name__, self.processes) as workers:
             try:
                 yield from workers.map(partial(_check, check or check_job_id, self.root), batches)
             except BrokenProcessPool:
@@ -73,7 +71,7 @@ class ArchiveCheck:
     def _walk(self) -> Iterator[Finding | Path]:
         """Yield the folders of job ids, and what is found above them."""
         yield from _check_version(self.root)
-        for item in _walk_folder(self.root, 1, (VERSION_FILE,)):
+        for item in _check_listing(self.root, 1, (VERSION_FILE,)):
             if isinstance(item, Finding):
                 if self.cluster is None or item.path.name == self.cluster:
                     yield item
@@ -91,11 +89,11 @@ def _walk_cluster(folder: Path) -> Iterator[Finding | Path]:
         yield Finding(Code.BAD_CLUSTER, path, str(error))
     except OSError as error:
         yield unreadable(path, error)
-    for item in _walk_folder(folder, 2, (CLUSTER_FILE,)):
+    for item in _check_listing(folder, 2, (CLUSTER_FILE,)):
         if isinstance(item, Finding):
             yield item
         else:
-            yield from _walk_folder(item, 3)
+            yield from _check_listing(item, 3)
 
 
 def _check_version(root: Path) -> Iterator[Finding]:
@@ -107,8 +105,8 @@ def _check_version(root: Path) -> Iterator[Finding]:
         yield unreadable(root / VERSION_FILE, error)
 
 
-def _walk_folder(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> Iterator[Finding | Path]:
-    """Yield the folders that may lie `depth` below the root, by name, and what does not belong beside them."""
+def _check_listing(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> Iterator[Finding | Path]:
+    """Yield the folders in a folder that may lie `depth` below the root, and a finding for each other entry."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: (len(entry.name), entry.name))
@@ -135,7 +133,7 @@ def _is_expected(entry: os.DirEntry[str], depth: int, expected: tuple[str, ...])
 def check_job_id(checker: JobChecker, folder: Path) -> Report:
     """Check the folder of a job id: all runs in it."""
     report = Report(folders=1)
-    for item in _walk_folder(folder, 4):
+    for item in _check_listing(folder, 4):
         if isinstance(item, Finding):
             report.findings.append(item)
             continue

@@ -253,11 +253,16 @@ def store_for(root: Path) -> ArchiveStore:
     return ArchiveStore(root)
 
 
+def list_folders(path: Path | str) -> list[str]:
+    """Return the names of the folders in `path`, numbers by value, without hidden ones; raise OSError."""
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    return sorted(names, key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
+
+
 def _folders(path: Path) -> list[str]:
-    """Return the names of the folders in `path`, numbers by value; none where it does not exist."""
+    """Return the names of the folders in `path`; none where it does not exist."""
     try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        return list_folders(path)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(names, key=lambda name: (len(name), name) if name.isdigit() else (0, name))

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from archive import root
 from archive.exceptions import ArchiveError, DocumentError, reason
 from archive.format.data_json import check_outline
 from archive.format.layout import DATA_FILE, META_FILE, job_folder, parse_job_folder
 from archive.storage.copying import JobCopy, copy_jobs
-from archive.storage.store import data_name, decompress
+from archive.storage.store import ArchiveStore, data_name, decompress, store_for
 from jobs.archiving import writing
 from jobs.exceptions import InvalidJobError
 from jobs.maintenance.import_sources import DEPTH, FoundJob
@@ -33,8 +32,11 @@ class Reading(NamedTuple):
     refused: list[str]
 
 
-def read_jobs(found: list[FoundJob]) -> tuple[Reading, list[FoundJob] | None]:
-    """Read and check meta.json of some jobs; return what was read, and what is left where that is much already."""
+def read_jobs(root: Path, found: list[FoundJob]) -> tuple[Reading, list[FoundJob] | None]:
+    """Read and check meta.json of some jobs; return what was read, and what is left where that is much already.
+
+    `root` is that of our archive.
+    """
     reading, size = Reading([], []), 0
     for number, one in enumerate(found):
         if size > LARGEST_BATCH:
@@ -42,7 +44,7 @@ def read_jobs(found: list[FoundJob]) -> tuple[Reading, list[FoundJob] | None]:
         try:
             job, length = read_job(one.meta)
             _check_place(one.meta, job)
-            ours = job_folder(root.store().root, job.key) / META_FILE
+            ours = job_folder(root, job.key) / META_FILE
             reading.jobs.append(ReadJob(one, job, ours.exists() and ours.samefile(one.meta)))
             size += length
         except FileNotFoundError:
@@ -70,30 +72,34 @@ class Copying(NamedTuple):
     rows: Sequence[Row] | None
 
 
-def check_and_copy(copying: Copying) -> tuple[list[str | None], None]:
-    """Check data files, copy what is not in place, durable on return; return why each job is refused, None if not."""
+def check_and_copy(root: Path, copying: Copying) -> tuple[list[str | None], None]:
+    """Check data files, copy what is not in place, durable on return; return why each job is refused, None if not.
+
+    `root` is that of our archive.
+    """
+    store = store_for(root)
     refused: list[str | None] = [None] * len(copying.jobs)
     copies: dict[int, JobCopy] = {}
     for number, one in enumerate(copying.jobs):
         try:
             for path in one.found.data:
                 check_data(path)
-            missing = () if one.in_place else _missing_copies(one)
+            missing = () if one.in_place else _missing_copies(store, one)
         except (InvalidJobError, ArchiveError, OSError) as error:
             refused[number] = f"{one.found.meta}: {reason(error)}"
         else:
             if copying.rows is not None and not one.in_place:
                 meta = writing.meta_document(copying.rows[number], one.job.row.statistics)
                 copies[number] = JobCopy(one.job.key, meta, missing)
-    for number, failure in zip(copies, copy_jobs(root.store(), list(copies.values())), strict=True):
+    for number, failure in zip(copies, copy_jobs(store, list(copies.values())), strict=True):
         if failure is not None:
             refused[number] = f"{copying.jobs[number].found.meta}: {reason(failure)}"
     return refused, None
 
 
-def _missing_copies(one: ReadJob) -> Sequence[Path]:
+def _missing_copies(store: ArchiveStore, one: ReadJob) -> Sequence[Path]:
     """Return the data files that our archive lacks; raise InvalidJobError where it holds others of this job."""
-    store, key = root.store(), one.job.key
+    key = one.job.key
     here = {path.name: path for path in store.data_files(key)}
     theirs = {data_name(path): path for path in one.found.data}
     same = {name for name in here.keys() & theirs if filecmp.cmp(here[name], theirs[name], shallow=False)}

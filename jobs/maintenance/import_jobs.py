@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ class JobImport:
                 self._import_cluster(path)
         use_little_memory()
         found = (job for source in self.sources for job in source.jobs(self._refuse))
-        with Workers() as workers:
+        with Workers("jobs.maintenance.preload") as workers:
             self._import(workers, found)
             while self._twice:
                 again, self._twice = self._twice, []
@@ -106,8 +107,9 @@ class JobImport:
 
     def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
         """Let jobs pass through the steps; some batches are in each step at a time."""
-        chosen = (self._choose(reading) for reading in workers.map(read_jobs, _batches(found)))
-        for refused in workers.map(check_and_copy, chosen):
+        here = root.store().root
+        chosen = (self._choose(reading) for reading in workers.map(partial(read_jobs, here), _batches(found)))
+        for refused in workers.map(partial(check_and_copy, here), chosen):
             self._insert(self._copied.popleft(), refused)
 
     def _choose(self, reading: Reading) -> Copying:

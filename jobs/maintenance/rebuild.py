@@ -4,10 +4,10 @@ Two passes. The first looks at the beginning of each meta.json for the greatest 
 meanwhile and none from elsewhere is given an id that belongs to a job further on. The second reads and inserts.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, Jo
 from archive.processes import Workers
 from archive.root import store
 from archive.storage.files import read_file
+from archive.storage.store import list_folders
 from jobs.exceptions import InvalidJobError
 from jobs.maintenance import restore
 from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob, Report
@@ -77,14 +78,14 @@ class Rebuild:
     def run(self) -> RebuildCounts:
         """Read the archive and insert in batches, each a transaction of its own."""
         use_little_memory()
-        with Workers() as workers:
+        with Workers("jobs.maintenance.preload") as workers:
             jobs = greatest = 0
             for survey in workers.map(_survey, self._batches(lambda text: None)):
                 jobs, greatest = jobs + survey.jobs, max(greatest, survey.greatest)
             self.total(jobs)
             if greatest:
                 keep_ids(Job, greatest)
-            for reading in _joined(workers.map(_read, self._batches(self._refuse))):
+            for reading in _joined(workers.map(partial(_read, store().root), self._batches(self._refuse))):
                 self._restore(reading)
         return self.counts
 
@@ -117,13 +118,11 @@ class Rebuild:
 def _folders(path: str | Path, trouble: Report) -> Iterator[str]:
     """Yield the folders in a folder, numbers by value; `trouble` takes a line for one that cannot be read."""
     try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        names = list_folders(path)
     except OSError as error:
         trouble(f"{path}: {reason(error)}")
-        return
-    names.sort(key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
-    yield from (f"{path}/{name}" for name in names)
+    else:
+        yield from (f"{path}/{name}" for name in names)
 
 
 def _survey(ids: list[str]) -> tuple[_Survey, None]:
@@ -155,9 +154,8 @@ def _joined(readings: Iterable[_Reading]) -> Iterator[_Reading]:
     yield _Reading(jobs, refused, size)
 
 
-def _read(ids: list[str]) -> tuple[_Reading, list[str] | None]:
+def _read(root: Path, ids: list[str]) -> tuple[_Reading, list[str] | None]:
     """Read the jobs in folders of job ids; return them, and the folders left where that is much already."""
-    root = store().root
     jobs: list[ArchivedJob] = []
     refused: list[_Refused] = []
     size = 0

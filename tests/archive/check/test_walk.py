@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from archive.check import walk
 from archive.check.findings import Code, Severity
 from archive.check.repair import repair
-from archive.check.walk import _BATCH, ArchiveCheck, CheckerDiedError, _walk_folder
+from archive.check.walk import _BATCH, ArchiveCheck, CheckerDiedError, _check_listing
 from archive.format.layout import JobKey
 from archive.storage.store import ArchiveStore
 from tests.support.checked_jobs import KEY, START, add_job, check, settle
@@ -79,15 +80,14 @@ def test_the_walk_waits_for_the_processes(store: ArchiveStore, monkeypatch: pyte
         store.write_meta(JobKey("testcluster", number, START), b"{}")
     ahead: list[int] = []
     walked = 0
-    walk = _walk_folder
 
     def counted(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> Any:
         nonlocal walked
-        for item in walk(folder, depth, expected):
+        for item in _check_listing(folder, depth, expected):
             walked += depth == 3
             yield item
 
-    monkeypatch.setattr(walk, "_walk_folder", counted)
+    monkeypatch.setattr(walk, "_check_listing", counted)
     done = 0
     for report in ArchiveCheck(store.root, processes=2).run():
         ahead.append(walked - done)

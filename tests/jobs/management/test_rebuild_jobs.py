@@ -319,11 +319,17 @@ def test_an_archive_that_is_not_there_or_of_another_version_is_refused(run: Run,
     assert run("rebuild_jobs").status == 1
 
 
-def test_large_files_come_in_smaller_parts(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_come_in_smaller_parts(put: Put, archive_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild, "LARGEST_BATCH", 500)
-    for job_id in range(1, 12):
-        put(jobId=job_id)
-    assert run("rebuild_jobs").lines == ["11 jobs restored, 0 there already, 0 refused."]
+    left: list[str] | None = [str(put(jobId=job_id).parent) for job_id in range(1, 12)]
+    read: list[int] = []
+    parts = 0
+    while left:
+        reading, left = rebuild._read(archive_root, left)
+        read += [job.key.job_id for job in reading.jobs]
+        parts += 1
+    assert parts > 3
+    assert read == list(range(1, 12))
 
 
 def test_what_was_committed_before_an_interruption_stays(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
