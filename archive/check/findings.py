@@ -1,62 +1,64 @@
-"""What a check of the archive can find, and how it is told."""
+"""The findings of an archive check: their kinds and severities."""
 
 import enum
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from archive.format.layout import JobKey
 
 
 class Severity(enum.StrEnum):
-    """An error is a file that is missing, cut, wrong or in the wrong place; a warning an imperfection to know of."""
+    """How bad a finding is: an error is a missing, cut, wrong or misplaced file, a warning an imperfection."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
 class Code(enum.StrEnum):
-    """The kinds of findings."""
+    """The kinds of findings, each with its severity."""
 
-    UNREADABLE = "unreadable"
-    BAD_VERSION = "bad-version"
-    BAD_CLUSTER = "bad-cluster"
-    BAD_META = "bad-meta"
-    BAD_DATA = "bad-data"
-    META_MISSING = "meta-missing"
-    DATA_MISSING = "data-missing"
-    WRONG_PLACE = "wrong-place"
-    DUPLICATE = "duplicate"
-    STRAY = "stray"
-    FOLDER_MISSING = "folder-missing"
-    ROW_DIFFERS = "row-differs"
+    severity: Severity
 
-    LEFTOVER = "leftover"
-    EMPTY_FOLDER = "empty-folder"
-    TWO_DATA_FILES = "two-data-files"
-    NO_CLUSTER = "no-cluster"
-    UNKNOWN_HOST = "unknown-host"
-    UNKNOWN_METRIC = "unknown-metric"
-    UNKNOWN_SCOPE = "unknown-scope"
-    NO_STATISTICS = "no-statistics"
-    WRONG_STATISTICS = "wrong-statistics"
-    AVERAGE_OUTSIDE = "average-outside"
-    STOP_TIME = "stop-time"
-    ROW_MISSING = "row-missing"
+    def __new__(cls, word: str, severity: Severity) -> Self:
+        """Make a member: its value is the word alone."""
+        code = str.__new__(cls, word)
+        code._value_ = word
+        code.severity = severity
+        return code
 
-    @property
-    def severity(self) -> Severity:
-        """How much it matters."""
-        return Severity.WARNING if self in _WARNINGS else Severity.ERROR
+    UNREADABLE = "unreadable", Severity.ERROR
+    BAD_VERSION = "bad-version", Severity.ERROR
+    BAD_CLUSTER = "bad-cluster", Severity.ERROR
+    BAD_META = "bad-meta", Severity.ERROR
+    BAD_DATA = "bad-data", Severity.ERROR
+    META_MISSING = "meta-missing", Severity.ERROR
+    DATA_MISSING = "data-missing", Severity.ERROR
+    WRONG_PLACE = "wrong-place", Severity.ERROR
+    DUPLICATE = "duplicate", Severity.ERROR
+    STRAY = "stray", Severity.ERROR
+    FOLDER_MISSING = "folder-missing", Severity.ERROR
+    ROW_DIFFERS = "row-differs", Severity.ERROR
 
-
-_WARNINGS = frozenset(list(Code)[list(Code).index(Code.LEFTOVER) :])
+    LEFTOVER = "leftover", Severity.WARNING
+    EMPTY_FOLDER = "empty-folder", Severity.WARNING
+    TWO_DATA_FILES = "two-data-files", Severity.WARNING
+    NO_CLUSTER = "no-cluster", Severity.WARNING
+    UNKNOWN_HOST = "unknown-host", Severity.WARNING
+    UNKNOWN_METRIC = "unknown-metric", Severity.WARNING
+    UNKNOWN_SCOPE = "unknown-scope", Severity.WARNING
+    NO_STATISTICS = "no-statistics", Severity.WARNING
+    WRONG_STATISTICS = "wrong-statistics", Severity.WARNING
+    AVERAGE_OUTSIDE = "average-outside", Severity.WARNING
+    STOP_TIME = "stop-time", Severity.WARNING
+    ROW_MISSING = "row-missing", Severity.WARNING
 
 
 @dataclass(slots=True)
 class Finding:
-    """One thing that is not as it should be; `repaired` says what was done about it, empty where nothing was.
+    """One thing that is not as it should be.
 
-    `job` is the job whose folder it is found in, by the folder's name.
+    `job` is the job that the folder's name stands for, `repaired` the repair in words, empty if there was none.
     """
 
     code: Code

@@ -1,4 +1,4 @@
-"""The files of one job: are they there, whole, of the right job, and do their numbers fit each other."""
+"""Check the files of one job: present, whole, of the right job, their statistics in agreement with the samples."""
 
 import os
 import time
@@ -54,7 +54,7 @@ _EXTRAS = msgspec.json.Decoder(_Extras)
 
 
 class Look(NamedTuple):
-    """What is found in a job folder, and the job by the folder's name, None where no meta.json lies there."""
+    """The findings in a job folder, and the job that its name stands for; None if there is no meta.json."""
 
     findings: list[Finding]
     job: JobKey | None
@@ -72,45 +72,47 @@ class JobChecker:
         return self.look(folder).findings
 
     def look(self, folder: Path) -> "Look":
-        """Check one job folder, and say which job lies there."""
+        """Check one job folder; return the findings and the job."""
         key = parse_job_folder(self.root, folder)
         for _ in range(_LOOKS):
             try:
                 names, findings = _settled(folder)
-                for finding in findings:
-                    finding.job = key
                 if names:
-                    findings += (Finding(code, path, text, key) for code, path, text in self._check(folder, key, names))
+                    findings += self._check(folder, key, names)
             except FileNotFoundError:
                 continue  # written anew, or removed, this moment
             except OSError as error:
                 return Look([unreadable(folder, error, key)], key if (folder / META_FILE).is_file() else None)
+            for finding in findings:
+                finding.job = key
             return Look(findings, key if META_FILE in names else None)
         return Look([], None)
 
-    def _check(self, folder: Path, key: JobKey | None, names: set[str]) -> "Iterator[_Found]":
+    def _check(self, folder: Path, key: JobKey | None, names: set[str]) -> Iterator[Finding]:
         meta: JobMeta | None = None
         extras = _Extras()
         path = folder / META_FILE
         if META_FILE not in names:
-            yield Code.META_MISSING, path, "the job has data, but no meta.json; expected both"
+            yield Finding(Code.META_MISSING, path, "the job has data, but no meta.json; expected both")
         else:
             try:
                 raw = read_file(path)
                 meta, extras = decode_meta(raw), _extras(raw)
             except (DocumentError, RecursionError) as error:
-                yield Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: ")
+                yield Finding(Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: "))
         measured = None
         for name in _DATA_FILES:
             if name in names:
                 try:
                     data = measure.measure(read_data_file(folder / name))
                 except DocumentError as error:
-                    yield Code.BAD_DATA, folder / name, str(error).removeprefix(f"{folder / name}: ")
+                    yield Finding(Code.BAD_DATA, folder / name, str(error).removeprefix(f"{folder / name}: "))
                 else:
                     measured = measured or (folder / name, data)
         if names.issuperset(_DATA_FILES):
-            yield Code.TWO_DATA_FILES, folder / DATA_FILE, f"lies beside {COMPRESSED_DATA_FILE}, which is read instead"
+            yield Finding(
+                Code.TWO_DATA_FILES, folder / DATA_FILE, f"lies beside {COMPRESSED_DATA_FILE}, which is read instead"
+            )
         if meta is not None:
             yield from self._check_meta(folder, key, meta, extras, has_data=not names.isdisjoint(_DATA_FILES))
         if measured is not None:
@@ -120,7 +122,7 @@ class JobChecker:
 
     def _check_meta(
         self, folder: Path, key: JobKey | None, meta: JobMeta, extras: _Extras, *, has_data: bool
-    ) -> "Iterator[_Found]":
+    ) -> Iterator[Finding]:
         path = folder / META_FILE
         named = JobKey(meta.cluster, meta.job_id, meta.start_time)
         if named != key:
@@ -129,16 +131,18 @@ class JobChecker:
             )
             place = job_folder(self.root, named)
             if place.exists():
-                yield Code.DUPLICATE, path, f"{text}, and {place.relative_to(self.root)} is there already"
+                yield Finding(Code.DUPLICATE, path, f"{text}, and {place.relative_to(self.root)} is there already")
             else:
-                yield Code.WRONG_PLACE, path, f"{text}, or the folder {place.relative_to(self.root)}"
+                yield Finding(Code.WRONG_PLACE, path, f"{text}, or the folder {place.relative_to(self.root)}")
         if extras.statistics and not has_data:
-            yield Code.DATA_MISSING, path, "it has statistics of samples, but there is no data.json.gz or data.json"
+            yield Finding(
+                Code.DATA_MISSING, path, "it has statistics of samples, but there is no data.json.gz or data.json"
+            )
         if extras.stop_time is not None:
-            yield Code.STOP_TIME, path, "stopTime: unknown key of another writer, not used"
+            yield Finding(Code.STOP_TIME, path, "stopTime: unknown key of another writer, not used")
         for name, statistics in (extras.statistics or {}).items():
             if _is_outside(statistics):
-                yield (
+                yield Finding(
                     Code.AVERAGE_OUTSIDE,
                     path,
                     f"statistics.{name}: avg is {statistics.avg}; expected {statistics.min} to {statistics.max}",
@@ -159,9 +163,6 @@ class JobChecker:
         return self._clusters[cluster]
 
 
-_Found = tuple[Code, Path, str]
-
-
 def described(key: JobKey) -> str:
     """Return a job as messages name it."""
     return f"job {key.job_id} of {key.cluster} with startTime {key.start_time}"
@@ -173,7 +174,7 @@ def unreadable(path: Path, error: OSError, job: JobKey | None = None) -> Finding
 
 
 def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Finding]:
-    """Return what is to say of entries that do not belong into a folder; nothing of a live writer's."""
+    """Return the findings about entries that do not belong in a folder, except files of a live writer."""
     findings: list[Finding] = []
     for entry in entries:
         path = folder / entry.name
@@ -237,7 +238,7 @@ def _is_outside(statistics: StoredStatistics) -> bool:
 
 
 def allowed_difference(value: float) -> float:
-    """Return by how much a statistic may differ from what the samples say."""
+    """Return by how much a statistic may differ from that of the samples."""
     return _TOLERANCE + _RELATIVE_TOLERANCE * abs(value)
 
 
@@ -249,15 +250,15 @@ class _Names:
         self._metrics = {metric.name for metric in cluster.metrics}
         self._hosts: set[str] = set()
 
-    def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[_Found]:
-        """Yield what is to say of names that a file has and the cluster has not."""
+    def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[Finding]:
+        """Yield a finding for each kind of name that a file has and the cluster does not."""
         unknown = {host for host in hosts - self._hosts if self._cluster.subcluster_of(host) is None}
         self._hosts |= hosts - unknown
         if unknown:
-            yield Code.UNKNOWN_HOST, path, f"{_some(sorted(unknown))}: in no node list of {CLUSTER_FILE}"
+            yield Finding(Code.UNKNOWN_HOST, path, f"{_some(sorted(unknown))}: in no node list of {CLUSTER_FILE}")
         unknown = metrics - self._metrics
         if unknown:
-            yield Code.UNKNOWN_METRIC, path, f"{_some(sorted(unknown))}: not in metricConfig of {CLUSTER_FILE}"
+            yield Finding(Code.UNKNOWN_METRIC, path, f"{_some(sorted(unknown))}: not in metricConfig of {CLUSTER_FILE}")
 
 
 def _some(names: list[str]) -> str:
@@ -268,12 +269,12 @@ def _some(names: list[str]) -> str:
 
 def _check_data(
     path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, names: _Names | None
-) -> Iterator[_Found]:
+) -> Iterator[Finding]:
     scopes = sorted({metric.scope for metric in data.metrics} - set(SCOPES))
     if scopes:
-        yield Code.UNKNOWN_SCOPE, path, f"{_some(scopes)}: expected {', '.join(SCOPES)}"
+        yield Finding(Code.UNKNOWN_SCOPE, path, f"{_some(scopes)}: expected {', '.join(SCOPES)}")
     if names is not None:
-        yield from names.check(path, data.hosts, {metric.name for metric in data.metrics})
+        yield from names.check(path, {each.hostname for each in data.series}, {metric.name for metric in data.metrics})
     yield from _check_series_statistics(path, data)
     for metric in data.metrics:
         if not metric.statistics_lengths:
@@ -282,27 +283,27 @@ def _check_data(
         if any(length != longest for length in metric.statistics_lengths):
             found = ", ".join(map(str, metric.statistics_lengths))
             text = f"{metric.name}.{metric.scope}.statisticsSeries: lengths {found}; expected {longest}"
-            yield Code.WRONG_STATISTICS, path, text
+            yield Finding(Code.WRONG_STATISTICS, path, text)
     if stored is not None:
         yield from _check_job_statistics(path, data, stored)
 
 
-def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[_Found]:
+def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[Finding]:
     """Compare the statistics that each series has with its samples; one finding of each kind per file."""
     stored, measured = data.stored, data.measured
     missing = np.isnan(stored.avg) & ~np.isnan(measured.avg)
     if missing.any():
-        yield Code.NO_STATISTICS, path, f"{_places(data, missing)}: without statistics"
+        yield Finding(Code.NO_STATISTICS, path, f"{_places(data, missing)}: without statistics")
     outside = (stored.avg > stored.max + _allowed_of(stored.max)) | (stored.avg < stored.min - _allowed_of(stored.min))
     if outside.any():
-        yield Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max"
+        yield Finding(Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max")
     for name, values, right in zip(stored._fields, stored, measured, strict=True):
         # A comparison with NaN is false: what is missing is told above.
         wrong = np.abs(values - right) > _allowed_of(right)
         if wrong.any():
             first = int(np.argmax(wrong))
             text = f"{_places(data, wrong)}: {name} is {values[first]:.6g}; expected {right[first]:.6g} for the first"
-            yield Code.WRONG_STATISTICS, path, text
+            yield Finding(Code.WRONG_STATISTICS, path, text)
 
 
 def _allowed_of(values: Samples) -> Samples:
@@ -314,13 +315,13 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     """Name the first of the chosen series, and how many more there are."""
     first = int(np.argmax(chosen))
     metric = next(metric for metric in data.metrics if first < metric.end)
-    series = data.series_at(first)
+    series = data.series[first]
     unit = "" if series.id is None else f" {series.id}"
     more = int(chosen.sum()) - 1
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
 
 
-def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[_Found]:
+def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[Finding]:
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
     for metric in data.metrics:
@@ -337,4 +338,4 @@ def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, S
     known = {metric.name for metric in data.metrics}
     wrong += (f"{name} has no samples" for name in stored if name not in known)
     if wrong:
-        yield Code.WRONG_STATISTICS, path.with_name(META_FILE), f"statistics: {_some(wrong)}"
+        yield Finding(Code.WRONG_STATISTICS, path.with_name(META_FILE), f"statistics: {_some(wrong)}")

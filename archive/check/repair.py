@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from archive.check import measure
-from archive.check.findings import Code, Finding
+from archive.check.findings import Code, Finding, Severity
 from archive.check.job import JobChecker
 from archive.exceptions import ArchiveError, DocumentError
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder
@@ -98,7 +98,7 @@ def _remove(path: Path) -> None:
 def _move_job(root: Path, path: Path) -> str:
     """Move an intact job to the folder that its meta.json names, if nothing is there."""
     folder = path.parent
-    errors = [finding for finding in JobChecker(root).check(folder) if finding.code.severity == "error"]
+    errors = [finding for finding in JobChecker(root).check(folder) if finding.code.severity == Severity.ERROR]
     if [finding.code for finding in errors] != [Code.WRONG_PLACE] or any(
         is_temp_name(entry.name) for entry in folder.iterdir()
     ):
