@@ -15,9 +15,9 @@ env = environ.Env()
 env.read_env(BASE_DIR / ".env")
 
 
-def _flag(name: str) -> bool:
+def _flag(name: str, default: str = "false") -> bool:
     """Read a yes/no setting; anything else is refused by name instead of being taken as false."""
-    text = env.str(name, default="false").strip().lower()
+    text = env.str(name, default=default).strip().lower()
     if text in {"1", "true", "yes", "on"}:
         return True
     if text in {"0", "false", "no", "off", ""}:
@@ -91,6 +91,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "ccbackend.urls"
 WSGI_APPLICATION = "ccbackend.wsgi.application"
+FAST_PATH = _flag("FAST_PATH", default="true")
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin

@@ -1,0 +1,14 @@
+"""What is faster than Django's own way; FAST_PATH switches off the handler, gunicorn's --worker-class the worker."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import django
+from django.utils.module_loading import import_string
+
+
+def get_wsgi_application() -> Callable[..., Any]:
+    """Set up Django and return the WSGI application, as django.core.wsgi does."""
+    django.setup(set_prefix=False)
+    get_application = import_string("ccbackend.fastpath.handler.get_application")  # which needs the apps
+    return cast("Callable[..., Any]", get_application())

@@ -1,72 +1,84 @@
-"""Django's WSGI handler with a shorter way for API calls that bring a token."""
+"""Django's WSGI handler, and one with a shorter way for API calls that bring a token."""
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
+from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.template import engines
 from django.urls import ResolverMatch, get_resolver
 from django.utils.formats import get_format
 
 from accounts.api.authentication import sent_token
+from ccbackend.fastpath.counts import count
+from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
 
 
-class Application(WSGIHandler):
-    """Django's handler, with a shorter way for API calls that bring a token.
+class Handler(WSGIHandler):
+    """Django's handler, with what HTTP servers leave to the application; counts requests."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        """Serve a request.
+
+        A body sent in chunks gets the length without which Django takes it for empty. The answer to HEAD has no body,
+        which a server might send.
+        """
+        if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
+            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+        response = self._serve(environ, start_response)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            response.close()
+            return []
+        return response
+
+    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        return super().__call__(environ, start_response)
+
+    def get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the response."""
+        response = super().get_response(request)
+        _finish(request, response)
+        return response
+
+
+class FastHandler(Handler):
+    """The handler, with a shorter way for API calls that bring a token.
 
     Sessions, CSRF, messages, static files, the request signals and the URL prefix are of no use to such a call, and the
-    path of an operation without an id resolves the same each time: passing all that by halves the time that a stop_job
-    spends outside its view (docs/performance.md has the figures). Whoever calls without a token, the interactive API
-    page with its session included, goes the whole way.
+    path of an operation without an id resolves the same each time: docs/performance.md has what this saves. Calls
+    without a token, those of the interactive API page with its session included, go the whole way.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
         """Build both ways."""
         super().load_middleware(is_async)
-        self._token_chain = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        self._answer_call = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
         self._matches: dict[str, ResolverMatch] = {}
 
-    def __call__(  # type: ignore[override]  # an iterable of bytes is what WSGI asks for
-        self, environ: dict[str, Any], start_response: Callable[..., Any]
-    ) -> Iterable[bytes]:
-        """Serve a request; a body sent in chunks is given the length without which Django takes it for empty."""
-        if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
-            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
-        if environ["REQUEST_METHOD"] == "HEAD":
-            return self._answer_head(environ, start_response)
-        if sent_token(environ) is not None and environ.get("PATH_INFO", "").startswith("/api/"):
-            return self._answer_token_call(environ, start_response)
-        return super().__call__(environ, start_response)
-
-    def _answer_token_call(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if environ["REQUEST_METHOD"] == "HEAD" or not _is_token_call(environ):
+            return super()._serve(environ, start_response)
         request = WSGIRequest(environ)
-        response = cast("HttpResponse | StreamingHttpResponse", self._token_chain(request))
+        response = cast("HttpResponse | StreamingHttpResponse", self._answer_call(request))
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        _finish(request, response)
         if isinstance(response, StreamingHttpResponse):
             return response  # closing it tidies up
-        if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            _take_rest_of_body(environ)
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
-
-    def _answer_head(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer like a GET without the body: gunicorn would send it, and the next answer would start in it."""
-        response = super().__call__(environ, start_response)
-        response.close()
-        return []
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view of a path; remember the operations without an id, of which there are few."""
@@ -79,14 +91,30 @@ class Application(WSGIHandler):
         return match
 
 
-def _take_rest_of_body(environ: dict[str, Any]) -> None:
-    """Read what a client is still sending of a body that was refused, so that it comes to read the answer."""
-    for _ in range(_MOST_READ // _PART):
-        if not environ["wsgi.input"].read(_PART):
-            return
+def _is_token_call(environ: dict[str, Any]) -> bool:
+    return sent_token(environ) is not None and environ.get("PATH_INFO", "").startswith("/api/")
 
 
-def import_everything() -> None:
+def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> None:
+    """Count the request; read to its end a body that was refused, so that its client comes to read the answer."""
+    count(request, response.status_code)
+    if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        body = request.META["wsgi.input"]
+        for _ in range(_MOST_READ // _PART):
+            if not body.read(_PART):
+                return
+
+
+def get_application() -> Handler:
+    """Return the handler that FAST_PATH names, with everything loaded; refuse to start without the archive."""
+    application = (FastHandler if settings.FAST_PATH else Handler)()
+    _import_everything()
+    if problem := archive_problem():
+        raise ImproperlyConfigured(problem)
+    return application
+
+
+def _import_everything() -> None:
     """Import what Django else imports on the first request: views, error pages, back ends, template tags, formats.
 
     A server that goes on while its files are replaced by an update so never mixes the two.

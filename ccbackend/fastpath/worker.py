@@ -1,113 +1,58 @@
-"""gunicorn's threaded worker, with a short way for the calls that hooks wait for.
+"""gunicorn's gthread worker, which on SQLite answers short calls in its main loop.
 
-Handing a request to a thread, waking the thread and waking the main loop again costs as much as a stop_job itself, and
-threads of one process that write to SQLite mostly wait for each other. gunicorn's request, response and environment
-cost half as much again. So a request of a few short kinds, in the plain form in which clients send it, is answered in
-the main loop at once, as soon as all of it has arrived; everything else goes gunicorn's way to the threads, where a
-long list, a metric store that hangs, a slow client or the admin site hold up nobody. docs/performance.md has figures.
+Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
+process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered as soon as the
+whole request has arrived, by gunicorn's own parser and response; everything else goes gunicorn's way to the threads, as
+all calls do on PostgreSQL. tests/ccbackend/test_gunicorn.py lists what is used of gunicorn.
 """
 
-import gc
-import io
-import mmap
 import re
 import socket
-import struct
-import sys
 import time
-from datetime import timedelta
-from email.utils import formatdate
-from functools import lru_cache, partial
+from concurrent.futures import Future
+from functools import partial
 from selectors import EVENT_READ
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from django.db import connections
-from gunicorn import SERVER, SERVER_SOFTWARE
+from gunicorn.http import get_parser
+from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from ccbackend.sqlite.base import DatabaseWrapper, WouldWait
+from ccbackend.sqlite.base import WouldWait
 
-_LARGEST = 64 * 1024  # bytes of a request that may be answered at once
-_SEND_TIMEOUT = struct.pack("ll", 1, 0)  # a second: then a client that does not take a short answer is cut off
-_NO_TIMEOUT = struct.pack("ll", 0, 0)
-
-# Calls that take some milliseconds at most, with short answers: a start, a stop, one of the first pages of newest or
-# running jobs without metadata. Each header is one line of printable ASCII.
-_REQUEST = re.compile(
+# Calls that take some milliseconds at most, with short answers: a start, a stop, a first page of newest jobs.
+_SHORT = re.compile(
     rb"(?:(?:POST|PUT) /api/jobs/(?:start_job|stop_job)/?"
     rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|state=running|with-metadata=false))*)?)"
-    rb" HTTP/1\.1\r\n((?:[A-Za-z][A-Za-z0-9-]*:[\x20-\x7e]*\r\n)+)\r\n"
+    rb" HTTP/1\.1\r\n"
 )
-_HEADER = re.compile("([^:]+):([^\r]*)\r\n")
-_LENGTH = re.compile(r"\d{1,8}")
-_TOKENS = frozenset({"HTTP_X_AUTH_TOKEN", "HTTP_AUTHORIZATION"})
-# Whoever sends these wants another way of talking than request and answer.
-_UNUSUAL = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE", "HTTP_TE"})
-
-_ENVIRON = {
-    "SCRIPT_NAME": "",
-    "SERVER_PROTOCOL": "HTTP/1.1",
-    "SERVER_SOFTWARE": SERVER_SOFTWARE,
-    "wsgi.version": (1, 0),
-    "wsgi.url_scheme": "http",  # no answer to a call with a token depends on it
-    "wsgi.errors": sys.stderr,
-    "wsgi.multithread": True,
-    "wsgi.multiprocess": True,
-    "wsgi.run_once": False,
-    "wsgi.input_terminated": True,
-}
-
-# How many connections each worker has, in memory that all workers of a server share: a slot per worker, by its number.
-# Clients keep their connections for days, so that whoever takes a new one should be the least busy.
-_connections = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("H")
-_NOBODY = 0xFFFF
-_connections[:] = memoryview(b"\xff" * mmap.PAGESIZE).cast("H")
+_LARGEST = 64 * 1024  # bytes of a request that may be answered at once
 _FIRST_WORD = 10  # seconds that a new connection may stay silent at least
-_HEAD_START = 0.0003  # seconds that a worker waits for less busy ones to take a new connection
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's gthread worker that answers short requests in its main loop, on SQLite.
+    """gunicorn's gthread worker, which answers short calls on SQLite in its main loop."""
 
-    On PostgreSQL a request mostly waits for the database, which threads do side by side: all go to the threads there.
-    """
-
-    alive: bool
-
-    def init_process(self) -> None:
-        """Start the process."""
-        self._answers_at_once = False
-        self._next_notice = 0.0
-        self._slot = 1 + self.age % (len(_connections) - 1)
-        super().init_process()
-
-    def run(self) -> None:
-        """Serve until told to stop; what is loaded by now stays, so the garbage collector need not look at it again."""
-        told_by_proxy = self.cfg.proxy_protocol != "off"  # who the client is, once per connection, which gunicorn reads
-        self._answers_at_once = connections["default"].vendor == "sqlite" and not (self.cfg.is_ssl or told_by_proxy)
-        gc.collect()
-        gc.freeze()
-        try:
-            super().run()
-        finally:
-            _connections[self._slot] = _NOBODY
+    _next_notice = 0.0
 
     def notify(self) -> None:
-        """Say, each turn of the main loop, how many connections there are, and each second that the worker lives."""
-        _connections[self._slot] = self.nr_conns
-        now = time.monotonic()
-        if now >= self._next_notice:
+        """Tell gunicorn once a second, not at each turn of the main loop, that the worker lives."""
+        if (now := time.monotonic()) >= self._next_notice:
             self._next_notice = now + 1
+            self.worker_connections = self.cfg.worker_connections
             super().notify()
 
     def accept(self, listener: socket.socket) -> None:
         """Accept a connection and wait in the main loop, not in a thread, until it says something."""
-        if self.nr_conns > min(_connections):
-            time.sleep(_HEAD_START)
         try:
             client, address = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # another worker was faster, or the client is gone
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker was faster, or the client is gone
+        except OSError as error:  # too many open files
+            self.log.warning("No new connection until one ends, or for a second: %s", error)
+            self.worker_connections = self.nr_conns
             return
         self.nr_conns += 1
         conn = TConn(self.cfg, client, address, listener.getsockname())
@@ -117,114 +62,69 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.poller.register(client, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Answer a short request that is here completely; leave any other to a thread, and one that has to wait."""
-        environ, size = _short_request(conn) if self._answers_at_once else (None, 0)
-        if environ is None:
+        """Answer a short call that is all here; leave anything else in the socket, to a thread."""
+        # With the proxy protocol a connection's first request says where the others come from.
+        at_once = connections["default"].vendor == "sqlite" and self.cfg.proxy_protocol == "off"
+        if not (at_once and self._answer(conn)):
             super().on_client_socket_readable(conn, client)
-            return
-        begin = time.monotonic()
-        response = SimpleNamespace(status="", headers=[], sent=0)  # as the access log wants it
-        database = cast("DatabaseWrapper", connections["default"])
+
+    def _answer(self, conn: TConn) -> bool:
+        """Answer the short call that lies in the socket, whole and alone; return whether there was one."""
+        try:
+            received = conn.sock.recv(_LARGEST, socket.MSG_PEEK)
+            if not _SHORT.match(received):
+                return False
+            parser = get_parser(self.cfg, [received], conn.client)
+            request = next(parser)
+        except Exception:  # the thread comes to the same error, and answers
+            return False
+        body, rest = request.body.reader, parser.unreader.buf.getvalue()
+        if type(body) is not LengthReader or body.length != len(rest) or request._expected_100_continue:
+            return False
+        answer: list[bytes] = []
+        sink = SimpleNamespace(sendall=answer.append, gettimeout=lambda: 0.0)
+        database: Any = connections["default"]
         database.must_not_wait = True
         try:
-            body = b"".join(self.wsgi(environ, partial(_start_response, response)))
+            keep = self.handle_request(request, SimpleNamespace(sock=sink, client=conn.client, server=conn.server))
         except WouldWait:
-            super().on_client_socket_readable(conn, client)
-            return
-        except Exception:
-            self.log.exception("Error handling request %s", environ["RAW_URI"])
-            response.status, response.headers, body = "500 Internal Server Error", [("Content-Length", "0")], b""
+            self.nr -= 1  # the thread will count it
+            return False
+        except Exception as error:
+            self.handle_error(request, sink, conn.client, error)
+            keep = False
         finally:
             database.must_not_wait = False
-        self.nr += 1
-        if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
-        keep = self.alive and self.cfg.keepalive > 0 and len(self.keepalived_conns) <= self.max_keepalived
-        keep = _send(client, size, _head(response, keep=keep) + body) and keep
-        response.sent = len(body)
-        self.log.access(response, environ, environ, timedelta(seconds=time.monotonic() - begin))
+        self._send(conn, len(received), b"".join(answer), keep=keep)
+        return True
+
+    def _send(self, conn: TConn, size: int, answer: bytes, *, keep: bool) -> None:
+        """Take a request of this size from the socket and send its answer; a thread sends what does not fit."""
         self.keepalived_conns.remove(conn)
-        if keep:
+        try:
+            conn.sock.recv(size)
+            rest = answer[conn.sock.send(answer) :]
+        except OSError:  # the client has not read earlier answers, or is gone
+            rest = answer
+        if keep and not rest:
             conn.set_timeout()
             self.keepalived_conns.append(conn)
+            return
+        self.poller.unregister(conn.sock)
+        sending = self.tpool.submit(self._send_rest, conn, rest, keep=keep)
+        sending.add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
+
+    def _send_rest(self, conn: TConn, rest: bytes, *, keep: bool) -> bool:
+        """Send the rest of an answer; return whether the connection stays open."""
+        conn.parser = conn.parser or get_parser(self.cfg, conn.sock, conn.client)  # finish_request looks at it
+        conn.sock.settimeout(5)  # seconds, of a thread
+        conn.sock.sendall(rest)
+        return keep
+
+    def finish_request(self, conn: TConn, served: "Future[Any]") -> None:
+        """Let a thread wait up to two seconds for the client to close, where gunicorn's main loop would."""
+        if served.cancelled() or served.exception() or served.result():
+            super().finish_request(conn, served)
         else:
-            self.poller.unregister(client)
             self.nr_conns -= 1
-            conn.close(graceful=True)
-
-
-def _short_request(conn: TConn) -> tuple[dict[str, Any] | None, int]:
-    """Return the WSGI environment of the short request that lies in the socket's buffer, and its size in bytes.
-
-    It must be whole and alone, and bring a token; it is looked at, not taken. None where it is another request, only
-    part of one, or more: what follows might come slowly.
-    """
-    try:
-        received = conn.sock.recv(_LARGEST, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except OSError:
-        return None, 0
-    found = _REQUEST.match(received)
-    if found is None:
-        return None, 0
-    headers = _HEADER.findall(found[1].decode())
-    fields = {_key(name): value.strip() for name, value in headers}
-    usual = len(fields) == len(headers) and "HTTP_HOST" in fields and fields.keys() & _TOKENS
-    if not usual or fields.keys() & _UNUSUAL or fields.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
-        return None, 0
-    method, target, _ = received[: found.start(1)].decode().split(" ")
-    length = fields.get("CONTENT_LENGTH", "0" if method == "GET" else "")
-    if not _LENGTH.fullmatch(length) or len(received) != found.end() + int(length):
-        return None, 0
-    path, _, query = target.partition("?")
-    server = conn.server if isinstance(conn.server, tuple) else ("localhost", 80)  # of a unix socket: of no use
-    environ = _ENVIRON | fields
-    environ["REQUEST_METHOD"], environ["RAW_URI"] = method, target
-    environ["PATH_INFO"], environ["QUERY_STRING"] = path, query
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
-    environ["REMOTE_ADDR"] = conn.client[0] if isinstance(conn.client, tuple) else conn.client
-    environ["wsgi.input"] = io.BytesIO(received[found.end() :])
-    return environ, len(received)
-
-
-@lru_cache(maxsize=256)
-def _key(name: str) -> str:
-    """Return the name of a header in a WSGI environment."""
-    key = name.upper().replace("-", "_")
-    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-
-
-def _start_response(
-    response: SimpleNamespace, status: str, headers: list[tuple[str, str]], exc_info: object = None
-) -> None:
-    """Take what the application says before its body."""
-    response.status, response.headers = status, headers
-
-
-def _head(response: SimpleNamespace, *, keep: bool) -> bytes:
-    """Return an answer as far as its body; Django lets no line break into a header, and gives the length."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in response.headers])
-    date, connection = _date(int(time.time())), "keep-alive" if keep else "close"
-    head = f"HTTP/1.1 {response.status}\r\nServer: {SERVER}\r\nDate: {date}\r\nConnection: {connection}\r\n{lines}\r\n"
-    return head.encode("latin-1")
-
-
-@lru_cache(maxsize=1)
-def _date(now: int) -> str:
-    return formatdate(now, usegmt=True)
-
-
-def _send(client: socket.socket, size: int, answer: bytes) -> bool:
-    """Take the request of this size from the socket and send the answer; tell whether the client took it in time."""
-    try:
-        client.recv(size)
-        sent = client.send(answer)
-        if sent < len(answer):
-            client.settimeout(None)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _SEND_TIMEOUT)
-            client.sendall(memoryview(answer)[sent:])
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _NO_TIMEOUT)
-            client.settimeout(0)
-    except OSError:  # gone, or too slow
-        return False
-    return True
+            self.tpool.submit(conn.close, graceful=True)

@@ -1,7 +1,13 @@
-"""ccbackend.fastpath.worker and ccbackend.sqlite: short calls in the main loop, and nobody who can hold them up."""
+"""ccbackend.fastpath.worker and ccbackend.sqlite: short calls in the main loop, which no client can hold up.
+
+What does not depend on the main loop holds with gunicorn's own worker class and with granian too.
+"""
 
 import contextlib
+import importlib.util
+import json
 import os
+import resource
 import socket
 import sqlite3
 import threading
@@ -11,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.clients import start_body
 from tests.support.server import Server, running_server
 
 pytestmark = [
@@ -23,11 +30,21 @@ pytestmark = [
 QUICK = 3.0  # seconds: far below gunicorn's time-outs and the 20 s wait for the database
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["gunicorn", "gthread", "granian"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a server of one process, so that a call that is held up cannot hide behind another process."""
-    with running_server(tmp_path_factory.mktemp("serving"), workers=1) as running:
+    if importlib.util.find_spec(request.param.replace("gthread", "gunicorn")) is None:
+        pytest.skip(f"{request.param} is not installed")
+    with running_server(tmp_path_factory.mktemp("serving"), workers=1, http_server=request.param) as running:
         yield running
+
+
+@pytest.fixture
+def main_loop(server: Server) -> Server:
+    """Return the server with the project's worker class."""
+    if server.http_server != "gunicorn":
+        pytest.skip("of the project's worker class alone")
+    return server
 
 
 @contextlib.contextmanager
@@ -120,22 +137,20 @@ def test_noting_the_last_use_of_a_token_does_not_wait_for_a_locked_database(serv
         assert time.monotonic() - begin < QUICK
 
 
-def raw_answer(server: Server, request: bytes) -> tuple[bytes, dict[str, str], bytes]:
-    """Send bytes; return status line, headers without Date, and the body."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
-        sock.sendall(request)
-        received = b""
-        while b"\r\n\r\n" not in received:
-            part = sock.recv(65536)
-            assert part, received
-            received += part
-        head, _, body = received.partition(b"\r\n\r\n")
-        status, *lines = head.split(b"\r\n")
-        headers = dict(line.decode().split(": ", 1) for line in lines)
-        while len(body) < int(headers["Content-Length"]):
-            part = sock.recv(65536)
-            assert part, received
-            body += part
+def answer_on(sock: socket.socket) -> tuple[bytes, dict[str, str], bytes]:
+    """Read an answer; return status line, headers without Date, and the body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        part = sock.recv(65536)
+        assert part, received
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = dict(line.decode().split(": ", 1) for line in lines)
+    while len(body) < int(headers["Content-Length"]):
+        part = sock.recv(65536)
+        assert part, received
+        body += part
     assert headers.pop("Date").endswith(" GMT")
     return status, headers, body
 
@@ -150,13 +165,81 @@ def raw_answer(server: Server, request: bytes) -> tuple[bytes, dict[str, str], b
         (b"POST /api/jobs/stop_job/ HTTP/1.1", b'{"jobId": 4711, "stopTime": 5, "jobState": "failed"}'),
     ],
 )
-def test_both_ways_give_the_same_answer(server: Server, first_line: bytes, body: bytes) -> None:
-    head = b"%b\r\nHost: localhost\r\nX-Auth-Token: %b\r\nContent-Length: %d\r\n"
-    request = head % (first_line, server.tokens["bench"].encode(), len(body))
-    short = raw_answer(server, request + b"\r\n" + body)
-    through_threads = raw_answer(server, request + b"X-Twice: 1\r\nX-Twice: 2\r\n\r\n" + body)
-    assert short == through_threads
-    assert short[1]["Connection"] == "keep-alive"
+def test_both_ways_give_the_same_answer(main_loop: Server, first_line: bytes, body: bytes) -> None:
+    head = b"%b\r\nHost: localhost\r\nX-Auth-Token: %b\r\nContent-Length: %d\r\n\r\n"
+    request = head % (first_line, main_loop.tokens["bench"].encode(), len(body)) + body
+    with socket.create_connection(("127.0.0.1", main_loop.port), timeout=QUICK) as sock:
+        sock.sendall(request)
+        at_once = answer_on(sock)
+        sock.sendall(request[:40])
+        time.sleep(0.2)
+        sock.sendall(request[40:])
+        assert answer_on(sock) == at_once
+    assert at_once[1]["Connection"] == "keep-alive"
+
+
+def test_short_calls_are_answered_while_all_threads_are_busy(main_loop: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(12):
+            stuck = stack.enter_context(socket.create_connection(("127.0.0.1", main_loop.port)))
+            stuck.sendall(b"POST /api/jobs/start_job/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.5)
+        assert seconds_of_a_list(main_loop) < QUICK
+
+
+def test_clients_that_do_not_close_hold_up_nobody(main_loop: Server) -> None:
+    request = b"GET /admin/login/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", main_loop.port), timeout=20))
+            sock.sendall(request)
+            assert sock.recv(12) == b"HTTP/1.1 200"
+        assert seconds_of_a_list(main_loop) < QUICK
+
+
+def test_a_client_that_does_not_read_a_long_answer_holds_up_nobody_and_gets_it(main_loop: Server) -> None:
+    nodes = [{"hostname": f"node{number:05}"} for number in range(2000)]
+    with contextlib.closing(main_loop.client()) as client:
+        for number in range(100, 125):
+            client.started(jobId=number, numNodes=len(nodes), resources=nodes)
+    request = b"GET /api/jobs/ HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.settimeout(20)
+        slow.connect(("127.0.0.1", main_loop.port))
+        slow.sendall(request % main_loop.tokens["bench"].encode())
+        time.sleep(0.5)
+        assert seconds_of_a_list(main_loop) < QUICK
+        status, _, body = answer_on(slow)
+    assert status == b"HTTP/1.1 200 OK"
+    assert len(json.loads(body)["jobs"]) == 25
+    assert len(body) > 1_000_000
+
+
+def test_too_many_open_files_end_no_worker(main_loop: Server) -> None:
+    worker = main_loop.web_workers()[0]
+    with contextlib.closing(main_loop.client()) as early, contextlib.ExitStack() as stack:
+        assert early.get("/api/jobs/").status == 200
+        before = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (worker.num_fds() + 3, before[1]))
+        for _ in range(10):
+            stack.enter_context(socket.create_connection(("127.0.0.1", main_loop.port)))
+        main_loop.wait_until(lambda: "Too many open files" in main_loop.logs())
+        assert early.get("/api/jobs/").status == 200
+        resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before)
+        assert seconds_of_a_list(main_loop) < QUICK
+    assert [process.pid for process in main_loop.web_workers()] == [worker.pid]
+
+
+def test_a_head_and_a_body_in_chunks_leave_the_connection_in_order(server: Server) -> None:
+    token = server.tokens["bench"].encode()
+    body = json.dumps(start_body(jobId=31)).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
+        sock.sendall(b"HEAD /api/jobs/ HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n\r\n" % token)
+        assert sock.recv(65536).endswith(b"\r\n\r\n")
+        head = b"POST /api/jobs/start_job/ HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n" % token
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        assert sock.recv(12) == b"HTTP/1.1 201"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +255,9 @@ def test_both_ways_give_the_same_answer(server: Server, first_line: bytes, body:
         (b"X-Auth-Token: x", b"401"),
     ],
 )
-def test_an_unusual_request_is_left_to_gunicorn(server: Server, header: bytes, status: bytes) -> None:
+def test_an_unusual_request_is_gunicorn_s_business(server: Server, header: bytes, status: bytes) -> None:
+    if server.http_server == "granian":
+        pytest.skip("refuses other things")
     request = b"GET /api/jobs/?page=3 HTTP/1.1\r\nHost: localhost\r\nX-Auth-Token: %b\r\n%b\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=QUICK) as sock:
         sock.sendall(request % (server.tokens["bench"].encode(), header))

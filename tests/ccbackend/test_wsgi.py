@@ -1,11 +1,17 @@
-"""What the application has loaded before its first request."""
+"""ccbackend.wsgi: what it has loaded before its first request, and when it refuses to start."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from ccbackend.fastpath import get_wsgi_application
+from tests.support.factories import JobFactory
 from tests.support.paths import PROJECT
 
 SCRIPT = """
@@ -33,13 +39,15 @@ print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ours
 """
 
 
-def test_nothing_of_ours_is_imported_after_the_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_nothing_of_ours_is_imported_after_the_start(tmp_path: Path, fast: str) -> None:
     """An update on disk under a running server would otherwise mix old modules with new ones."""
     environment = os.environ | {
         "SECRET_KEY": "for-a-test",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
         "ARCHIVE_ROOT": str(tmp_path / "job-archive"),
         "ALLOWED_HOSTS": "*",
+        "FAST_PATH": fast,
     }
     output = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=PROJECT, env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -48,3 +56,15 @@ def test_nothing_of_ours_is_imported_after_the_start(tmp_path: Path) -> None:
     migrations = {"accounts.migrations", "jobs.migrations", "accounts.management", "jobs.management"}
     loaded = {name for name in json.loads(output) if not any(name.startswith(prefix) for prefix in migrations)}
     assert loaded == set()
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_without_the_archive_of_its_jobs_the_server_does_not_start(
+    db: None, archive_root: Path, settings: Any, fast: bool
+) -> None:
+    settings.FAST_PATH = fast
+    get_wsgi_application()
+    JobFactory.create(archived=True)
+
+    with pytest.raises(ImproperlyConfigured, match="is its file system mounted"):
+        get_wsgi_application()

@@ -1,4 +1,4 @@
-"""A real server for tests: gunicorn and the archive worker as in production, with a database and archive of its own."""
+"""A real server for tests: HTTP server and archive worker as in production, with a database and archive of its own."""
 
 import contextlib
 import http.client
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from tests.support.clients import WireClient
@@ -38,10 +39,14 @@ json.dump(tokens, sys.stdout)
 
 @dataclass
 class Server:
-    """gunicorn with some workers, and archive workers, on a database and an archive of their own."""
+    """An HTTP server with some workers, and archive workers, on a database and an archive of their own.
+
+    The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian".
+    """
 
     folder: Path
     workers: int = 2
+    http_server: str = "gunicorn"
     sources: Mapping[str, Any] = field(default_factory=lambda: {"*": {"kind": "none"}})
     settings: Mapping[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
@@ -93,15 +98,25 @@ class Server:
         return [tuple(row) for row in json.loads(output)]
 
     def start_web(self) -> None:
-        """Start gunicorn on a free port and wait until it answers."""
+        """Start the HTTP server on a free port and wait until it answers."""
         self.port = self.port or _free_port()
-        command = ["-m", "gunicorn", "ccbackend.wsgi", "-w", str(self.workers), "-b", f"127.0.0.1:{self.port}"]
-        self._web = self._spawn("web.log", *command)
+        command = ["gunicorn", "ccbackend.wsgi", "-w", str(self.workers), "-b", f"127.0.0.1:{self.port}"]
+        if self.http_server == "gthread":
+            command += ["--worker-class", "gthread"]
+        elif self.http_server == "granian":
+            command = ["granian", "--interface", "wsgi", "--workers", str(self.workers), "--port", str(self.port)]
+            command += ["--blocking-threads", "8", "ccbackend.wsgi:application"]
+        self._web = self._spawn("web.log", "-m", *command)
         _wait_for(self._answers, 30, self.logs)
+
+    def web_workers(self) -> list[psutil.Process]:
+        """Return the worker processes of the HTTP server."""
+        assert self._web is not None
+        return psutil.Process(self._web.pid).children()
 
     def _answers(self) -> bool:
         assert self._web is not None
-        assert self._web.poll() is None, f"gunicorn has ended\n{self.logs()}"
+        assert self._web.poll() is None, f"the HTTP server has ended\n{self.logs()}"
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(self.client(None)) as client:
             client.connection.timeout = 5
             return client.get("/api/jobs/").status == 401
@@ -124,7 +139,7 @@ class Server:
             )
 
     def kill_web(self) -> None:
-        """Kill gunicorn and all its workers, as a crash would."""
+        """Kill the HTTP server and all its workers, as a crash would."""
         if self._web is not None:
             _end(self._web, signal.SIGKILL)
             self._web = None

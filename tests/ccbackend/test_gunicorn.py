@@ -1,0 +1,76 @@
+"""What ccbackend.fastpath.worker uses of gunicorn; a new version of gunicorn is compared with this list first."""
+
+import ast
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import gunicorn
+import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.http import get_parser
+from gunicorn.http.body import LengthReader
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from tests.support.paths import PROJECT
+
+VERSION = "27.0.1"
+
+# Neither documented nor promised by gunicorn.
+USED = {
+    "worker": {
+        *("accept", "finish_request", "handle_error", "handle_request", "notify", "on_client_socket_readable"),
+        *("cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "poller", "tpool", "worker_connections"),
+    },
+    "method_queue": {"defer"},
+    "connection": {"client", "close", "data_ready", "parser", "server", "set_timeout", "sock", "timeout"},
+    "parser": {"unreader"},
+    "unreader": {"buf"},
+    "request": {"_expected_100_continue", "body"},
+    "body": {"reader"},
+    "reader": {"length"},
+    "settings": {"keepalive", "proxy_protocol", "worker_connections"},
+}
+
+
+@pytest.fixture
+def parts() -> Iterator[dict[str, Any]]:
+    """Return gunicorn's objects by the names in USED."""
+    settings = Config()
+    worker = ThreadWorker(1, 1, [], None, 30, settings, Logger(settings))
+    parser = get_parser(settings, [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"], ("127.0.0.1", 1))
+    request = next(parser)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield {
+            "worker": worker,
+            "method_queue": worker.method_queue,
+            "connection": TConn(settings, ours, ("127.0.0.1", 1), ("127.0.0.1", 2)),
+            "parser": parser,
+            "unreader": parser.unreader,
+            "request": request,
+            "body": request.body,
+            "reader": request.body.reader,
+            "settings": settings,
+        }
+        worker.tmp.close()
+
+
+def test_the_version_is_the_one_that_the_list_was_made_with() -> None:
+    assert gunicorn.__version__ == VERSION
+    assert f"gunicorn=={VERSION}\n" in (PROJECT / "requirements.txt").read_text()
+
+
+def test_gunicorn_has_all_that_is_used(parts: dict[str, Any]) -> None:
+    missing = [f"{part}.{name}" for part, names in USED.items() for name in names if not hasattr(parts[part], name)]
+    assert missing == []
+    assert isinstance(parts["reader"], LengthReader)
+    assert parts["reader"].length == len(parts["unreader"].buf.getvalue()) == 2
+
+
+def test_nothing_else_is_used(parts: dict[str, Any]) -> None:
+    tree = ast.parse((PROJECT / "ccbackend" / "fastpath" / "worker.py").read_text())
+    accessed = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    of_gunicorn = {name for name in accessed if any(hasattr(part, name) for part in parts.values())}
+    assert of_gunicorn - {"append", "remove"} == set().union(*USED.values())
