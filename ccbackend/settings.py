@@ -1,18 +1,34 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
-import importlib.util
+import hashlib
+import io
 import logging
+import os
 import sys
+import warnings
+import zoneinfo
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from ccbackend import __version__
+
 BASE_DIR = Path(__file__).resolve().parent.parent
+TESTING = "pytest" in sys.modules
+VERSION = __version__
 
 env = environ.Env()
-env.read_env(BASE_DIR / ".env")
+# Set for the processes too that this one starts: those of a test read no settings of the checkout either.
+ENV_FILE = os.environ.setdefault("ENV_FILE", os.devnull if TESTING else str(BASE_DIR / ".env"))
+try:
+    env.read_env(io.StringIO(Path(ENV_FILE).read_text()))
+except FileNotFoundError:
+    pass
+except (OSError, UnicodeDecodeError) as error:
+    raise ImproperlyConfigured(f"The settings in {ENV_FILE} cannot be read: {error}") from None
 
 
 def _flag(name: str, default: str = "false") -> bool:
@@ -44,7 +60,6 @@ def _words(name: str, default: str = "") -> list[str]:
 
 
 DEBUG = _flag("DEBUG")
-TESTING = "pytest" in sys.modules
 
 SECRET_KEY = env.str("SECRET_KEY", default="")
 if not SECRET_KEY:
@@ -79,7 +94,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "ccbackend.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -119,13 +134,22 @@ DATABASE_WITHOUT_WAITING = "ccbackend.sqlite.base.without_waiting"
 
 def _database() -> dict[str, Any]:
     """Complete DATABASE_URL with what the two supported engines need to let concurrent writers wait, not fail."""
-    config: dict[str, Any] = env.db_url("DATABASE_URL", default="sqlite:///var/ccbackend.sqlite3")
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            config: dict[str, Any] = env.db_url("DATABASE_URL", default="sqlite:///var/ccbackend.sqlite3")
+        engine = config["ENGINE"]
+    except (KeyError, ValueError):
+        expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"  # no value: it may hold a password
+        raise ImproperlyConfigured(f"DATABASE_URL: expected {expected}") from None
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
-    if config["ENGINE"] == "django.db.backends.sqlite3":
+    if engine == "django.db.backends.sqlite3":
         if config["NAME"] != ":memory:":
             config["NAME"] = BASE_DIR / config["NAME"]
-            config["NAME"].parent.mkdir(parents=True, exist_ok=True)
+            try:
+                config["NAME"].parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ImproperlyConfigured(f"DATABASE_URL: the database's folder cannot be made: {error}") from None
         config["ENGINE"] = "ccbackend.sqlite"
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", DATABASE_WAIT)
@@ -138,12 +162,12 @@ def _database() -> dict[str, Any]:
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000;"
             "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456; PRAGMA busy_timeout=0",
         )
-    elif config["ENGINE"] == "django.db.backends.postgresql":
+    elif engine == "django.db.backends.postgresql":
         config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
         options.setdefault("connect_timeout", DATABASE_WAIT)
         options.setdefault("options", f"-c lock_timeout={DATABASE_WAIT}s")
     else:
-        raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:// or postgres://, got {config['ENGINE']}")
+        raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:// or postgres://, got {engine}")
     return config
 
 
@@ -178,17 +202,44 @@ DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seco
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+try:
+    zoneinfo.ZoneInfo(TIME_ZONE)
+except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+    raise ImproperlyConfigured(f"TIME_ZONE={TIME_ZONE!r}: expected a name such as Europe/Berlin or UTC") from None
 USE_I18N = False
 FORMAT_MODULE_PATH = "ccbackend.formats"
 USE_TZ = True
 
-STATIC_URL = "static/"
-# BokehJS from Bokeh's wheel, found without importing Bokeh, which takes a second: clusters have no way to a CDN.
-_BOKEH = importlib.util.find_spec("bokeh")
-STATICFILES_DIRS = [
-    ("bokeh", f"{folder}/server/static/js") for folder in (_BOKEH and _BOKEH.submodule_search_locations) or ()
+STATIC_PACKAGES = ("bokeh", "django", "djangorestframework", "drf-spectacular-sidecar")
+
+
+def _release() -> str:
+    """Return a hash of what the static files are made of: ours by content, those of packages by version.
+
+    It is part of their addresses, so that browsers keep them for good and ask anew after an update. A folder of all
+    files has it, in place of each file's name, because style sheets and modules then name each other as they stand.
+    """
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted((BASE_DIR / "jobs" / "static").rglob("*.*")):
+        digest.update(path.name.encode() + path.read_bytes())
+    for package in STATIC_PACKAGES:
+        digest.update(f"{package}=={version(package)}".encode())
+    return digest.hexdigest()
+
+
+_RELEASE = "" if DEBUG else f"{_release()}/"  # with DEBUG files may change at any time
+STATIC_URL = f"static/{_RELEASE}"
+STATIC_ROOT = _path("STATIC_ROOT", "var/static") / _RELEASE
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "ccbackend.static_files.BokehFinder",
 ]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
 WHITENOISE_USE_FINDERS = True  # gunicorn alone serves the admin's files, without a collectstatic step
+WHITENOISE_IMMUTABLE_FILE_TEST = "" if _RELEASE else "$^"  # a pattern: every address, or none
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -208,7 +259,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": (
         "Start, stop, find, tag and delete batch jobs. Wire-compatible with the REST API of ClusterCockpit cc-backend."
     ),
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],

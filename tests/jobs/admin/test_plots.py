@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.templatetags.static import static
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
@@ -365,6 +366,6 @@ def test_the_page_loads_bokeh_from_this_server_without_holding_up_the_rest(page:
         ("jobs/plots.js", "module"),
     ):
         attribute = 'type="module"' if how == "module" else how
-        assert f'<script {attribute} src="/static/{name}"></script>' in text
-        assert page.get(f"/static/{name}").status_code == 200
+        assert f'<script {attribute} src="{static(name)}"></script>' in text
+        assert page.get(static(name)).status_code == 200
     assert "bokeh" not in page.get("/admin/jobs/job/").content.decode()

@@ -1,6 +1,7 @@
 """The frame: the page at /, titles, sections, favicon."""
 
 import pytest
+from django.templatetags.static import static
 from django.test import Client
 
 from accounts.models import User
@@ -40,4 +41,4 @@ def test_no_page_loads_anything_from_elsewhere(admin: User, login: Login) -> Non
 
 @pytest.mark.parametrize("name", ["favicon.svg", "admin.css", "index.css"])
 def test_the_static_files_are_served(name: str, client: Client) -> None:
-    assert client.get(f"/static/jobs/{name}").status_code == 200
+    assert client.get(static(f"jobs/{name}")).status_code == 200
