@@ -10,6 +10,7 @@ import http.cookiejar
 import json
 import os
 import re
+import secrets
 import socket
 import statistics
 import subprocess
@@ -24,8 +25,6 @@ from typing import Any
 
 import django
 
-from benchmarks.many import PASSWORD
-
 _BEFORE = "/admin/jobs/job/delete-before/"
 _PAUSE = 0.05  # seconds between two calls of one of the others
 
@@ -33,12 +32,12 @@ _PAUSE = 0.05  # seconds between two calls of one of the others
 class Browser:
     """A session of the admin site."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, password: str) -> None:
         """Log in as benchmark-admin."""
         self.address = address
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         self.post(
-            "/admin/login/", self.get("/admin/login/"), username="benchmark-admin", password=PASSWORD, next="/admin/"
+            "/admin/login/", self.get("/admin/login/"), username="benchmark-admin", password=password, next="/admin/"
         )
 
     def get(self, path: str) -> str:
@@ -145,6 +144,9 @@ def main() -> None:
     wanted = int(sys.argv[1])
     admin = User.objects.get(username="benchmark-admin")
     admin.add_roles([Role.API])
+    password = secrets.token_urlsafe()
+    admin.set_password(password)
+    admin.save()
     token = ApiToken.issue(user=admin, name="benchmark")[1]
     when = int(Job.objects.order_by("start_time").values_list("start_time", flat=True)[wanted])
     newest = list(Job.objects.order_by("-start_time").values_list("pk", flat=True)[:100])
@@ -155,13 +157,13 @@ def main() -> None:
             "first page": lambda _: browsers["first page"].get("/admin/"),
             "start and stop": start_and_stop(address, token, 500_000_000 + int(time.time()) % 1_000_000 * 100),
         }
-        browsers = {name: Browser(address) for name in others}
+        browsers = {name: Browser(address, password) for name in others}
         finished, times = threading.Event(), {name: list[float]() for name in others}
         threads = [threading.Thread(target=repeat, args=(call, finished, times[name])) for name, call in others.items()]
         for thread in threads:
             thread.start()
         try:
-            delete_before(Browser(address), when)
+            delete_before(Browser(address, password), when)
         finally:
             finished.set()
             for thread in threads:

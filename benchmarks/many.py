@@ -2,7 +2,8 @@
 
 Thirty days of two clusters: 500 users, of whom some have many jobs, 100 projects, 2,000 running jobs, some whose
 archiving failed, and tags of which one is on every fiftieth job. Job scripts of 1 to 2 kB, statistics of seven metrics.
-The users `benchmark-admin`, `benchmark-manager` (of one small and two large projects) and `user001` can log in.
+The users are `benchmark-admin`, `benchmark-manager` (of one small and two large projects) and `user001`; none has a
+password. A database or an archive that holds anything is refused.
 """
 
 import itertools
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 RUNNING = 2000
 DAYS = 30
-PASSWORD = "benchmark"
 _TAGS = [("perf", "bad"), ("perf", "good"), ("review", "ask-user")] + [("ticket", str(number)) for number in range(50)]
 _PROGRAMS = ["gromacs", "lammps", "openfoam", "vasp", "namd", "quantum-espresso", "cp2k", "relion", "bowtie", "train"]
 _STATES = ["completed"] * 85 + ["failed"] * 8 + ["timeout"] * 3 + ["cancelled"] * 3 + ["out_of_memory"]
@@ -96,6 +96,10 @@ def main() -> None:
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
+    try:
+        demo.require_empty()
+    except demo.DemoError as error:
+        sys.exit(f"Refused: {error}. DATABASE_URL and ARCHIVE_ROOT must name empty ones.")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     call_command("migrate", verbosity=0)
     demo.write_cluster(root.store())
@@ -109,10 +113,10 @@ def main() -> None:
         tags = list(tag_ids(_TAGS).values())
         common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
         insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
-    create_user(username="benchmark-admin", roles=[Role.ADMIN], password=PASSWORD)
+    create_user(username="benchmark-admin", roles=[Role.ADMIN], password=None)
     projects = ["proj99", "proj01", "proj02"]
-    create_user(username="benchmark-manager", roles=[Role.MANAGER], password=PASSWORD, projects=projects)
-    create_user(username="user001", roles=[Role.USER], password=PASSWORD)
+    create_user(username="benchmark-manager", roles=[Role.MANAGER], password=None, projects=projects)
+    create_user(username="user001", roles=[Role.USER], password=None)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

@@ -1,4 +1,7 @@
-"""Fill the database of DATABASE_URL for a benchmark: `python -m benchmarks.prepare JOBS` prints an API token."""
+"""Fill the database of DATABASE_URL for a benchmark: `python -m benchmarks.prepare JOBS` prints an API token.
+
+A database or an archive that holds anything is refused.
+"""
 
 import json
 import os
@@ -20,6 +23,10 @@ def main() -> None:
     from jobs import demo
     from jobs.models import Job
 
+    try:
+        demo.require_empty()
+    except demo.DemoError as error:
+        sys.exit(f"Refused: {error}. DATABASE_URL and ARCHIVE_ROOT must name empty ones.")
     call_command("migrate", verbosity=0)
     demo.write_cluster(root.store())
     resources = json.dumps([{"hostname": f"n{node:02}", "hwthreads": [0, 1, 2, 3]} for node in range(1, 5)])

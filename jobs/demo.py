@@ -1,19 +1,30 @@
-"""Synthetic data of `make run`: a cluster, and jobs of several users and projects over the last days."""
+"""Synthetic data of `make run`: a cluster, and jobs of several users and projects on the last seven days."""
 
 import itertools
+import logging
 import random
 import time
+from itertools import pairwise
 from typing import Any
 
 import msgspec
+from django.db import connection
 
+from accounts.models import User
+from archive import root
+from archive.storage import removal
 from archive.storage.store import ArchiveStore
+from jobs.deletion.services import delete_jobs_before
 from jobs.intake.services import start_job, stop_job
 from jobs.messages import Resource, StartJob, TagName
+from jobs.models import Job
+from jobs.overview.days import midnights
 from jobs.tags.services import tag_job
 
 CLUSTER = "demo"
 
+_FAR_AWAY = 2**40  # epoch seconds after every start and end
+_LOG = logging.getLogger(__name__)
 _SEED = 2026
 _DAY = 86_400
 _OWNERS = [("ada", "fluids"), ("grace", "fluids"), ("emmy", "lattice"), ("sofia", "lattice"), ("maria", "genomes")]
@@ -30,6 +41,10 @@ _METRICS: list[tuple[str, str, str, str, str, float]] = [
     ("net_bw", "B/s", "M", "node", "sum", 12_000),
     ("cpu_power", "W", "", "socket", "sum", 400),
 ]
+
+
+class DemoError(Exception):
+    """The database or the archive is not one that demo data may be put into."""
 
 
 def cluster_document() -> bytes:
@@ -75,6 +90,23 @@ def cluster_document() -> bytes:
     return msgspec.json.encode(document)
 
 
+def require_empty() -> None:
+    """Raise DemoError unless the database has no users and no jobs, and the archive no clusters and no jobs.
+
+    Asked before the migrations run, so a database without our tables is empty if it has no tables at all.
+    """
+    tables = set(connection.introspection.table_names())
+    for model in (User, Job):
+        if model._meta.db_table in tables:
+            if model._default_manager.exists():
+                raise DemoError(f"the database has {model._meta.verbose_name_plural} that are no demo data")
+        elif tables - {"django_migrations"}:
+            raise DemoError("the database has tables of another program")
+    store = root.store()
+    if store.root.exists() and (store.clusters() or store.holds_jobs()):
+        raise DemoError(f"the job archive {store.root} has clusters or jobs that are no demo data")
+
+
 def write_cluster(store: ArchiveStore) -> None:
     """Put the demo cluster's cluster.json into the archive, unless it is there."""
     store.prepare()
@@ -82,21 +114,32 @@ def write_cluster(store: ArchiveStore) -> None:
         store.write_cluster(CLUSTER, cluster_document())
 
 
-def create_jobs(count: int = 150) -> None:
-    """Start jobs over the last four days through the services, stop most of them, and tag some."""
+def create_jobs(count: int = 210) -> None:
+    """Start jobs on each of the last seven days through the services, stop most of them, and tag some."""
     dice = random.Random(_SEED)  # noqa: S311  demo data, no secret
     now = int(time.time())
+    days = list(pairwise(midnights(now)))
     for number in range(count):
-        finished = number >= count // 8
-        ago = int(dice.paretovariate(1) * 1800) % (4 * _DAY) + 900 if finished else dice.randint(60, 6 * 3600)
-        start = now - ago
+        finished = number >= count // 10
+        begin, end = days[number % len(days)] if finished else (now - 6 * 3600, now)
+        start = dice.randint(begin, max(begin, min(end, now - 120) - 1))
         row_id = start_job(job=_job(dice, 100_000 + number, start))
         if finished:
-            state = dice.choice(_FINAL)
-            stop_job(row_id=row_id, stop_time=dice.randint(start + 60, min(now, start + _DAY)), job_state=state)
+            stop = dice.randint(min(start + 60, now), min(now, start + _DAY))
+            stop_job(row_id=row_id, stop_time=stop, job_state=dice.choice(_FINAL))
         if dice.random() < 0.2:
             type_, name = dice.choice(_TAGS)
             tag_job(row_id=row_id, tags=[TagName(type=type_, name=name)])
+
+
+def delete_jobs() -> int:
+    """Delete all jobs of the demo cluster from database and archive, and return how many rows went."""
+    deleted = delete_jobs_before(start_time=_FAR_AWAY, cluster=CLUSTER)
+    store = root.store()
+    for found in removal.find(store, before=_FAR_AWAY, cluster=CLUSTER, trouble=_LOG.warning):
+        removal.remove_folder(found.folder if found.removed else removal.hide(store, found.key))
+    removal.remove_empty_folders(store, CLUSTER)
+    return deleted
 
 
 def _job(dice: random.Random, job_id: int, start: int) -> StartJob:

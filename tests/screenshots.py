@@ -96,6 +96,7 @@ def main() -> None:
         port = probe.getsockname()[1]
         probe.close()
         environment = os.environ | {
+            "ENV_FILE": os.devnull,
             "SECRET_KEY": "screenshots",
             "DATABASE_URL": f"sqlite:///{own}/db.sqlite3",
             "ARCHIVE_ROOT": f"{own}/archive",
