@@ -99,7 +99,7 @@ class Machine:
             capture_output=True,
             text=True,
             env=self.environment,
-            timeout=60,
+            timeout=600,
             check=False,
         )
         return Outcome(process.returncode, process.stdout, process.stderr)

@@ -81,7 +81,7 @@ def running_prometheus(folder: Path) -> Iterator[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     programs = [shutil.which(name, path=path) for name in ("prometheus", "promtool")]
     if not all(programs):
-        pytest.skip("prometheus or promtool is not installed: make prometheus")
+        pytest.skip("Debian's prometheus is not installed (apt-get install prometheus, or make prometheus)")
     (folder / "samples").write_text("\n".join(openmetrics()))
     (folder / "prometheus.yml").write_text("")
     blocks = [programs[1], "tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data"]

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from archive.storage.store import ArchiveStore
 from jobs.models import ArchiveTask, Job
 from tests.support.commands import Machine, Run
 from tests.support.factories import JobFactory
+from tests.support.waiting import patience, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -87,14 +87,6 @@ def worker(machine: Machine, **environment: str) -> Iterator["subprocess.Popen[s
         process.communicate()
 
 
-def wait_for(condition: Any, seconds: float = 10) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_its_counts(machine: Machine, number: int) -> None:
     with worker(machine) as process:
@@ -103,8 +95,8 @@ def test_a_signal_ends_it_with_its_counts(machine: Machine, number: int) -> None
         wait_for(lambda: machine.execute("SELECT monitoring_status FROM jobs_job") == [(3,)])
         begin = time.monotonic()
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
-    assert time.monotonic() - begin < 5
+        out, err = process.communicate(timeout=patience(10))
+    assert time.monotonic() - begin < patience(5)
     assert process.returncode == 0
     assert "1 job archived, 0 failed attempts" in out
     assert "Traceback" not in err
@@ -120,8 +112,8 @@ def test_a_source_that_hangs_does_not_hold_up_its_end(machine: Machine) -> None:
         wait_for(lambda: machine.execute("SELECT count(*) FROM jobs_archivetask") == [(1,)])
         begin = time.monotonic()
         process.terminate()
-        assert process.wait(15) == 0
-    assert time.monotonic() - begin < 10
+        assert process.wait(patience(15)) == 0
+    assert time.monotonic() - begin < patience(10)
     assert machine.execute("SELECT worker FROM jobs_archivetask") == [("",)]
     assert machine.execute("SELECT monitoring_status FROM jobs_job") == [(1,)]
 
@@ -135,7 +127,7 @@ def test_it_goes_on_after_the_database_was_away(machine: Machine) -> None:
         machine.add_job(1)
         wait_for(lambda: machine.execute("SELECT monitoring_status FROM jobs_job") == [(3,)])
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(patience(10)) == 0
 
 
 def writers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -172,7 +164,7 @@ def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine) ->
         machine.execute("UPDATE jobs_archivetask SET not_before = '2000-01-01'")
         wait_for(lambda: len(machine.execute(archived)) == 2)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(patience(10)) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -184,6 +176,6 @@ def test_the_processes_that_write_end_with_their_worker(machine: Machine, number
         wait_for(lambda: len(writers_of(process)) > 1)
         everyone = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
-        process.wait(10)
-        psutil.wait_procs(everyone, timeout=5)
+        process.wait(patience(10))
+        psutil.wait_procs(everyone, timeout=patience(5))
         assert [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []

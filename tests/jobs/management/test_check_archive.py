@@ -27,6 +27,7 @@ from jobs.states import MonitoringStatus
 from jobs.tags.services import tag_jobs
 from tests.support.commands import Machine, Outcome, Run
 from tests.support.factories import JobFactory, TagFactory
+from tests.support.waiting import patience
 
 pytestmark = pytest.mark.usefixtures("cluster", "synthetic")
 
@@ -398,13 +399,13 @@ def test_ctrl_c_leaves_at_once_and_leaves_no_process(machine: Machine) -> None:
         begun += os.read(process.stdout.fileno(), 65536)
     begin = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert time.monotonic() - begin < 1
+    out, err = process.communicate(timeout=patience(20))
+    assert time.monotonic() - begin < patience(1)
     assert process.returncode == 130
     assert "Interrupted." in err
     assert "Traceback" not in err
     assert json.loads(begun.decode() + out)["complete"] is False
-    while is_alive(process.pid) and time.monotonic() - begin < 5:  # Python's own helper ends after its parent
+    while is_alive(process.pid) and time.monotonic() - begin < patience(5):  # Python's own helper ends after its parent
         time.sleep(0.05)
     assert not is_alive(process.pid)
 
@@ -431,7 +432,7 @@ def test_a_terminal_sees_a_bar_with_rate_and_time_left(machine: Machine) -> None
         while True:
             shown += os.read(ours, 65536)
     os.close(ours)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=patience(20)) == 0
     assert b"300/300" in shown
     assert b"folders/s" in shown
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from archive.format.layout import JobKey, job_folder
 from archive.storage.store import ArchiveStore
 from tests.support.commands import Machine, Run
+from tests.support.waiting import patience
 
 DATA = b'{"cpu_load": {"node": [1.0, null]}}'
 START = 1_700_000_000
@@ -117,7 +118,7 @@ def test_a_signal_ends_it_with_its_counts(machine: Machine) -> None:
     paths = [put(machine.folder / "archive", number, chance.randbytes(500_000)) for number in range(1, 301)]
     process = begin(machine)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=patience(20))
     assert process.returncode == 130
     left = sum(path.exists() for path in paths)
     assert left

@@ -30,6 +30,7 @@ from tests.support.clients import AppClient
 from tests.support.commands import Machine, Run
 from tests.support.factories import START, JobFactory, TagFactory
 from tests.support.paths import SHARED
+from tests.support.waiting import patience
 
 EMMY = SHARED / "samples/archive"
 
@@ -413,9 +414,9 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
         if machine.execute("SELECT count(*) FROM jobs_job")[0][0]:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=patience(30))
     assert workers, "it was stopped in the middle"
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=patience(10))
     assert not alive
     kept = machine.execute("SELECT count(*) FROM jobs_job")[0][0]
     assert 0 < kept < jobs
@@ -463,7 +464,7 @@ def test_a_bar_with_rate_and_time_left_on_a_terminal(machine: Machine) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=patience(60))
     reader.join()
     os.close(ours)
     text = b"".join(shown).decode()

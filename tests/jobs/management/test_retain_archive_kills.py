@@ -25,6 +25,7 @@ from jobs.models import ArchiveTask, Job
 from jobs.rows.select import fetch_rows
 from tests.support.factories import JobFactory
 from tests.support.paths import PROJECT
+from tests.support.waiting import patience
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,7 +126,7 @@ def test_a_move_killed_at_any_instant_leaves_each_job_in_a_complete_place(
             assert there in (files, {})
     assert killed >= 2
     process = start(*options)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=patience(60))
     assert process.returncode == 0, err
     assert all(files_of(job, target) == files for job, files in jobs.items())
     assert nothing_is_left(archive_root)
@@ -147,7 +148,7 @@ def test_a_deletion_killed_at_any_instant_leaves_each_job_complete_or_gone(
         assert not [job for job in jobs if job.pk not in known and job.job_id % 10 and files_of(job, archive_root)]
     assert killed >= 2
     process = start("--do", "delete", *rows)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=patience(60))
     assert process.returncode == 0, err
     assert nothing_is_left(archive_root)
     assert set(Job.objects.values_list("monitoring_status", flat=True)) == (set() if rows else {0})
@@ -164,7 +165,7 @@ def test_the_run_after_a_kill_waits_for_what_was_held(
     process.kill()
     assert ArchiveTask.objects.exists()
     again = start(*options)
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=patience(60))
     assert (again.returncode, "left" in out) == (0, False), err
     assert nothing_is_left(archive_root)
 
@@ -176,7 +177,7 @@ def test_a_signal_ends_it_with_its_counts(
     while not list(tmp_path.glob("cold/testcluster/*/*/*/data.json.gz")):
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=patience(20))
     assert process.returncode == 130
     moved = sum(bool(files_of(job, tmp_path / "cold")) for job in jobs)
     assert 0 < moved < JOBS
@@ -207,7 +208,7 @@ def test_a_full_target_stops_the_run_and_nothing_is_lost(
 ) -> None:
     options = ["--do", f"move:{small_disk}"]
     process = start(*options)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=patience(60))
     assert process.returncode == 1
     assert "No space left on device" in err
     assert err.count("left: ") <= 20, "it gives up"
@@ -220,7 +221,7 @@ def test_a_full_target_stops_the_run_and_nothing_is_lost(
     assert set(Job.objects.archived().values_list("pk", flat=True)) <= {job.pk for job in jobs if here(job)}
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     process = start(*options)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=patience(60))
     assert process.returncode == 0, err
     assert all(files_of(job, small_disk) == files for job, files in jobs.items())
 
@@ -237,7 +238,7 @@ def test_a_target_that_cannot_be_written_is_named_and_nothing_changes(
     else:
         subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     process = start("--do", f"move:{small_disk}")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=patience(60))
     assert process.returncode == 1
     assert str(path) in err
     assert "Traceback" not in err
