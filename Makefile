@@ -1,29 +1,36 @@
 # make run: set up and run the server with demo data. make test: set up and pass all tests.
-# Both need nothing but make and Python 3.11 or newer.
+# Both need nothing but make and Python 3.11 or newer with its module venv.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PORT ?= 8080
+BIND ?= 127.0.0.1
 VENV := .venv
 BIN := $(VENV)/bin
-export DEMO_SOURCES := {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run test test-sqlite test-postgres check browser prometheus screenshots clean
+.PHONY: run demo test test-sqlite test-postgres check browser prometheus screenshots clean clean-data
 
-run: $(VENV)/.server
-	@umask 077; mkdir -p var; test -s var/secret-key || $(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))' > var/secret-key
-	@grep -qs '^SECRET_KEY=.' .env || export SECRET_KEY="$${SECRET_KEY:-$$(cat var/secret-key)}"; \
-	grep -qs '^METRIC_SOURCES=.' .env || export METRIC_SOURCES="$${METRIC_SOURCES:-$$DEMO_SOURCES}"; \
-	exec $(BIN)/python manage.py run_demo
+run: $(VENV)/.server .env
+	@exec $(BIN)/python manage.py run_demo --port "$(PORT)" --bind "$(BIND)"
 
-# The suite on SQLite and on PostgreSQL, side by side: much of it waits.
+# New demo jobs, on each of the last seven days, in place of the old ones.
+demo: $(VENV)/.server .env
+	@$(BIN)/python manage.py run_demo --renew
+
+# Written once: with it every command of manage.py works.
+.env: | $(VENV)/.made
+	@umask 077; { echo 'SECRET_KEY='$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
+	&& echo 'METRIC_SOURCES={"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}'; } > .env.new && mv .env.new .env
+
 test: $(VENV)/.development browser prometheus
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-sqlite test-postgres
+	$(BIN)/python -m tests.both $(PYTEST)
 
-test-sqlite: | $(VENV)/.development
-	$(BIN)/pytest -o cache_dir=.pytest_cache/sqlite $(PYTEST)
+test-sqlite: $(VENV)/.development
+	$(BIN)/python -m pytest -o cache_dir=.pytest_cache/sqlite $(PYTEST)
 
-test-postgres: | $(VENV)/.development
-	$(BIN)/python -m tests.with_postgres $(BIN)/pytest -o cache_dir=.pytest_cache/postgres $(PYTEST)
+test-postgres: $(VENV)/.development
+	$(BIN)/python -m tests.with_postgres $(BIN)/python -m pytest -o cache_dir=.pytest_cache/postgres $(PYTEST)
 
 # Static checks, without the tests.
 check: $(VENV)/.development
@@ -33,36 +40,51 @@ check: $(VENV)/.development
 	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=check $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-$(VENV)/bin/python:
+# A folder whose Python or pip does not run, what an attempt that failed leaves behind, is made anew.
+$(shell test ! -e $(VENV)/.made || $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.made $(VENV)/.server $(VENV)/.development)
+
+$(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3, python3.11 .. python3.14 is" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.server: requirements.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { \
+	echo "$(PYTHON) cannot make $(VENV): install its module venv (Debian, Ubuntu: apt-get install python3-venv) and repeat" >&2; exit 2; }
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.server: requirements.txt | $(VENV)/.made
+	@echo "installing what the server needs ..."
+	@$(PIP) install -r requirements.txt
 	@touch $@
 
-# The browser tests drive Debian's Chromium; where it cannot be had they say so and are skipped.
+$(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/.made
+	@echo "installing what the server and the tests need ..."
+	@$(PIP) install -r requirements-dev.txt
+	@touch $@
+
+# The browser tests drive Debian's Chromium; root on Debian gets it, elsewhere they are skipped.
 browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-	&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
-	|| echo "no Chromium: the browser tests will be skipped"
+	&& echo "installing Debian's package chromium for the browser tests ..." && apt-get update -qq \
+	&& apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| echo "no Chromium, the browser tests will be skipped; root can install Debian's package chromium"
 
 # The tests of the metric source prometheus start Debian's Prometheus. Its package is unpacked beside Python instead of
 # being installed: that starts no service, and needs root only where apt has no lists yet.
-prometheus: | $(VENV)/bin/python
+prometheus: | $(VENV)/.made
 	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { \
-	command -v apt-get >/dev/null && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && bin=$$(realpath $(BIN)) && cd "$$folder" \
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
+	&& echo "unpacking Debian's package prometheus into $(BIN) for its tests ..." \
+	&& folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && bin=$$(realpath $(BIN)) && cd "$$folder" \
 	&& { apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq prometheus; } 2>/dev/null; } \
 	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
-	|| echo "no Prometheus: its tests will be skipped"
+	|| echo "no Prometheus, its tests will be skipped; root can install Debian's package prometheus"
 
 # A picture of each page of the admin site, in var/screenshots; the documentation's are renewed.
 screenshots: $(VENV)/.development browser
 	$(BIN)/python -m tests.screenshots
 
+# What can be made again. Database and archive of the demo lie in var, and stay.
 clean:
-	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+clean-data:
+	@printf 'Delete var with its database and job archive? [y/N] '; read answer && test "$$answer" = y \
+	&& rm -rf var || { echo "nothing was deleted"; exit 1; }

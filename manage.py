@@ -4,8 +4,32 @@
 import os
 import sys
 
-from django.core.management import execute_from_command_line
+try:
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+    from django.core.management import execute_from_command_line
+    from django.db import OperationalError
+except ModuleNotFoundError as error:
+    sys.exit(f"{sys.executable} has no {error.name}: call it as .venv/bin/python manage.py, see README.md")
+
+import ccbackend
+
+
+def main() -> None:
+    """Run the command of the command line; what is wrong about the settings ends it with one sentence."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
+    if sys.argv[1:] in (["--version"], ["version"]):
+        print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
+        return
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(f"Configuration error: {error}")
+    except OperationalError as error:  # Django's own commands; those of the project say more
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(f"The database of DATABASE_URL cannot be used: {' '.join(str(error).split())}")
+
 
 if __name__ == "__main__":
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
-    execute_from_command_line(sys.argv)
+    main()

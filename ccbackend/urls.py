@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from ccbackend import errors
+from ccbackend import __version__, errors
 
 urlpatterns = [
     path("api/", include("jobs.api.urls")),
@@ -15,7 +15,7 @@ urlpatterns = [
     re_path(r"^api(?:/.*)?$", errors.api_not_found),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
-    path("", TemplateView.as_view(template_name="index.html"), name="index"),
+    path("", TemplateView.as_view(template_name="index.html", extra_context={"version": __version__}), name="index"),
 ]
 
 handler400 = errors.bad_request

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -39,6 +40,7 @@ class JobControlSite(AdminSite):
             if model.get("admin_url")
         }
         models["Cluster"] = ("Clusters", reverse("admin:clusters"))
+        context["version"] = settings.VERSION
         context["site_sections"] = [models[name] for name in _SECTIONS if name in models]
         return context
 
