@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 
 def patience(seconds: float) -> float:
-    """Return a time limit of an idle machine (seconds) as it is for this one now: times the load per CPU."""
-    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+    """Return a time limit of an idle machine (seconds) as it is for this one now: four times the load per CPU."""
+    return seconds * max(1.0, 4 * os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
