@@ -14,7 +14,7 @@ from accounts.models import User
 from archive import root
 from archive.storage import removal
 from archive.storage.store import ArchiveStore
-from jobs.deletion.services import delete_jobs_before
+from jobs.deletion.services import delete_jobs
 from jobs.intake.services import start_job, stop_job
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import Job
@@ -132,9 +132,10 @@ def create_jobs(count: int = 210) -> None:
             tag_job(row_id=row_id, tags=[TagName(type=type_, name=name)])
 
 
-def delete_jobs() -> int:
+def clear() -> int:
     """Delete all jobs of the demo cluster from database and archive, and return how many rows went."""
-    deleted = delete_jobs_before(start_time=_FAR_AWAY, cluster=CLUSTER)
+    row_ids = list(Job.objects.filter(cluster=CLUSTER).values_list("pk", flat=True))
+    deleted = delete_jobs(row_ids=row_ids)
     store = root.store()
     for found in removal.find(store, before=_FAR_AWAY, cluster=CLUSTER, trouble=_LOG.warning):
         removal.remove_folder(found.folder if found.removed else removal.hide(store, found.key))

@@ -56,7 +56,7 @@ class Command(BaseCommand):
             _require_free(host, port)
         login = _prepare(Path(options["login_file"]))
         if options["renew"]:
-            self.stderr.write(f"{count(demo.delete_jobs(), 'job')} of cluster {demo.CLUSTER} deleted")
+            self.stderr.write(f"{count(demo.clear(), 'job')} of cluster {demo.CLUSTER} deleted")
         demo.write_cluster(root.store())
         if not Job.objects.exists():
             self.stderr.write("creating demo jobs ...")
