@@ -1,7 +1,7 @@
-"""Which address a request comes from, and whether an address lies in a list of networks.
+"""Find the client address of a request, and match addresses against lists of networks.
 
-The peer of the connection is believed. `X-Forwarded-For` is read only when the peer is a trusted proxy, from the right,
-past further trusted proxies: everything left of the first untrusted address can be written by the client itself.
+The client is the peer of the connection. `X-Forwarded-For` is read only if the peer is a trusted proxy, from right to
+left past further trusted proxies: the client can forge everything to the left of the first untrusted address.
 """
 
 import ipaddress
@@ -14,14 +14,14 @@ from django.http import HttpRequest
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-UNIX_PEER = "unix"  # the name in TRUSTED_PROXIES of whoever connects over a unix socket
+UNIX_PEER = "unix"  # stands in TRUSTED_PROXIES for connections over a Unix socket
 ANY = "*"
 
 
 def parse_network(text: str) -> Network:
     """Parse an address or CIDR network; host bits are allowed (10.0.0.1/8 means 10.0.0.0/8).
 
-    Raises ValueError that names the text and what was expected.
+    Raise ValueError with the text and the expected form.
     """
     try:
         return ipaddress.ip_network(text.strip(), strict=False)
@@ -43,7 +43,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def is_listed(address: str, networks: Sequence[str]) -> bool:
-    """Tell whether an address is in a list of addresses, CIDR networks, `unix` or `*`."""
+    """Return whether an address matches a list of addresses, CIDR networks, `unix` and `*`."""
     if address in networks or ANY in networks:
         return True
     parsed = _address(address)
@@ -57,7 +57,7 @@ def _without_port(text: str) -> str:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the address of the client: an IP address, `unix`, or the unparsable text a trusted proxy passed on."""
+    """Return the client: an IP address, `unix`, or whatever text a trusted proxy passed on."""
     peer = request.META.get("REMOTE_ADDR") or UNIX_PEER
     trusted = settings.TRUSTED_PROXIES
     if not trusted or not is_listed(peer, trusted):
@@ -71,7 +71,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def check_networks(name: str, texts: Iterable[str]) -> None:
-    """Raise ImproperlyConfigured naming the setting and the entry that is no address or network."""
+    """Raise ImproperlyConfigured for an invalid entry, with the name of the setting."""
     for text in texts:
         if text not in (ANY, UNIX_PEER):
             try:

@@ -1,4 +1,4 @@
-"""The accounts app: who may call."""
+"""The accounts app."""
 
 from django.apps import AppConfig
 

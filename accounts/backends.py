@@ -1,4 +1,4 @@
-"""Django permissions that follow from roles."""
+"""Django permissions, derived from roles."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from accounts.models import User
 
 
 class RoleBackend(ModelBackend):
-    """Log in by password; derive permissions from the roles, not from rows of permissions and groups."""
+    """Log in by password; derive permissions from roles instead of Django's permissions and groups."""
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
-        """Return what the user's roles allow; nothing for an inactive user or for one row."""
+        """Return the permissions of the user's roles; none if the user is inactive or `obj` is given."""
         if not isinstance(user_obj, User) or not user_obj.is_active or obj is not None:
             return set()
         return {permission for role in user_obj.roles for permission in settings.ROLE_PERMISSIONS.get(role, ())}
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
-        """Return whether one of the roles allows it."""
+        """Return whether one of the user's roles grants the permission."""
         return perm in self.get_all_permissions(user_obj, obj)

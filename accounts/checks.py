@@ -13,12 +13,12 @@ from accounts.addresses import check_networks
 
 @register()
 def check_address_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Name entries of API_ALLOWED_IPS and TRUSTED_PROXIES that are no address or network."""
+    """Report invalid entries of API_ALLOWED_IPS and TRUSTED_PROXIES."""
     messages: list[CheckMessage] = []
     for number, name in enumerate(("API_ALLOWED_IPS", "TRUSTED_PROXIES"), start=1):
         try:
             check_networks(name, getattr(settings, name))
         except ImproperlyConfigured as error:
-            hint = "Use addresses, CIDR networks, `*`, or `unix` for whoever connects over a unix socket."
+            hint = "Use addresses, CIDR networks, `*`, or `unix` for connections over a Unix socket."
             messages.append(Error(str(error), hint=hint, id=f"accounts.E00{number}"))
     return messages

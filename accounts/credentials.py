@@ -1,4 +1,4 @@
-"""Who a token acts for: the look-up that every API call makes, with its cache."""
+"""The cached look-up of tokens that every API call makes."""
 
 import logging
 import time
@@ -19,12 +19,12 @@ from accounts.models import ApiToken, User
 logger = logging.getLogger(__name__)
 without_waiting = import_string(settings.DATABASE_WITHOUT_WAITING)
 
-# How long a worker believes what it read (seconds): revoking and deactivating take effect within the first, a token
-# made after somebody tried it works within the second. A look-up is 4 queries, a hit none.
+# Seconds for which a process caches a look-up, which costs 4 queries. Revoking a token or deactivating a user takes
+# effect within the first time, a token that was tried before it was created works within the second.
 _KNOWN_FOR = 15.0
 _UNKNOWN_FOR = 5.0
 _MAX_ENTRIES = 10_000
-_USED_STEP = timedelta(minutes=1)  # last_used_at is written at most this often per token
+_USE_INTERVAL = timedelta(minutes=1)  # write last_used_at at most this often
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +39,16 @@ class _Entry:
 _entries: dict[str, _Entry] = {}
 
 
-def forget_all() -> None:
-    """Empty this process's cache, so that a change is seen at once."""
+def clear_cache() -> None:
+    """Empty the cache of this process, so that it sees a change at once."""
     _entries.clear()
 
 
 def user_of(token: str, address: str) -> tuple[User, str]:
-    """Return the active user that a token acts for, with roles and projects loaded, and the token's name and prefix.
+    """Return the user of a token, with roles and projects loaded, and the token's label (prefix and name).
 
-    `address` is the client's (see accounts.addresses). Raises InvalidTokenError that says why the token is refused,
-    AddressRefusedError when it may not be used from there.
+    `address` is that of the client (see accounts.addresses). Raise InvalidTokenError with the reason if the token is
+    not valid or its user is inactive, AddressRefusedError if it may not be used from this address.
     """
     digest = tokens.digest(token)
     entry = _entries.get(digest)
@@ -66,14 +66,14 @@ def user_of(token: str, address: str) -> tuple[User, str]:
     return entry.user, entry.label
 
 
-def _note_use(token: ApiToken, now: datetime) -> None:
-    """Write when the token was used; not worth waiting for a locked database, let alone refusing the call."""
-    stale = Q(last_used_at=None) | Q(last_used_at__lt=now - _USED_STEP)
+def _store_use(token: ApiToken, now: datetime) -> None:
+    """Store the time of use, unless the database is locked: it is not worth delaying the call."""
+    stale = Q(last_used_at=None) | Q(last_used_at__lt=now - _USE_INTERVAL)
     try:
         with without_waiting():
             ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
     except OperationalError:
-        logger.info("last use of token %s not noted: the database is locked", token.prefix)
+        logger.info("last use of token %s not stored: the database is locked", token.prefix)
 
 
 def _look_up(digest: str) -> _Entry:
@@ -85,11 +85,11 @@ def _look_up(digest: str) -> _Entry:
     if status != "active":
         refusal = f"user {token.user.username} is inactive" if status == "user inactive" else f"token {status}"
         return _Entry(time.monotonic() + _UNKNOWN_FOR, None, refusal)
-    if token.last_used_at is None or token.last_used_at < now - _USED_STEP:
-        _note_use(token, now)
+    if token.last_used_at is None or token.last_used_at < now - _USE_INTERVAL:
+        _store_use(token, now)
     user = User.objects.with_access().get(pk=token.user_id)
     lifetime = _KNOWN_FOR
     if token.expires_at is not None:
         lifetime = min(lifetime, (token.expires_at - now).total_seconds())
-    _ = (user.roles, user.projects)  # read now, so that requests share one finished object
+    _ = (user.roles, user.projects)  # cached properties: fill them before threads share the user
     return _Entry(time.monotonic() + lifetime, user, "", tuple(token.networks), str(token))

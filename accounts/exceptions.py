@@ -1,25 +1,25 @@
-"""What the accounts app refuses, each with the HTTP status that the API answers."""
+"""The exceptions of the accounts app, each with the HTTP status of the API response."""
 
 
 class AccountError(Exception):
-    """A request about users that cannot be carried out; the message says why."""
+    """A refused change of a user; the message gives the reason."""
 
     status_code = 422
 
 
 class InvalidAccountError(AccountError):
-    """A value that is no username, role or project, or values that do not go together."""
+    """An invalid username, role or project, or values that do not go together."""
 
     status_code = 400
 
 
 class InvalidTokenError(Exception):
-    """A credential that does not authenticate; the message says why."""
+    """A token that does not authenticate; the message gives the reason."""
 
     status_code = 401
 
 
 class AddressRefusedError(Exception):
-    """A valid credential used from an address that is not allowed; the message names the address."""
+    """A valid credential, used from an address that is not allowed; the message names the address."""
 
     status_code = 403

@@ -26,7 +26,7 @@ STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
 
 
 class AccountManager(UserManager["User"]):
-    """Create users; what makes a superuser is the role admin."""
+    """Create users; a superuser is a user with the role admin."""
 
     def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
@@ -39,18 +39,18 @@ class AccountManager(UserManager["User"]):
     def create_user(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
     ) -> "User":
-        """Create a user without roles; without a password, log-in by password is impossible."""
+        """Create a user without roles; without a password, the user cannot log in by password."""
         return self._create_user(username, email, password, **fields)  # type: ignore[attr-defined,no-any-return]
 
     def with_access(self) -> models.QuerySet["User"]:
-        """Return users with roles and projects loaded, in the order they were created."""
+        """Return users with roles and projects loaded, in order of creation."""
         return self.order_by("id").prefetch_related("role_set", "project_set")
 
 
 class User(AbstractUser):
-    """A person or program. Staff and superuser rights follow from the roles, they are stored nowhere else."""
+    """A person or program. Staff and superuser rights are derived from the roles."""
 
-    first_name = None  # type: ignore[assignment]  # the contract has one name
+    first_name = None  # type: ignore[assignment]  # the contract has a single name
     last_name = None  # type: ignore[assignment]
     name = models.CharField(max_length=255, blank=True)
 
@@ -60,46 +60,44 @@ class User(AbstractUser):
 
     @cached_property
     def roles(self) -> list[str]:
-        """Return the names of the roles in the order they were given."""
+        """Return the names of the roles, oldest first."""
         return [row.role for row in sorted(self.role_set.all(), key=lambda row: row.pk)]
 
     @cached_property
     def projects(self) -> list[str]:
-        """Return the names of the managed projects in the order they were given."""
+        """Return the names of the managed projects, oldest first."""
         return [row.project for row in sorted(self.project_set.all(), key=lambda row: row.pk)]
 
     def has_role(self, *roles: str) -> bool:
-        """Tell whether the user has at least one of these roles."""
+        """Return whether the user has at least one of these roles."""
         return not set(roles).isdisjoint(self.roles)
 
     def add_roles(self, roles: Iterable[str]) -> None:
-        """Give roles; one that the user already has is left as it is."""
-        UserRole.objects.bulk_create([UserRole(user=self, role=role) for role in roles], ignore_conflicts=True)
-        self.forget_access()
+        """Add roles; skip those that the user already has."""
+        present = self.roles
+        new = [UserRole(role=role) for role in dict.fromkeys(roles) if role not in present]
+        self.role_set.add(*new, bulk=False)
+        del self.roles  # a cached property
 
     def add_projects(self, projects: Iterable[str]) -> None:
-        """Let the user manage projects; one that it already manages is left as it is."""
-        UserProject.objects.bulk_create([UserProject(user=self, project=p) for p in projects], ignore_conflicts=True)
-        self.forget_access()
-
-    def forget_access(self) -> None:
-        """Drop what was read of roles and projects, so that the next look reads them again."""
-        for name in ("roles", "projects"):
-            self.__dict__.pop(name, None)
-        self._prefetched_objects_cache: dict[str, Any] = {}
+        """Add managed projects; skip those that the user already manages."""
+        present = self.projects
+        new = [UserProject(project=name) for name in dict.fromkeys(projects) if name not in present]
+        self.project_set.add(*new, bulk=False)
+        del self.projects  # a cached property
 
     @property
     def is_staff(self) -> bool:  # type: ignore[override]
-        """Tell whether the user may log in to the admin site: any role but api alone."""
+        """Return whether the user may log in to the admin site, which takes a role other than api."""
         return self.has_role(*STAFF_ROLES)
 
     @property
     def is_superuser(self) -> bool:  # type: ignore[override]
-        """Tell whether the user may do everything in the admin site."""
+        """Return whether the user may do everything in the admin site."""
         return self.has_role(Role.ADMIN)
 
     def get_full_name(self) -> str:
-        """Return the name, or the username where there is none."""
+        """Return the name, or else the username."""
         return self.name or self.username
 
     def get_short_name(self) -> str:
@@ -144,13 +142,17 @@ class UserProject(models.Model):
 
 
 class ApiToken(models.Model):
-    """A credential of a user. Only the hash of the secret is stored; rows stay when expired or revoked."""
+    """A credential of a user. Only the hash of the secret is stored; expired and revoked tokens are kept."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=255, blank=True, help_text="What uses it, e.g. 'slurm adapter on mgmt1'.")
+    name = models.CharField(
+        max_length=255, blank=True, help_text="What the token is for, e.g. 'slurm adapter on mgmt1'."
+    )
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)  # unique: its index serves each look-up
-    networks = models.JSONField(default=list, blank=True, help_text='Where it may be used, e.g. ["10.0.0.0/8"].')
+    networks = models.JSONField(
+        default=list, blank=True, help_text='Networks from which it may be used, e.g. ["10.0.0.0/8"].'
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -161,16 +163,16 @@ class ApiToken(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        """Return the visible part of the token, never the secret."""
+        """Return the first characters of the token and its name."""
         return f"{self.prefix}… ({self.name or 'unnamed'})"
 
     @classmethod
     def issue(
         cls, *, user: User, name: str = "", days: int | None = None, networks: Iterable[str] = ()
     ) -> tuple["ApiToken", str]:
-        """Create a token; return its row and the secret, which is shown this once and stored nowhere.
+        """Create a token; return it with its secret, which is not stored.
 
-        `days` is the life time; None never expires. `networks` are CIDR networks, already validated.
+        The token expires after `days`, or never. `networks` are valid CIDR networks.
         """
         secret = tokens.generate()
         row = cls.objects.create(
@@ -189,7 +191,7 @@ class ApiToken(models.Model):
         return self.status_at(timezone.now())
 
     def status_at(self, now: datetime) -> str:
-        """Return the status at a moment; a revoked token stays revoked whatever its expiry says."""
+        """Return the status at a time; a revoked token counts as revoked even if it has expired."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= now:
@@ -197,6 +199,6 @@ class ApiToken(models.Model):
         return "active" if self.user.is_active else "user inactive"
 
     def revoke(self) -> bool:
-        """Take the token out of use; True when it was in use until now."""
+        """Revoke the token; return False if it was already revoked."""
         self.revoked_at = timezone.now()
         return bool(ApiToken.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=self.revoked_at))

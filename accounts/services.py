@@ -1,4 +1,4 @@
-"""What can be done to users; API, admin and commands all come through here."""
+"""Changes of users and tokens, for the API, the admin site and the commands."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,8 +27,8 @@ def create_user(
 ) -> User:
     """Create a user with its roles and projects and return it.
 
-    A `password` of None is a deliberate "no log-in by password"; an empty one is taken as that for the role api alone.
-    Raises InvalidAccountError for a value that cannot be, AccountError when the username is taken.
+    With `password` None the user cannot log in by password; an empty password means the same if api is the only role,
+    and is refused otherwise. Raise InvalidAccountError for an invalid value, AccountError if the username is taken.
     """
     _check_username(username)
     _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
@@ -53,7 +53,7 @@ def create_user(
 
 
 def delete_user(*, username: str, actor: User) -> None:
-    """Delete a user with its tokens; `actor` cannot delete itself, nor anybody the last active admin."""
+    """Delete a user with its tokens; refuse to delete `actor` and the last active admin."""
     with transaction.atomic():
         user = _locked(username)
         if user.pk == actor.pk:
@@ -63,28 +63,28 @@ def delete_user(*, username: str, actor: User) -> None:
 
 
 def set_active(*, user: User, active: bool) -> None:
-    """Activate or deactivate a user; the last active admin stays active."""
+    """Activate or deactivate a user; refuse to deactivate the last active admin."""
     with transaction.atomic():
         user = _locked(user.username)
         if not active:
             _keep_an_admin(user)
         user.is_active = active
         user.save(update_fields=["is_active"])
-    credentials.forget_all()
+    credentials.clear_cache()
 
 
 def revoke_token(*, token: ApiToken) -> bool:
-    """Take a token out of use; True when it was in use until now.
+    """Revoke a token; return False if it was already revoked.
 
-    This process refuses it at once, others when they look at the database again (see accounts.credentials).
+    This process refuses the token at once, others when their cached look-up expires (see accounts.credentials).
     """
     revoked = token.revoke()
-    credentials.forget_all()
+    credentials.clear_cache()
     return revoked
 
 
 def add_role(*, username: str, role: str) -> None:
-    """Give a user a role that it does not have."""
+    """Give a user another role; raise AccountError if the user has it."""
     with transaction.atomic():
         user = _locked(username)
         _check_role(role, AccountError)
@@ -94,7 +94,7 @@ def add_role(*, username: str, role: str) -> None:
 
 
 def remove_role(*, username: str, role: str) -> None:
-    """Take a role from a user; a manager must first have no projects, the last active admin keeps its role."""
+    """Take a role from a user; refuse if a manager has projects or the user is the last active admin."""
     with transaction.atomic():
         user = _locked(username)
         _check_role(role, AccountError)
@@ -109,7 +109,7 @@ def remove_role(*, username: str, role: str) -> None:
 
 
 def add_project(*, username: str, project: str) -> None:
-    """Let a manager manage one more project."""
+    """Add a project to those of a manager."""
     with transaction.atomic():
         user = _locked(username)
         _check_texts(project=project)
@@ -121,7 +121,7 @@ def add_project(*, username: str, project: str) -> None:
 
 
 def remove_project(*, username: str, project: str) -> None:
-    """Take a project from a manager."""
+    """Remove a project from those of a manager."""
     with transaction.atomic():
         user = _locked(username)
         if not user.has_role(Role.MANAGER):
@@ -131,9 +131,9 @@ def remove_project(*, username: str, project: str) -> None:
 
 
 def _locked(username: str) -> User:
-    """Return a user for changing; concurrent changes of users wait here.
+    """Return a user, locked for a change.
 
-    The admins are locked first, in one order, because a change may depend on who is left of them.
+    The active admins are locked first, in a fixed order, because a change may depend on whether others are left.
     """
     list(_active_admins())
     user = User.objects.select_for_update().filter(username=username).first()
@@ -147,7 +147,7 @@ def _active_admins() -> QuerySet[UserRole]:
 
 
 def _keep_an_admin(user: User) -> None:
-    """Raise AccountError when `user` is the last active admin."""
+    """Raise AccountError if `user` is the last active admin."""
     if [row.user_id for row in _active_admins()] == [user.pk]:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
 

@@ -1,9 +1,9 @@
-"""The text of API tokens: how a secret is made, recognised and hashed.
+"""Generate, recognise and hash API tokens.
 
 A token is `ccb_`, 40 random letters and digits (238 bits), and a CRC-32 over these, six digits of base 62.
-The fixed prefix lets secret scanners find a leaked token; the checksum refuses a typo without asking the database. The
-stored hash is plain SHA-256: a secret of 238 random bits needs neither salt nor stretching, and a hash that does not
-depend on SECRET_KEY survives a change of that key.
+The fixed prefix lets secret scanners find a leaked token; the checksum reveals a typo without a query. The stored hash
+is plain SHA-256: a secret of 238 random bits needs neither salt nor stretching, and a hash without SECRET_KEY survives
+a change of that key.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ def generate() -> str:
 
 
 def is_well_formed(token: str) -> bool:
-    """Tell whether the text is a token of ours without a typo; says nothing about whether it exists."""
+    """Return whether a text has the form and checksum of a token, without looking it up."""
     return _FORM.fullmatch(token) is not None and _checksum(token[:-_CHECKSUM_LENGTH]) == token[-_CHECKSUM_LENGTH:]
 
 
 def visible_prefix(token: str) -> str:
-    """Return the part that lists show and `revoke_token` takes."""
+    """Return the first characters, which lists show and `revoke_token` takes."""
     return token[:_VISIBLE_LENGTH]
 
 

@@ -81,10 +81,10 @@ def django_db_modify_db_settings(
 @pytest.fixture(autouse=True)
 def _fresh_start() -> Iterator[None]:
     """Empty the cache of tokens, which outlives the rows of a test, and count jobs from 0 in each test."""
-    credentials.forget_all()
+    credentials.clear_cache()
     JobFactory.reset_sequence(0, force=True)  # type: ignore[no-untyped-call]
     yield
-    credentials.forget_all()
+    credentials.clear_cache()
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
-"""The admin site's pages of users and API tokens; importing this registers them."""
+"""Admin pages for users and API tokens."""
 
 from django.contrib import admin
 from django.contrib.auth.models import Group
 
-from accounts.admin.tokens import ApiTokenAdmin
-from accounts.admin.users import UserAdmin
-
-__all__ = ["ApiTokenAdmin", "UserAdmin"]
+from accounts.admin import tokens, users  # noqa: F401  importing them registers the pages
 
 admin.site.unregister(Group)  # permissions follow from roles, see accounts.backends

@@ -1,9 +1,9 @@
-"""How the pages of users and tokens write times and a token's state, and the page that shows a new token once."""
+"""How the admin pages show tokens, and the page that shows a new token once."""
 
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -11,41 +11,34 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import get_script_prefix
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.formatting import time_element
 from accounts.models import ApiToken, Role, User
 
-# A first call that any token with the role api may make.
-_TRY = "api/jobs/?items-per-page=5"
+# A first call for the page of a new token; the role api is enough.
+_FIRST_CALL = "api/jobs/?items-per-page=5"
 
 
-def moment(when: datetime | None) -> SafeString | str:
+def time_or_never(when: datetime | None) -> SafeString | str:
     """Return a time in the viewer's zone with UTC on hover; 'never' for None."""
-    if when is None:
-        return "never"
-    return format_html(
-        '<time datetime="{}" title="{} UTC">{}</time>',
-        when.isoformat(),
-        f"{when.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
-        f"{timezone.localtime(when):%Y-%m-%d %H:%M}",
-    )
+    return "never" if when is None else time_element(when)
 
 
 def status(token: ApiToken) -> SafeString:
-    """Return what became of a token as a coloured word."""
+    """Return the status of a token as a coloured word."""
     return format_html('<span class="pill pill-{}">{}</span>', token.status.replace(" ", "-"), token.status)
 
 
 def networks(token: ApiToken) -> str:
-    """Return where a token may be used."""
+    """Return the networks from which a token may be used."""
     return ", ".join(token.networks) or "any"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLine:
-    """A token as tables show it."""
+    """A token as a row of a table."""
 
     token: ApiToken
     status: SafeString
@@ -56,52 +49,52 @@ class TokenLine:
 
 
 def token_lines(tokens: Iterable[ApiToken]) -> list[TokenLine]:
-    """Return tokens as tables show them."""
+    """Return tokens as rows of a table."""
     return [
         TokenLine(
-            token, status(token), moment(token.created_at), moment(token.last_used_at), expiry(token), networks(token)
+            token=token,
+            status=status(token),
+            created=time_or_never(token.created_at),
+            last_used=time_or_never(token.last_used_at),
+            expires=time_or_never(token.expires_at),
+            networks=networks(token),
         )
         for token in tokens
     ]
 
 
 def tokens_of(user: User, most: int) -> tuple[list[TokenLine], bool]:
-    """Return up to `most` of a user's tokens, revoked ones last, newest first; and whether there are more."""
+    """Return up to `most` tokens of a user, newest first, revoked ones last, and whether there are more."""
     ordered = user.tokens.order_by(F("revoked_at").desc(nulls_first=True), "-created_at", "-id")
     tokens = list(ordered[: most + 1])
     return token_lines(tokens[:most]), len(tokens) > most
 
 
-def expiry(token: ApiToken) -> SafeString | str:
-    """Return when a token expires, or expired."""
-    return moment(token.expires_at)
-
-
 def new_token_page(request: HttpRequest, token: ApiToken, secret: str, context: dict[str, Any]) -> TemplateResponse:
-    """Show a new token, this once: it goes into this answer and nowhere else.
+    """Return the page that shows a new token: the only place where the secret ever appears.
 
-    `context` says where the page stands: `trail` is (address, label) pairs, the last one of them the way back.
+    `context["trail"]` holds the breadcrumbs as (address, label) pairs; the last one is the way back.
     """
     shown = {
         **admin.site.each_context(request),
-        "title": "The new API token",
+        "title": "New API token",
         "token": token,
         "secret": secret,
-        "curl": f"curl -H {shlex.quote(f'X-Auth-Token: {secret}')} {shlex.quote(_address(request))}",
+        "curl": f"curl -H {shlex.quote(f'X-Auth-Token: {secret}')} {shlex.quote(_api_address(request))}",
         "lacks_api": not token.user.has_role(Role.API),
-        "expires": expiry(token),
+        "expires": time_or_never(token.expires_at),
         "networks": networks(token),
     }
     headers = {"Cache-Control": "no-store"}
     return TemplateResponse(request, "admin/accounts/apitoken/created.html", shown | context, headers=headers)
 
 
-def _address(request: HttpRequest) -> str:
-    """Return where the API is for whoever sent a form.
+def _api_address(request: HttpRequest) -> str:
+    """Return the address of the API as the browser that sent a form reaches it.
 
-    The browser's own word, Origin, is right behind proxies too that tell nothing of the scheme or the host outside; the
-    protection against CSRF has compared it with what the settings allow.
+    The Origin header is right even behind a proxy that does not pass on the outer scheme and host; the CSRF check has
+    compared it with the settings.
     """
-    path = get_script_prefix() + _TRY
+    path = get_script_prefix() + _FIRST_CALL
     origin = request.headers.get("Origin", "")
     return origin + path if origin.startswith(("http://", "https://")) else request.build_absolute_uri(path)

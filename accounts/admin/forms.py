@@ -1,4 +1,4 @@
-"""The admin site's forms of users and API tokens; the rules themselves are in services and addresses."""
+"""Admin forms for users and API tokens; the rules themselves are in services and addresses."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,16 +25,16 @@ _LONGEST_LIFE = 36_500  # days
 
 
 class LinesField(forms.CharField):
-    """Several texts, one per line; empty lines and repetitions are dropped."""
+    """A list of texts, one per line; empty lines and repetitions are dropped."""
 
     widget = forms.Textarea
 
     def __init__(self, **kwargs: Any) -> None:
-        """Show a small text area."""
+        """Use a small text area."""
         super().__init__(required=False, widget=forms.Textarea(attrs={"rows": 4, "cols": 40}), **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
-        """Write a list one per line."""
+        """Join a list into lines."""
         return "\n".join(value) if isinstance(value, list | tuple) else value
 
     def to_python(self, value: Any) -> Any:
@@ -43,12 +43,12 @@ class LinesField(forms.CharField):
         return list(dict.fromkeys(line for line in lines if line))
 
     def run_validators(self, value: Any) -> None:
-        """Check each line as a text."""
+        """Validate each line on its own."""
         for line in value:
             super().run_validators(line)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compare as lists, whatever the order."""
+        """Compare without regard to the order of lines."""
         return sorted(initial or []) != sorted(self.to_python(data))
 
 
@@ -56,12 +56,12 @@ def _roles_field() -> forms.MultipleChoiceField:
     return forms.MultipleChoiceField(
         choices=Role.choices,
         widget=forms.CheckboxSelectMultiple,
-        help_text="A person without any role but api cannot log in to this site.",
+        help_text="Without a role other than api, the user cannot log in to this site.",
     )
 
 
 def _projects_field() -> LinesField:
-    return LinesField(label="Managed projects", help_text="One per line; for managers only.")
+    return LinesField(label="Managed projects", help_text="One per line. For managers only.")
 
 
 class UserAddForm(CreationForm):
@@ -71,13 +71,13 @@ class UserAddForm(CreationForm):
     projects = _projects_field()
 
     class Meta:
-        """What is stored in the user itself."""
+        """The fields of the user's own row."""
 
         model = User
         fields = ("username", "name", "email")
 
     def clean(self) -> dict[str, Any]:
-        """Try the rules of `create_user` and show what they refuse; nothing is stored yet."""
+        """Show what `create_user` would refuse, without storing anything."""
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors:
             _rehearse(self, lambda: self.create(with_password=False))
@@ -97,42 +97,42 @@ class UserAddForm(CreationForm):
         )
 
     def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002  Django's signature
-        """Return the user as it will be; UserAdmin.save_model stores it by `create`."""
+        """Return the unsaved user; UserAdmin.save_model stores it with `create`."""
         return User(username=self.cleaned_data["username"])
 
 
 class UserEditForm(ChangeForm):
-    """Change a user: texts, roles, projects, active."""
+    """Change a user: name, e-mail, roles, projects, active."""
 
     roles = _roles_field()
     projects = _projects_field()
 
     class Meta:
-        """What is stored in the user itself."""
+        """The fields of the user's own row."""
 
         model = User
         fields = ("name", "email", "is_active")
-        help_texts = {"username": "It stays as it is: jobs name their user by it."}
+        help_texts = {"username": "Cannot be changed: jobs refer to their user by it."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Show the roles and projects that the user has."""
+        """Fill in the user's roles and projects."""
         super().__init__(*args, **kwargs)
         self.initial.update(roles=list(self.instance.roles), projects=list(self.instance.projects))
         self.fields[
             "is_active"
         ].help_text = (
-            "Untick instead of deleting: nothing of the user is lost, its log-in and tokens stop working within 30 s."
+            "Clear this instead of deleting the user: log-in and tokens stop working within 30 s, and nothing is lost."
         )
 
     def clean(self) -> dict[str, Any]:
-        """Try the rules for roles, projects and the last admin, and show what they refuse; nothing is stored yet."""
+        """Show what `apply` would refuse, without storing anything."""
         cleaned: dict[str, Any] = super().clean() or {}
         if not self.errors:
             _rehearse(self, self.apply)
         return cleaned
 
     def apply(self) -> None:
-        """Carry the changes out, all or none; raises AccountError."""
+        """Make all of the changes or, if one raises AccountError, none."""
         data, username = self.cleaned_data, self.instance.username
         with transaction.atomic():
             user = User.objects.get(username=username)
@@ -153,7 +153,7 @@ class UserEditForm(ChangeForm):
 
 
 def _rehearse(form: forms.BaseForm, change: Any) -> None:
-    """Carry a change out and take it back, so that what the rules refuse becomes an error of the form."""
+    """Make a change and roll it back, so that its AccountError becomes an error of the form."""
     try:
         with transaction.atomic():
             change()
@@ -163,30 +163,30 @@ def _rehearse(form: forms.BaseForm, change: Any) -> None:
 
 
 class NewTokenForm(TokenModelForm):
-    """Create an API token for a user that the page knows."""
+    """Create an API token; the page supplies the user."""
 
     field_order = ("name", "days", "networks")
 
     days = forms.IntegerField(
-        label="Days until it expires",
+        label="Days until expiry",
         required=False,
         min_value=1,
         max_value=_LONGEST_LIFE,
-        help_text="Empty: it never expires.",
+        help_text="Leave empty for a token that never expires.",
     )
     networks = LinesField(
-        help_text="Where it may be used: addresses or networks such as 10.0.0.0/8, one per line. Empty: anywhere that"
-        " reaches the server."
+        help_text="Addresses or networks, such as 10.0.0.0/8, from which the token may be used, one per line. Leave"
+        " empty for any."
     )
 
     class Meta:
-        """What is stored as it is entered."""
+        """The fields of the token's row."""
 
         model = ApiToken
         fields = ("name", "networks")
 
     def clean_networks(self) -> list[str]:
-        """Return the networks in their usual form; name each that is none."""
+        """Return the networks in canonical form; report each invalid one."""
         networks, errors = [], []
         for text in self.cleaned_data["networks"]:
             try:
@@ -198,6 +198,6 @@ class NewTokenForm(TokenModelForm):
         return networks
 
     def issue(self, user: User) -> tuple[ApiToken, str]:
-        """Create the token; return its row and the secret."""
+        """Create the token; return it with its secret."""
         data = self.cleaned_data
         return ApiToken.issue(user=user, name=data["name"], days=data["days"], networks=data["networks"])

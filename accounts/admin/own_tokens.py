@@ -1,4 +1,4 @@
-"""The page "My API tokens": whoever may log in sees, creates and revokes the tokens of its own account, no others."""
+"""The page "My API tokens": users list, create and revoke the tokens of their own account."""
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
@@ -17,7 +17,7 @@ MOST_LISTED = 100
 
 
 def own_tokens(request: HttpRequest) -> HttpResponse:
-    """List the caller's tokens; a POST creates one, for the caller whatever else the form says."""
+    """List the user's tokens; a POST creates one, always for that user."""
     user = request.user
     assert isinstance(user, User)
     form = NewTokenForm(request.POST if request.method == "POST" else None)
@@ -41,13 +41,13 @@ def own_tokens(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def revoke_own_token(request: HttpRequest, token_id: int) -> HttpResponseBase:
-    """Take one of the caller's tokens out of use; another's does not exist here."""
+    """Revoke one of the user's own tokens; any other token is a 404."""
     token = get_object_or_404(ApiToken.objects.select_related("user"), pk=token_id, user_id=request.user.pk)
     if services.revoke_token(token=token):
         _log(token, CHANGE, "Revoked.")
-        messages.success(request, f"Token {token} revoked; every worker refuses it within 30 s.")
+        messages.success(request, f"Token {token} revoked; all server processes refuse it within 30 s.")
     else:
-        messages.info(request, f"Token {token} was revoked already.")
+        messages.info(request, f"Token {token} was already revoked.")
     return redirect(_here())
 
 

@@ -1,4 +1,4 @@
-"""The pages of all API tokens; for administrators only."""
+"""Admin pages for the API tokens of all users; for administrators only."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from django.views.decorators.http import require_POST
 from accounts import services
 from accounts.admin import display
 from accounts.admin.own_tokens import own_tokens, revoke_own_token
+from accounts.formatting import quantity
 from accounts.models import ApiToken
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ else:
 
 
 class StatusFilter(SimpleListFilter):
-    """Tokens by what became of them."""
+    """Filter tokens by status."""
 
     title = "status"
     parameter_name = "status"
@@ -36,7 +37,7 @@ class StatusFilter(SimpleListFilter):
         return [("valid", "not revoked, not expired"), ("expired", "expired"), ("revoked", "revoked")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> QuerySet[ApiToken]:
-        """Limit to the chosen tokens; a revoked one is revoked whatever its expiry says."""
+        """Apply the choice; a revoked token counts as revoked even if it has expired."""
         expired = Q(expires_at__lte=timezone.now())
         conditions = {
             "valid": Q(revoked_at=None) & ~expired,
@@ -48,7 +49,7 @@ class StatusFilter(SimpleListFilter):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(TokenModelAdmin):
-    """Tokens are listed and revoked here, never edited; a revoked one stays listed."""
+    """List and revoke tokens; they cannot be edited, and revoked ones stay in the list."""
 
     list_display = ("prefix", "user", "name", "coloured_status", "created", "expiry", "last_used", "network_list")
     list_display_links = ("prefix",)
@@ -63,27 +64,27 @@ class ApiTokenAdmin(TokenModelAdmin):
     change_form_template = "admin/accounts/apitoken/change_form.html"
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the list under its own title."""
+        """Set the title of the page."""
         return super().changelist_view(request, {"title": "API tokens", **(extra_context or {})})
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Tokens are created on the page of their user."""
+        """Refuse: tokens are created on the page of their user."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
-        """Tokens are not edited."""
+        """Refuse: tokens are not edited."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
-        """Tokens stay listed; revoking takes them out of use."""
+        """Refuse: tokens are revoked and stay listed."""
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Tell who may revoke."""
+        """Return whether the user may revoke tokens."""
         return request.user.has_perm("accounts.change_apitoken")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Let links choose a user; digests are not to be searched for."""
+        """Allow links that select a user; refuse searches for digests."""
         return not lookup.startswith("digest") and super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="Status")
@@ -93,26 +94,26 @@ class ApiTokenAdmin(TokenModelAdmin):
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, token: ApiToken) -> SafeString | str:
-        """Show when it was created."""
-        return display.moment(token.created_at)
+        """Show when the token was created."""
+        return display.time_or_never(token.created_at)
 
     @admin.display(description="Expires", ordering="expires_at")
     def expiry(self, token: ApiToken) -> SafeString | str:
-        """Show when it expires."""
-        return display.moment(token.expires_at)
+        """Show when the token expires."""
+        return display.time_or_never(token.expires_at)
 
     @admin.display(description="Last used", ordering="last_used_at")
     def last_used(self, token: ApiToken) -> SafeString | str:
-        """Show when it was last used, to the minute."""
-        return display.moment(token.last_used_at)
+        """Show when the token was last used, to the minute."""
+        return display.time_or_never(token.last_used_at)
 
     @admin.display(description="Networks")
     def network_list(self, token: ApiToken) -> str:
-        """Show where it may be used."""
+        """Show the networks from which the token may be used."""
         return display.networks(token)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the revoke button's address, and the page of everybody's own tokens."""
+        """Add the revoke view and the pages of the user's own tokens."""
         view = self.admin_site.admin_view
         return [
             path("own/", view(own_tokens), name="accounts_apitoken_own"),
@@ -122,7 +123,7 @@ class ApiTokenAdmin(TokenModelAdmin):
         ]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Tell the page whether to offer revoking."""
+        """Add the title and whether to offer revoking."""
         token = context.get("original")
         context["may_revoke"] = bool(token) and token.revoked_at is None and self.has_revoke_permission(request)
         context["title"] = "API token"
@@ -130,15 +131,15 @@ class ApiTokenAdmin(TokenModelAdmin):
 
     @admin.action(description="Revoke selected tokens", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
-        """Take the tokens out of use."""
+        """Revoke the selected tokens."""
         revoked = [token for token in queryset if services.revoke_token(token=token)]
         for token in revoked:
             self.log_change(request, token, "Revoked.")
-        text = f"{len(revoked)} token{'' if len(revoked) == 1 else 's'} revoked; every worker refuses within 30 s."
+        text = f"{quantity(len(revoked), 'token')} revoked; all server processes refuse them within 30 s."
         self.message_user(request, text, messages.SUCCESS if revoked else messages.INFO)
 
     def revoke_view(self, request: HttpRequest, token_id: int) -> HttpResponseBase:
-        """Take one token out of use."""
+        """Revoke one token."""
         if not self.has_revoke_permission(request):
             raise PermissionDenied
         token = get_object_or_404(ApiToken, pk=token_id)

@@ -1,4 +1,4 @@
-"""The pages of users, with their tokens; for administrators only."""
+"""Admin pages for users and their tokens; for administrators only."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from accounts import services
 from accounts.admin import display
 from accounts.admin.forms import NewTokenForm, UserAddForm, UserEditForm
 from accounts.exceptions import AccountError
+from accounts.formatting import quantity
 from accounts.models import Role, User
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 else:
     UserModelAdmin = DjangoUserAdmin
 
-_MOST_NAMED = 5
-_MOST_TOKENS = 20  # on the page of their user
+_MOST_PROJECTS = 5  # per user in the list
+_MOST_TOKENS = 20  # on the page of a user
 
 
 class RoleFilter(SimpleListFilter):
-    """Users that have a role."""
+    """Filter users by role."""
 
     title = "role"
     parameter_name = "role"
@@ -43,14 +44,14 @@ class RoleFilter(SimpleListFilter):
         return [(role, role) for role in Role.values]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> QuerySet[User]:
-        """Limit to users with the role."""
+        """Keep the users with the chosen role."""
         role = self.value()
         return queryset if role is None else queryset.filter(role_set__role=role)
 
 
 @admin.register(User)
 class UserAdmin(UserModelAdmin):
-    """Users; each change goes through accounts.services, which keeps an active admin."""
+    """Users; all changes go through accounts.services, which keeps at least one active admin."""
 
     form = UserEditForm
     add_form = UserAddForm
@@ -76,15 +77,15 @@ class UserAdmin(UserModelAdmin):
         return super().get_queryset(request).prefetch_related("role_set", "project_set")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        """Keep the username once it is given: jobs name their user by it."""
+        """Make the username of an existing user read-only: jobs refer to their user by it."""
         return () if obj is None else ("username", "last_login", "date_joined")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave out deleting many: users are deactivated, and deleted one by one."""
+        """Leave out bulk deletion: users are deactivated, or deleted one by one."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the list under its own title."""
+        """Set the title of the page."""
         return super().changelist_view(request, {"title": "Users", **(extra_context or {})})
 
     @admin.display(description="Roles")
@@ -95,16 +96,16 @@ class UserAdmin(UserModelAdmin):
     @admin.display(description="Managed projects")
     def project_names(self, user: User) -> str:
         """Show the first projects."""
-        more = len(user.projects) - _MOST_NAMED
-        return ", ".join(user.projects[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
+        more = len(user.projects) - _MOST_PROJECTS
+        return ", ".join(user.projects[:_MOST_PROJECTS]) + (f" and {more} more" if more > 0 else "") or "none"
 
     @admin.display(description="Last log-in", ordering="last_login")
     def last_seen(self, user: User) -> SafeString | str:
         """Show when the user last logged in to this site."""
-        return display.moment(user.last_login)
+        return display.time_or_never(user.last_login)
 
     def get_urls(self) -> list[URLPattern]:
-        """Add what the buttons of the user page send to."""
+        """Add the views behind the buttons of the user page."""
         view = self.admin_site.admin_view
         return [
             path("<int:user_id>/active/", view(require_POST(self.active_view)), name="accounts_user_active"),
@@ -113,7 +114,7 @@ class UserAdmin(UserModelAdmin):
         ]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add the user's tokens and what the buttons need."""
+        """Add the user's tokens and the values for the buttons."""
         user: User | None = context.get("original")
         if user is not None:
             tokens, more = display.tokens_of(user, _MOST_TOKENS)
@@ -129,23 +130,23 @@ class UserAdmin(UserModelAdmin):
                 "token_form": NewTokenForm(auto_id="token_%s"),
                 "lacks_api": not user.has_role(Role.API),
                 "may_delete": self.has_delete_permission(request, user),
-                "show_delete": False,  # the page has its own link, with what it means
+                "show_delete": False,  # the page has its own link, which explains the consequences
                 "show_save_and_add_another": False,
             }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def active_view(self, request: HttpRequest, user_id: int) -> HttpResponseBase:
-        """Activate or deactivate a user, as the page's button says."""
+        """Activate or deactivate a user."""
         user = self._user(request, user_id)
         self._set_active(request, [user], active=request.POST.get("active") == "1")
         return redirect("admin:accounts_user_change", user_id)
 
     def token_view(self, request: HttpRequest, user_id: int) -> HttpResponseBase:
-        """Create a token for the user and show it once; ask again where a value is wrong."""
+        """Create a token for the user and show it once, or show the form with its errors."""
         user = self._user(request, user_id)
         back = (reverse("admin:accounts_user_change", args=[user_id]), f"User {user.username}")
         if not user.is_active:
-            self.message_user(request, f"User {user.username} is inactive: activate it first.", messages.ERROR)
+            self.message_user(request, f"User {user.username} is inactive: activate the user first.", messages.ERROR)
             return redirect(back[0])
         form = NewTokenForm(request.POST, auto_id="token_%s")
         trail = [(reverse("admin:accounts_user_changelist"), "Users"), back]
@@ -174,12 +175,12 @@ class UserAdmin(UserModelAdmin):
 
     @admin.action(description="Activate selected users", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Let the users log in again."""
+        """Activate the selected users."""
         self._set_active(request, queryset, active=True)
 
     @admin.action(description="Deactivate selected users", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Stop log-ins and tokens of the users."""
+        """Deactivate the selected users."""
         self._set_active(request, queryset, active=False)
 
     def _set_active(self, request: HttpRequest, users: Iterable[User], *, active: bool) -> None:
@@ -194,8 +195,8 @@ class UserAdmin(UserModelAdmin):
                 continue
             self.log_change(request, user, "Activated." if active else "Deactivated.")
             changed += 1
-        words = f"{changed} user{'' if changed == 1 else 's'} {'activated' if active else 'deactivated'}."
-        self.message_user(request, words, messages.SUCCESS if changed else messages.INFO)
+        text = f"{quantity(changed, 'user')} {'activated' if active else 'deactivated'}."
+        self.message_user(request, text, messages.SUCCESS if changed else messages.INFO)
 
     def changeform_view(
         self,
@@ -204,7 +205,7 @@ class UserAdmin(UserModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show the form; what the rules refuse only now, because others changed users meanwhile, is a message."""
+        """Show the form; a change that is refused only when it is stored, after a race, becomes a message."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except AccountError as error:
@@ -212,7 +213,7 @@ class UserAdmin(UserModelAdmin):
             return HttpResponseRedirect(request.get_full_path())
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Store by the services."""
+        """Store the user through the services."""
         if isinstance(form, UserAddForm):
             obj.pk = form.create().pk
         elif isinstance(form, UserEditForm):
@@ -226,15 +227,13 @@ class UserAdmin(UserModelAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, int], set[str], list[Any]]:
-        """Say what goes with a user."""
+        """Describe what is deleted with each user."""
         counts = [(user.username, user.tokens.count()) for user in objs]
-        lines: list[Any] = [
-            f"user {username} with {count} API token{'' if count == 1 else 's'}" for username, count in counts
-        ]
+        lines: list[Any] = [f"user {username} with {quantity(count, 'API token')}" for username, count in counts]
         return lines, {"users": len(objs)}, set(), []
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> Any:
-        """Delete one user; a refusal leads back to the user with its reason."""
+        """Delete one user; if the service refuses, return to the user with the reason."""
         try:
             return super().delete_view(request, object_id, extra_context)
         except AccountError as error:
@@ -242,6 +241,6 @@ class UserAdmin(UserModelAdmin):
             return redirect("admin:accounts_user_change", object_id)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Delete by the service."""
+        """Delete the user through the service."""
         assert isinstance(request.user, User)
         services.delete_user(username=obj.username, actor=request.user)

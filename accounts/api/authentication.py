@@ -1,4 +1,4 @@
-"""How the API finds out who calls: a token in one of two headers, or an admin session."""
+"""Authentication of API calls: a token in one of two headers, or a session of the admin site."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +17,16 @@ CHALLENGE = 'Bearer realm="api"'
 
 
 def caller(request: Request) -> User:
-    """Return who calls; a view runs only for an authenticated user."""
+    """Return the user of an authenticated request."""
     assert isinstance(request.user, User)
     return request.user
 
 
 def sent_token(meta: Mapping[str, Any]) -> str | None:
-    """Return the token that a request carries, None if it carries none.
+    """Return the token of a request, or None.
 
-    `meta` is a WSGI environment. X-Auth-Token decides alone; without it, `Authorization: Bearer` counts. Any other
-    Authorization is not meant for this server: a proxy in front of it may ask for a log-in of its own.
+    `meta` is a WSGI environment. X-Auth-Token takes precedence over `Authorization: Bearer`. Other schemes of
+    Authorization are ignored: they may be meant for a proxy in front of this server.
     """
     token: str | None = meta.get("HTTP_X_AUTH_TOKEN")
     if token is None:
@@ -36,10 +36,10 @@ def sent_token(meta: Mapping[str, Any]) -> str | None:
 
 
 class TokenAuthentication(authentication.BaseAuthentication):
-    """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; a token that is sent must be valid."""
+    """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; an invalid token is an error."""
 
     def authenticate(self, request: Request) -> tuple[User, str] | None:
-        """Return the token's user and what names the token, or None when no token was sent."""
+        """Return the token's user and its label, or None if no token was sent."""
         token = sent_token(request.META)
         return None if token is None else user_of(token, client_address(request._request))
 
@@ -49,17 +49,17 @@ class TokenAuthentication(authentication.BaseAuthentication):
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """Accept an admin-site session, with CSRF, so that the interactive API page works for who is logged in."""
+    """Accept a session of the admin site, with CSRF, so that users can try calls on the interactive API page."""
 
     def authenticate(self, request: Request) -> tuple[Any, None] | None:
-        """Return the session's user; refuse without credentials at all, naming what was expected."""
+        """Return the session's user; raise NotAuthenticated, naming the accepted headers, if there is none."""
         found: tuple[User | AnonymousUser, None] | None = super().authenticate(request)
         if found is None:
             raise exceptions.NotAuthenticated("no credentials: send X-Auth-Token or Authorization: Bearer <token>")
         return found
 
     def enforce_csrf(self, request: Request) -> None:
-        """Check the token in the header X-CSRFToken; the body is the operation's own, whatever its type."""
+        """Check the header X-CSRFToken without reading the body, which belongs to the operation."""
         http = request._request
         http._post, http._files = QueryDict(), MultiValueDict()  # type: ignore[attr-defined]  # where Django looks first
         super().enforce_csrf(http)  # type: ignore[arg-type]  # any request will do

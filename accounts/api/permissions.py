@@ -1,4 +1,4 @@
-"""What the operations of the API require of the caller."""
+"""Permissions for the operations of the API."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from accounts.models import Role
 
 
 class Denied(permissions.BasePermission):
-    """Refuse everybody: the default of a view that forgot to say whom it serves."""
+    """Refuse everybody: the default for a view without permission classes."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Return False."""
@@ -26,7 +26,7 @@ class HasApiRole(permissions.BasePermission):
     message = "missing role: api"
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Tell whether the caller has the role."""
+        """Return whether the caller has the role."""
         return caller(request).has_role(Role.API)
 
 
@@ -36,7 +36,7 @@ class HasAdminRole(permissions.BasePermission):
     message = "missing role: admin"
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Tell whether the caller has the role; raise AddressRefusedError for an address that is not allowed."""
+        """Return whether the caller has the role; raise AddressRefusedError if its address is not allowed."""
         if not caller(request).has_role(Role.ADMIN):
             return False
         address = client_address(request._request)

@@ -1,4 +1,4 @@
-"""The description of the users operations, and what all descriptions of the API share."""
+"""OpenAPI descriptions of the users operations, and the parts that all descriptions share."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from accounts.models import Role
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_WHY = {
+_REASONS = {
     400: "A field, parameter or body is wrong; the message names it, its value and what was expected.",
     401: "No credentials, or the token is malformed, unknown, expired, revoked, or its user inactive.",
     403: "The role is missing, or the address is not allowed.",
@@ -26,7 +26,7 @@ _WHY = {
 
 
 class ErrorResponse(Struct):
-    """The body of every refusal."""
+    """The body of every error."""
 
     status: str
     error: str
@@ -52,12 +52,12 @@ def operation(
     parameters: Iterable[OpenApiParameter] = (),
     request: Any = None,
 ) -> Callable[[View], View]:
-    """Describe an operation: what it answers, and each status with which it refuses."""
+    """Describe an operation: its successful responses, and the statuses with which it refuses."""
     responses: dict[Any, Any] = dict(answers)
     plain = set(plain_refusals)
     of_body = set() if request is None else {413}
     for status in sorted({*refusals, *of_body, 401, 403, 500, 503}):
-        description = f"{HTTPStatus(status).phrase}. {_WHY[status]}"
+        description = f"{HTTPStatus(status).phrase}. {_REASONS[status]}"
         if status in plain:
             responses[status, "text/plain"] = OpenApiResponse(OpenApiTypes.STR, description=description)
         else:
@@ -79,7 +79,7 @@ def _form(**properties: dict[str, Any]) -> dict[str, Any]:
 
 _ROLES = list(Role.values)
 _USER = msgspec.json.schema_components([ApiReturnedUser])[1]["ApiReturnedUser"]
-_PLAIN = OpenApiResponse(OpenApiTypes.STR, description="What was done, in words.")
+_PLAIN = OpenApiResponse(OpenApiTypes.STR, description="A sentence that says what was done.")
 
 list_users = operation(
     "Returns a list of users",
@@ -101,9 +101,9 @@ create_user = operation(
     plain_refusals=[400, 422],
     request=_form(
         username={"required": True, "description": "Unique name."},
-        password={"required": True, "description": "May be left out for the role api alone: no log-in then."},
+        password={"required": True, "description": "Optional if api is the only role; the user cannot log in then."},
         role={"required": True, "enum": _ROLES},
-        project={"description": "The managed project, for the role manager and no other."},
+        project={"description": "The managed project; for the role manager only."},
         name={},
         email={},
     ),
@@ -114,8 +114,8 @@ delete_user = operation(
     tag="users",
     refusals=[400, 422],
     plain_refusals=[400, 422],
-    parameters=[OpenApiParameter("username", str, description="Whom; may come as a form field in the body too.")],
-    request=_form(username={"description": "Whom; may come as a query parameter too."}),
+    parameters=[OpenApiParameter("username", str, description="The user; may also be sent as a form field.")],
+    request=_form(username={"description": "The user; may also be sent as a query parameter."}),
 )
 update_user = operation(
     "Updates an existing user",

@@ -1,4 +1,4 @@
-"""The users operations: create, delete, list, change roles and projects. Role admin, allowed addresses only."""
+"""The users operations; they require the role admin and an allowed address."""
 
 import json
 
@@ -17,20 +17,20 @@ from accounts.models import Role, User
 
 
 class UsersViewSet(ApiViewSet):
-    """Users of this server, for programs that manage them."""
+    """Manage the users of this server."""
 
     permission_classes = [HasAdminRole]
     plain_errors = True
 
     @schema.list_users
     def list_users(self, request: Request) -> HttpResponse:
-        """List users, with not-just-user=true only those with a role beyond user."""
+        """List users; with not-just-user=true only those with a role beyond user."""
         text = request.query_params.get("not-just-user", "false")
         if text not in ("true", "false"):
             raise InvalidAccountError(f"not-just-user={text!r}: expected true or false")
         users = User.objects.with_access()
         chosen = [user for user in users if text == "false" or user.roles != [Role.USER]]
-        return json_response(json.dumps([_described(user) for user in chosen]).encode() + b"\n")
+        return json_response(json.dumps([_as_dict(user) for user in chosen]).encode() + b"\n")
 
     @schema.create_user
     def create_user(self, request: Request) -> HttpResponse:
@@ -56,7 +56,7 @@ class UsersViewSet(ApiViewSet):
 
     @schema.update_user
     def update_user(self, request: Request, id: str) -> HttpResponse:
-        """Change one role or project of a user: the first of the four fields that is given."""
+        """Change one role or project of a user, by the first of the four fields that is present."""
         form = _form(request._request)
         if role := form.get("add-role"):
             services.add_role(username=id, role=role)
@@ -73,7 +73,7 @@ class UsersViewSet(ApiViewSet):
         raise InvalidAccountError("expected one of add-role, remove-role, add-project, remove-project, got none")
 
 
-def _described(user: User) -> dict[str, object]:
+def _as_dict(user: User) -> dict[str, object]:
     return {
         "username": user.username,
         "name": user.name,
@@ -94,9 +94,9 @@ def _required(form: dict[str, str], name: str) -> str:
 
 
 def _form(request: HttpRequest) -> dict[str, str]:
-    """Return the fields of a form body, multipart or urlencoded, and of the query string; the body wins.
+    """Return the fields of a multipart or urlencoded body and of the query string; the body wins.
 
-    Django reads forms of POST only; here they come with PUT and DELETE too.
+    Unlike Django's request.POST, this also reads the forms of PUT and DELETE.
     """
     fields: dict[str, str] = {}
     body: QueryDict = QueryDict(mutable=True)

@@ -44,10 +44,10 @@ class Migration(migrations.Migration):
             name='ApiToken',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(blank=True, help_text="What uses it, e.g. 'slurm adapter on mgmt1'.", max_length=255)),
+                ('name', models.CharField(blank=True, help_text="What the token is for, e.g. 'slurm adapter on mgmt1'.", max_length=255)),
                 ('prefix', models.CharField(editable=False, max_length=16, unique=True)),
                 ('digest', models.CharField(editable=False, max_length=64, unique=True)),
-                ('networks', models.JSONField(blank=True, default=list, help_text='Where it may be used, e.g. ["10.0.0.0/8"].')),
+                ('networks', models.JSONField(blank=True, default=list, help_text='Networks from which it may be used, e.g. ["10.0.0.0/8"].')),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('expires_at', models.DateTimeField(blank=True, null=True)),
                 ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),

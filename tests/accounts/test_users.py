@@ -289,3 +289,15 @@ def test_two_admins_deactivated_at_once_do_not_lock_each_other_out(admin: User) 
         for thread in threads:
             thread.join()
     assert errors == []
+
+
+@pytest.mark.django_db
+def test_a_loaded_user_has_a_new_role_and_project_at_once() -> None:
+    UserFactory.create(username="erin", roles=["user"])
+    erin = User.objects.with_access().get(username="erin")
+    assert (erin.roles, erin.projects) == (["user"], [])
+
+    erin.add_roles(["user", "manager", "manager"])
+    erin.add_projects(["bio", "bio"])
+
+    assert (erin.roles, erin.projects) == (["user", "manager"], ["bio"])

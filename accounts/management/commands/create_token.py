@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts.addresses import parse_network
 from accounts.console import BAD_USAGE, ServerCommand, whole_number
+from accounts.formatting import local_time
 from accounts.models import ApiToken, Role, User
 
 _MOST_DAYS = 36_500
@@ -23,24 +24,25 @@ def _network(text: str) -> str:
 
 
 class Command(ServerCommand):
-    """Parse, create the token, print it."""
+    """Create an API token and print it."""
 
     help = (
-        "Create a token for the REST API. Only the token goes to the standard output, so that a script can catch it; "
-        "it is shown this once and stored as a hash. Send it as X-Auth-Token or as Authorization: Bearer."
+        "Create a token for the REST API. The token, and nothing else, is printed to standard output, so that a "
+        "script can read it. It is shown only once and stored as a hash. Send it as X-Auth-Token or as "
+        "Authorization: Bearer."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("username", metavar="USER", help="Whom the token acts for.")
+        parser.add_argument("username", metavar="USER", help="The user that the token acts for.")
         parser.add_argument(
-            "--name", default="", metavar="LABEL", help="What will use it, e.g. 'slurm adapter on mgmt1'."
+            "--name", default="", metavar="LABEL", help="What the token is for, e.g. 'slurm adapter on mgmt1'."
         )
         parser.add_argument(
             "--days",
             type=partial(whole_number, least=1, most=_MOST_DAYS),
             metavar="N",
-            help="Days until it expires; without this option it never does.",
+            help="Days until the token expires; without this option it never expires.",
         )
         parser.add_argument(
             "--network",
@@ -50,25 +52,24 @@ class Command(ServerCommand):
             action="extend",
             default=[],
             metavar="CIDR",
-            help="Addresses or networks that it may be used from, e.g. 10.1.0.0/16; without this option, from "
-            "anywhere.",
+            help="Addresses or networks from which the token may be used, e.g. 10.1.0.0/16; without this option, any.",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Create the token; the secret alone goes to stdout, what to know about it to stderr."""
+        """Create the token; print the secret to stdout and remarks about it to stderr."""
         if len(options["name"]) > _LONGEST_NAME:
             raise CommandError(f"--name: expected at most {_LONGEST_NAME} characters", returncode=BAD_USAGE)
         user = User.objects.with_access().filter(username=options["username"]).first()
         if user is None:
-            raise CommandError(f"no such user: {options['username']!r}; create_user makes one")
+            raise CommandError(f"no such user: {options['username']!r}; create it with create_user")
         row, secret = ApiToken.issue(
             user=user, name=options["name"], days=options["days"], networks=dict.fromkeys(options["networks"])
         )
         self.stdout.write(secret)
         self.stdout.flush()
-        self.note(f"1 token created for {user.username}: {_life(row)}. It is not shown again: keep it in a safe place.")
+        self.note(f"1 token created for {user.username}: {_life(row)}. Store it safely: it is not shown again.")
         if not user.is_active:
-            self.note(f"User {user.username} is inactive: the token is refused until that changes.")
+            self.note(f"User {user.username} is inactive: the token is refused until the user is activated.")
         if not user.has_role(Role.API, Role.ADMIN):
             self.note(f"User {user.username} has neither role api nor admin: the REST API will answer 403.")
 
@@ -76,4 +77,4 @@ class Command(ServerCommand):
 def _life(token: ApiToken) -> str:
     if token.expires_at is None:
         return "it does not expire"
-    return f"it expires on {timezone.localtime(token.expires_at):%Y-%m-%d %H:%M %Z}"
+    return f"it expires on {local_time(token.expires_at)} {timezone.localtime(token.expires_at):%Z}"

@@ -9,24 +9,24 @@ from django.core.management.base import CommandError, CommandParser
 from accounts import services
 from accounts.console import BAD_USAGE, ServerCommand, on_terminal
 from accounts.exceptions import AccountError, InvalidAccountError
+from accounts.formatting import quantity
 from accounts.models import Role
 
 _TRIES = 3
 
 
 class Command(ServerCommand):
-    """Parse, ask for the password, call the service."""
+    """Create a user, asking for the password if necessary."""
 
     help = (
-        "Create a user with its roles. On a terminal the password is asked for, twice; elsewhere give "
-        "--password-stdin or --no-password. A user of the REST API needs the role api and then a token: see "
-        "create_token."
+        "Create a user with its roles. On a terminal, the command asks for the password twice; otherwise, give "
+        "--password-stdin or --no-password. A user of the REST API needs the role api and a token: see create_token."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         roles = "; ".join(Role.labels)
-        parser.add_argument("username", metavar="NAME", help="What the user logs in with.")
+        parser.add_argument("username", metavar="NAME", help="The name with which the user logs in.")
         parser.add_argument(
             "--role",
             dest="roles",
@@ -35,7 +35,7 @@ class Command(ServerCommand):
             action="extend",
             required=True,
             choices=Role.values,
-            help=f"One or several of: {roles}.",
+            help=f"One or more of: {roles}.",
         )
         parser.add_argument(
             "--project",
@@ -44,20 +44,20 @@ class Command(ServerCommand):
             nargs="+",
             action="extend",
             default=[],
-            help="Projects that a manager manages; a manager needs at least one.",
+            help="Projects that the user manages; for the role manager, which needs at least one.",
         )
-        parser.add_argument("--email", default="", help="Where the user can be reached.")
+        parser.add_argument("--email", default="", help="The user's e-mail address.")
         parser.add_argument("--name", default="", help="The user's full name.")
         password = parser.add_mutually_exclusive_group()
         password.add_argument(
-            "--password-stdin", action="store_true", help="Read the password from the first line of the standard input."
+            "--password-stdin", action="store_true", help="Read the password from the first line of standard input."
         )
         password.add_argument(
-            "--no-password", action="store_true", help="No log-in by password: the user works with tokens alone."
+            "--no-password", action="store_true", help="Create a user without a password, who works with tokens only."
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Create the user and say which."""
+        """Create the user and print its roles."""
         try:
             user = services.create_user(
                 username=options["username"],
@@ -71,10 +71,9 @@ class Command(ServerCommand):
             raise CommandError(str(error), returncode=BAD_USAGE) from error
         except AccountError as error:
             raise CommandError(str(error)) from error
-        managed = f" and {_count(len(user.projects), 'project')}" if user.projects else ""
-        self.say(
-            f"User {user.username} created with {_count(len(user.roles), 'role')} ({', '.join(user.roles)}){managed}."
-        )
+        managed = f" and {quantity(len(user.projects), 'project')}" if user.projects else ""
+        roles = f"{quantity(len(user.roles), 'role')} ({', '.join(user.roles)})"
+        self.say(f"User {user.username} created with {roles}{managed}.")
 
     def _password(self, options: dict[str, Any]) -> str | None:
         if options["no_password"]:
@@ -90,9 +89,5 @@ class Command(ServerCommand):
             password = getpass.getpass(f"Password for {options['username']}: ")
             if password == getpass.getpass("Password (again): "):
                 return password
-            self.stderr.write("The two differ.")
+            self.stderr.write("The passwords differ.")
         raise CommandError(f"The two passwords differed {_TRIES} times: no user was created.", returncode=BAD_USAGE)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

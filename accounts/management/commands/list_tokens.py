@@ -1,4 +1,4 @@
-"""List the API tokens that there are."""
+"""List API tokens from the shell."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
 from accounts.console import ServerCommand, printable
+from accounts.formatting import local_time, quantity
 from accounts.models import ApiToken, User
 
 _HEADS = ("PREFIX", "USER", "NAME", "STATUS", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
@@ -18,13 +19,13 @@ class Command(ServerCommand):
     """Print a table of tokens."""
 
     help = (
-        "List the tokens of one user or of all, expired and revoked ones too. Shown is the beginning of a token, "
-        "never the secret; revoke_token takes that beginning. Times are in TIME_ZONE."
+        "List the tokens of one user or of all users, including expired and revoked ones. The list shows the first "
+        "characters of each token, which revoke_token takes, never the secret. Times are in TIME_ZONE."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("username", metavar="USER", nargs="?", help="Only this user's tokens.")
+        parser.add_argument("username", metavar="USER", nargs="?", help="List the tokens of this user only.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the table to stdout and the counts to stderr."""
@@ -41,7 +42,7 @@ class Command(ServerCommand):
                 self.stdout.write(line)
         by_status = Counter(token.status_at(now) for token in found)
         counts = ", ".join(f"{number} {status}" for status, number in sorted(by_status.items()))
-        self.note(f"{len(found)} token{'' if len(found) == 1 else 's'}" + (f": {counts}" if counts else ""))
+        self.note(quantity(len(found), "token") + (f": {counts}" if counts else ""))
 
 
 def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:
@@ -57,8 +58,8 @@ def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:
     )
 
 
-def _time(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{timezone.localtime(moment):%Y-%m-%d %H:%M}"
+def _time(when: datetime | None) -> str:
+    return "never" if when is None else local_time(when)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
