@@ -1,4 +1,4 @@
-"""The archive as a Django application: no models, its system checks alone."""
+"""The archive as a Django application, which has system checks but no models."""
 
 from django.apps import AppConfig
 from django.core.checks import register
@@ -14,7 +14,7 @@ class ArchiveConfig(AppConfig):
     verbose_name = "Job archive"
 
     def ready(self) -> None:
-        """Register the checks once the settings are read."""
+        """Register the system checks."""
         register(check_archive_root)
         register(check_metric_sources)
         register(check_clusters)

@@ -1,4 +1,4 @@
-"""System checks: the archive root can be used, the metric sources are known, the cluster files can be read."""
+"""System checks of the archive root, the metric sources and the cluster.json files."""
 
 import os
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from archive.storage.store import ArchiveStore
 
 
 def check_archive_root(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a root of another version (E001), and one that cannot be written (E003)."""
+    """Report a root of another version (E001) and one that is not writable (E003)."""
     root: Path = settings.ARCHIVE_ROOT
     if not _writable(root):
         return [
             Error(
-                f"The job archive {root} cannot be written.",
-                hint="Make the folder ARCHIVE_ROOT writable for the account of the server, or mount its file system.",
+                f"The job archive {root} is not writable.",
+                hint="Let the account of the server write to the directory ARCHIVE_ROOT, or mount its file system.",
                 id="archive.E003",
             )
         ]
@@ -34,7 +34,7 @@ def check_archive_root(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
         return [
             Error(
                 f"The job archive cannot be used: {error}.",
-                hint="Point ARCHIVE_ROOT at a job archive of version 1, or at a folder that does not exist yet.",
+                hint="Point ARCHIVE_ROOT to a job archive of version 1, or to a directory that does not exist yet.",
                 id="archive.E001",
             )
         ]
@@ -42,7 +42,7 @@ def check_archive_root(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
 
 
 def check_metric_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report each entry of METRIC_SOURCES that names an unknown kind or key (E002)."""
+    """Report each invalid entry of METRIC_SOURCES (E002)."""
     return [
         Error(
             f"METRIC_SOURCES, {message}.",
@@ -58,7 +58,7 @@ def check_clusters(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
     return [
         CheckWarning(
             f"Cluster {name}: {reason}.",
-            hint="Correct the file; it is read again by itself. Until then the last good one stays in force.",
+            hint="Correct the file; the server reads it again by itself, and uses the last valid version until then.",
             id="archive.W001",
         )
         for name, reason in sorted(ClusterRegistry(settings.ARCHIVE_ROOT).errors.items())
@@ -66,11 +66,11 @@ def check_clusters(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _writable(root: Path) -> bool:
-    """Say whether files can be made in the root, or the root itself where it is missing."""
+    """Return whether the root is writable or, if it is missing, can be created."""
     folder = root.absolute()
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        # A file in place of the root: the check of the version says so.
+        # If the root itself is a file, the check of the version reports it.
         return folder == root.absolute()
     return os.access(folder, os.W_OK | os.X_OK)

@@ -1,4 +1,4 @@
-"""The clusters in force: every cluster.json under the root, read again soon after a change."""
+"""The configured clusters: each cluster.json under the root, read again soon after a change."""
 
 import functools
 import logging
@@ -8,32 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from archive.exceptions import DocumentError
-from archive.format.cluster_json import SCOPES, Accelerator, Cluster, MetricConfig, SubCluster, Topology, decode_cluster
+from archive.format.cluster_json import Cluster, decode_cluster
 from archive.format.layout import CLUSTER_FILE, is_valid_cluster_name
-from archive.format.nodelist import NodeList
-
-__all__ = [
-    "SCOPES",
-    "Accelerator",
-    "Cluster",
-    "ClusterRegistry",
-    "MetricConfig",
-    "NodeList",
-    "SubCluster",
-    "Topology",
-    "decode_cluster",
-    "read_cluster",
-    "registry_for",
-]
 
 logger = logging.getLogger("archive.clusters")
 
 Stamp = tuple[int, int, int, int]
-"""Times (ns) of content and inode, size in bytes, inode number: another stamp, another content."""
+"""Modification and change time (ns), size (bytes) and inode number, which tell versions of a file apart."""
 
 
 class _Failure(NamedTuple):
-    """A file that could not be read: its stamp then (None where there was none) and the reason."""
+    """The reason why a file could not be read, and its stamp at that time, if there was one."""
 
     stamp: Stamp | None
     reason: str
@@ -42,13 +27,12 @@ class _Failure(NamedTuple):
 class ClusterRegistry:
     """All clusters under one root; safe to use from several threads.
 
-    A cluster.json that cannot be read leaves the last good one in force. One that is gone ends its cluster;
-    where all of them are gone at once, or the root cannot be listed, the file system is taken to be away, and
-    all last good ones stay.
+    If a cluster.json cannot be read, its last valid version stays in use. If it is gone, so is the cluster, unless all
+    are gone at once or the root cannot be listed: then the file system is probably not mounted, and all stay in use.
     """
 
     def __init__(self, root: Path, check_interval: float = 5.0) -> None:
-        """Remember the root; files are looked at on first use, then every `check_interval` seconds at most."""
+        """Read files on first use, then check for changes at most every `check_interval` seconds."""
         self.root = root
         self.check_interval = check_interval
         self._lock = threading.Lock()
@@ -61,35 +45,34 @@ class ClusterRegistry:
         self._away = False
 
     def get(self, name: str) -> Cluster | None:
-        """Return the cluster of this name, None where there is none that could be read."""
-        if time.monotonic() >= self._next_check:
-            self._refresh()
+        """Return the cluster of this name, or None if none could be read."""
+        self._check()
         return self._clusters.get(name)
 
     def names(self) -> list[str]:
-        """Return the names of the clusters in force, sorted."""
+        """Return the names of the clusters, sorted."""
         self._check()
         return sorted(self._clusters)
 
     @property
     def configured(self) -> bool:
-        """Whether there is any cluster.json at all, readable or not."""
+        """Return whether there is any cluster.json, valid or not."""
         self._check()
         return self._configured
 
     @property
     def errors(self) -> dict[str, str]:
-        """The reason of the last failure for each cluster whose file cannot be read now."""
+        """Return the reason for each cluster whose file cannot be read, by name."""
         self._check()
         return {name: failure.reason for name, failure in self._failures.items()}
 
     def _check(self) -> None:
-        """Look at the files if that is due."""
+        """Check the files for changes if it is time to."""
         if time.monotonic() >= self._next_check:
             self._refresh()
 
     def _refresh(self) -> None:
-        """Read what changed; while one thread does so the others go on with what is in force."""
+        """Read the changed files; other threads use the previous clusters meanwhile."""
         if not self._lock.acquire(blocking=not self._loaded):
             return
         try:
@@ -107,29 +90,29 @@ class ClusterRegistry:
             self._lock.release()
 
     def _names_on_disk(self) -> list[str] | None:
-        """List the clusters that have a file; None where the file system seems to be away."""
+        """Return the clusters that have a file, or None if the file system seems not to be mounted."""
         try:
             folders = [path.name for path in self.root.iterdir() if is_valid_cluster_name(path.name)]
             names = [name for name in folders if (self.root / name / CLUSTER_FILE).exists()]
         except FileNotFoundError:
             names = []
         except OSError as error:
-            self._stay(f"{self.root}: {error}")
+            self._keep(f"{self.root}: {error}")
             return None
         if self._configured and not names:
-            self._stay(f"{self.root}: no cluster.json any more (a file system that is not mounted?)")
+            self._keep(f"{self.root}: no cluster.json any more (a file system that is not mounted?)")
             return None
         self._away = False
         return names
 
-    def _stay(self, reason: str) -> None:
-        """Say once that the last good clusters stay in force."""
+    def _keep(self, reason: str) -> None:
+        """Log, once, that the previous clusters stay in use."""
         if not self._away:
-            logger.error("%s; the clusters read before stay in force", reason)
+            logger.error("%s; the previous clusters stay in use", reason)
         self._away = True
 
     def _drop_all_but(self, names: list[str]) -> None:
-        """Forget the clusters whose files are gone."""
+        """Remove the clusters whose files are gone."""
         for name in (self._stamps.keys() | self._failures.keys()) - set(names):
             logger.warning("cluster %s: its %s is gone", name, CLUSTER_FILE)
             self._stamps.pop(name, None)
@@ -137,7 +120,7 @@ class ClusterRegistry:
             self._clusters = {key: cluster for key, cluster in self._clusters.items() if key != name}
 
     def _read_if_changed(self, name: str) -> None:
-        """Read one file where its stamp differs from that of the last reading."""
+        """Read a file unless its stamp is that of the last read."""
         path = self.root / name / CLUSTER_FILE
         stamp: Stamp | None = None
         try:
@@ -160,27 +143,27 @@ class ClusterRegistry:
             logger.info("cluster %s: %s can be read again", name, path)
 
     def _fail(self, name: str, failure: _Failure) -> None:
-        """Keep the failure, and log it unless it is the one of the last time."""
+        """Record the failure, and log it unless it is the same as before."""
         if self._failures.get(name) != failure:
-            state = "the last good one stays in force" if name in self._clusters else "the cluster is unknown"
+            state = "its last valid version stays in use" if name in self._clusters else "the cluster is unknown"
             logger.error("%s; %s", failure.reason, state)
         self._failures[name] = failure
 
 
 @functools.lru_cache(maxsize=64)
 def registry_for(root: Path) -> ClusterRegistry:
-    """Return the registry of a root that this process shares."""
+    """Return the registry of a root, shared within this process."""
     return ClusterRegistry(root)
 
 
 def _stamp(path: Path) -> Stamp:
-    """Take the stamp of a file."""
+    """Return the stamp of a file."""
     status = path.stat()
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def read_cluster(path: Path, name: str) -> Cluster:
-    """Read one cluster.json; raise DocumentError where it is wrong or of another cluster."""
+    """Read a cluster.json; raise DocumentError if it is invalid or belongs to another cluster."""
     cluster = decode_cluster(path.read_bytes())
     if cluster.name != name:
         raise DocumentError(f"name {cluster.name!r}, expected {name!r}, the name of its folder - at `$.name`")

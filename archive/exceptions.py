@@ -1,51 +1,51 @@
-"""The errors that the archive raises; plain exceptions that know nothing of HTTP."""
+"""The exceptions of the archive."""
 
 import errno
 from functools import partial
 from typing import Any
 
-_CONCERNS_ALL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_FILE_SYSTEM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 class ArchiveError(Exception):
-    """Base of everything that goes wrong with the archive."""
+    """Base of all errors of the archive."""
 
 
 class ArchiveVersionError(ArchiveError):
-    """The archive root is of another version, or is no archive at all."""
+    """The archive root has another version, or is not an archive."""
 
 
 class InvalidNameError(ArchiveError):
-    """A cluster name or an id cannot become part of a path."""
+    """A cluster name, job id or start time cannot be part of a path."""
 
 
 class DocumentError(ArchiveError):
-    """The content of a file is wrong; the message names the file or key, and what was expected."""
+    """The content of a file is invalid; the message names the file or key and the expected form."""
 
 
 class SourceError(ArchiveError):
-    """A metric source did not deliver; `transient` says whether trying again may help.
+    """A metric source did not deliver the samples of a job.
 
-    `source_failed`: the source itself did not answer, so that other jobs probably meet the same; else it is a matter of
-    this job alone, such as an answer of an unexpected shape.
+    `transient`: another attempt may succeed. `source_failed`: the source itself did not answer, so that other jobs will
+    probably fail, too; otherwise the error concerns this job only, such as a response of unexpected form.
     """
 
     def __init__(self, message: str, *, transient: bool, source_failed: bool = False) -> None:
-        """Keep the reason, whether it may pass by itself, and whether the source itself failed."""
+        """Set the message and the two flags."""
         super().__init__(message)
         self.transient = transient
         self.source_failed = source_failed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes."""
+        """Support pickling, with the keyword arguments."""
         return partial(type(self), transient=self.transient, source_failed=self.source_failed), self.args
 
 
 def reason(error: Exception) -> str:
-    """Return why something failed, for a line that names the file or folder already."""
+    """Return the reason of an error without the file name, for messages that already have it."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def concerns_all(error: Exception) -> bool:
-    """Say whether the next file would meet the same: a file system that is full or read-only."""
-    return isinstance(error, OSError) and error.errno in _CONCERNS_ALL
+    """Return whether all other files would fail as well: the file system is full or read-only."""
+    return isinstance(error, OSError) and error.errno in _FILE_SYSTEM_ERRORS

@@ -1,4 +1,4 @@
-"""The archive, its clusters and their metric sources, as the settings name them."""
+"""The archive, clusters and metric sources that the settings configure."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ from archive.storage.store import ArchiveStore, store_for
 
 
 def store() -> ArchiveStore:
-    """Return the archive of ARCHIVE_ROOT."""
+    """Return the archive at ARCHIVE_ROOT."""
     return store_for(Path(settings.ARCHIVE_ROOT))
 
 
 def source_of(cluster: str) -> MetricSource:
-    """Return the metric source of a cluster; raise SourceError where METRIC_SOURCES is wrong about it."""
+    """Return the metric source of a cluster; raise SourceError if METRIC_SOURCES is invalid for it."""
     return get_source(cluster, settings.METRIC_SOURCES)
 
 
 def registry() -> ClusterRegistry:
-    """Return the clusters that the archive has a cluster.json of."""
+    """Return the clusters that have a cluster.json in the archive."""
     return registry_for(Path(settings.ARCHIVE_ROOT))

@@ -1,4 +1,4 @@
-"""What a cluster.json says: metrics, subclusters, node lists and topologies, as frozen objects."""
+"""Read cluster.json into frozen objects: metrics, subclusters, node lists and topologies."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ DEFAULT_TIMESTEP = 60
 
 @dataclasses.dataclass(frozen=True)
 class MetricConfig:
-    """One metric of a cluster: unit, native scope, how to aggregate, seconds per sample, thresholds per node."""
+    """A metric of a cluster: unit, native scope, aggregation, seconds per sample, thresholds per node."""
 
     name: str
     unit: dict[str, str]
@@ -30,13 +30,13 @@ class MetricConfig:
     overrides: Mapping[str, "MetricConfig | None"] = dataclasses.field(default_factory=dict, repr=False)
 
     def for_subcluster(self, name: str) -> "MetricConfig | None":
-        """Return the metric as it is in a subcluster, None where the subcluster's entry removes it."""
+        """Return the metric with the thresholds of a subcluster, or None if the subcluster removes it."""
         return self.overrides.get(name, self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-    """One accelerator of a node, by the id that jobs and series use."""
+    """An accelerator of a node, with the id that jobs and series use."""
 
     id: str
     type: str
@@ -45,7 +45,7 @@ class Accelerator:
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """How a node is built; every list holds hwthread numbers, its index is the id of the unit."""
+    """The parts of a node, each as its hwthread numbers; the index of a part is its id."""
 
     node: tuple[int, ...] = ()
     socket: tuple[tuple[int, ...], ...] = ()
@@ -80,7 +80,7 @@ class Topology:
 
 @dataclasses.dataclass(frozen=True)
 class SubCluster:
-    """Nodes of one kind."""
+    """A set of nodes of the same kind."""
 
     name: str
     nodes: NodeList
@@ -96,7 +96,7 @@ class SubCluster:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """One cluster as its cluster.json describes it."""
+    """A cluster as its cluster.json describes it."""
 
     name: str
     metrics: tuple[MetricConfig, ...]
@@ -107,7 +107,7 @@ class Cluster:
         return self._subclusters_by_name.get(name)
 
     def subcluster_of(self, host: str) -> SubCluster | None:
-        """Return the first subcluster whose node list names this host."""
+        """Return the first subcluster whose node list contains this host."""
         return next((subcluster for subcluster in self.subclusters if host in subcluster.nodes), None)
 
     def metric(self, name: str) -> MetricConfig | None:
@@ -181,14 +181,14 @@ class _Cluster(msgspec.Struct, rename="camel"):
 Read = TypeVar("Read", _Metric, _SubCluster)
 Made = TypeVar("Made")
 
-# Not strict: whole floats are taken where an integer belongs.
+# Not strict: accepts whole floats for integers.
 _DECODER = msgspec.json.Decoder(_Cluster, strict=False)
 
 
 def decode_cluster(raw: bytes) -> Cluster:
-    """Read a cluster.json; unknown keys are ignored, optional ones may be missing.
+    """Read a cluster.json; ignore unknown keys.
 
-    Raises DocumentError with the place and what was expected there.
+    Raise DocumentError with the place and the expected form.
     """
     try:
         read = _DECODER.decode(raw)
@@ -200,7 +200,7 @@ def decode_cluster(raw: bytes) -> Cluster:
 
 
 def _each(key: str, entries: Sequence[Read], convert: Callable[[Read], Made]) -> tuple[Made, ...]:
-    """Convert the entries of a list; errors name the place. A name that comes twice is an error."""
+    """Convert the entries of a list, whose names must be unique; errors name the place."""
     made: list[Made] = []
     names: set[str] = set()
     for place, entry in enumerate(entries):
@@ -215,7 +215,7 @@ def _each(key: str, entries: Sequence[Read], convert: Callable[[Read], Made]) ->
 
 
 def _metric(read: _Metric) -> MetricConfig:
-    """Convert one entry of metricConfig, its overrides applied per subcluster."""
+    """Convert an entry of metricConfig, with its overrides per subcluster."""
     scope = read.scope or "node"
     if scope not in SCOPES:
         raise DocumentError(f"scope {scope!r}: expected one of {', '.join(SCOPES)}")
@@ -240,7 +240,7 @@ def _metric(read: _Metric) -> MetricConfig:
 
 
 def _overridden(metric: MetricConfig, override: _Override) -> MetricConfig | None:
-    """Return the metric with a subcluster's own thresholds, None where it is removed there."""
+    """Return the metric with the thresholds of a subcluster, or None if it is removed there."""
     if override.remove:
         return None
     thresholds = {key: getattr(override, key) for key in ("peak", "normal", "caution", "alert")}
@@ -248,7 +248,7 @@ def _overridden(metric: MetricConfig, override: _Override) -> MetricConfig | Non
 
 
 def _subcluster(read: _SubCluster) -> SubCluster:
-    """Convert one entry of subClusters."""
+    """Convert an entry of subClusters."""
     topology = read.topology or _Topology()
     return SubCluster(
         name=read.name,
@@ -273,7 +273,7 @@ def _subcluster(read: _SubCluster) -> SubCluster:
 
 
 def _rate(read: dict[str, Any] | float | None, base: str) -> dict[str, Any] | None:
-    """Return a rate with its unit; the plain number of an archive before version 1 counts in units of 10^9."""
+    """Return a rate with its unit; archives before version 1 have a plain number, in units of 10^9."""
     return {"unit": {"base": base, "prefix": "G"}, "value": read} if isinstance(read, float) else read
 
 
@@ -283,5 +283,5 @@ def _index(units: tuple[tuple[int, ...], ...]) -> dict[int, int]:
 
 
 def _indices(index: dict[int, int], hwthreads: Iterable[int]) -> list[int]:
-    """Return the sorted units of these hwthreads; numbers that the topology does not know are left out."""
+    """Return the sorted units of these hwthreads, without those that are not in the topology."""
     return sorted({index[hwthread] for hwthread in hwthreads if hwthread in index})

@@ -1,4 +1,4 @@
-"""The documents of the archive: meta.json for reading, data.json for writing and for handing out in parts."""
+"""Write data.json, read it, and select parts of it."""
 
 import dataclasses
 import itertools
@@ -15,19 +15,19 @@ from archive.format.cluster_json import Cluster
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 
 STATISTICS_SERIES_FROM = 16
-"""From this number of series on a metric also carries statistics per time step."""
+"""Metrics with at least this many series also have statistics per time step."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Series:
-    """The samples of one host, or of one unit of it (`id`); missing samples are NaN."""
+    """The samples of a host or of one of its units (`id`); missing samples are NaN."""
 
     hostname: str
     id: str | None
     data: Samples
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class MetricData:
     """One metric in one scope: unit, seconds between samples, and a series per host or unit."""
 
@@ -37,7 +37,7 @@ class MetricData:
 
     @cached_property
     def statistics(self) -> list[Statistics | None]:
-        """Min, average and max of each series, None where no sample is a number."""
+        """Return the statistics of each series, None for those without samples."""
         return series_statistics([series.data for series in self.series])
 
 
@@ -46,14 +46,14 @@ JobData = dict[str, dict[str, MetricData]]
 
 
 class Unit(msgspec.Struct):
-    """A unit of measurement as files have it: base such as `B/s`, prefix such as `G`."""
+    """A unit of measurement: a base such as `B/s`, a prefix such as `G`."""
 
     base: str = ""
     prefix: str | None = None
 
 
 class StoredStatistics(msgspec.Struct, gc=False):
-    """Statistics as a file has them; what is missing or null is None."""
+    """The statistics of a series in a file; missing and null values are None."""
 
     min: float | None = None
     avg: float | None = None
@@ -77,23 +77,23 @@ _DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
 
 
 def encode_data(data: JobData) -> bytes:
-    """Return data.json for these samples, statistics included; NaN and infinite numbers become null."""
-    _measure([metric for scopes in data.values() for metric in scopes.values()])
+    """Return the data.json of these samples with statistics; NaN and infinite numbers become null."""
+    _set_statistics([metric for scopes in data.values() for metric in scopes.values()])
     document = {
         name: {scope: _metric_document(metric) for scope, metric in scopes.items()} for name, scopes in data.items()
     }
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _measure(metrics: Sequence[MetricData]) -> None:
-    """Take the statistics of all series together: numpy's calls cost more than their work on a few short series."""
+def _set_statistics(metrics: Sequence[MetricData]) -> None:
+    """Compute the statistics of all series at once: on short series, numpy's overhead per call dominates."""
     numbers = iter(series_statistics([series.data for metric in metrics for series in metric.series]))
     for metric in metrics:
-        metric.__dict__["statistics"] = list(itertools.islice(numbers, len(metric.series)))
+        metric.statistics = list(itertools.islice(numbers, len(metric.series)))
 
 
 def decode_data(raw: bytes) -> JobData:
-    """Read a data.json; raise DocumentError with the place where it is not one. Statistics are not kept."""
+    """Read the samples of a data.json, without statistics; raise DocumentError with the place if it is invalid."""
     try:
         document = _DATA.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -104,7 +104,7 @@ def decode_data(raw: bytes) -> JobData:
 
 
 class SeriesName(NamedTuple):
-    """What tells one series of a job from another."""
+    """The key of a series within a job."""
 
     metric: str
     scope: str
@@ -113,7 +113,7 @@ class SeriesName(NamedTuple):
 
 
 def sample_counts(data: JobData) -> dict[SeriesName, int]:
-    """Return how many samples each series has, missing ones apart; series without any are left out."""
+    """Return the number of present samples of each series that has any."""
     counts = {
         SeriesName(name, scope, series.hostname, series.id): int(np.isfinite(series.data).sum())
         for name, scopes in data.items()
@@ -126,8 +126,8 @@ def sample_counts(data: JobData) -> dict[SeriesName, int]:
 def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
     """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
 
-    Sorted by name and scope. Scope core for jobs of one node, else node; where a metric has none of it, all that
-    it has. Unknown names are left out. The metrics' JSON is passed through as it is. Raises DocumentError.
+    They are sorted by name and scope. The scope is core for jobs with one node and node for others; a metric without it
+    comes in all its scopes. Unknown names are left out. The JSON of a metric is not decoded. Raise DocumentError.
     """
     document = _outline(raw)
     names = sorted(document if metrics is None else document.keys() & set(metrics))
@@ -137,19 +137,19 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
         for name in names
         for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
     ]
-    # Joined once: a large job has tens of MB.
+    # Join only once: a large job has tens of MB.
     return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
 
 
 def check_outline(raw: bytes) -> None:
-    """Raise DocumentError unless a data.json is whole JSON, and metric -> scope -> object; the samples are not read."""
+    """Raise DocumentError unless a data.json is valid JSON of the form metric -> scope -> object."""
     for name, scopes in _outline(raw).items():
         for scope, metric in scopes.items():
             _check_object(name, scope, metric)
 
 
 def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
-    """Read a data.json down to metric and scope."""
+    """Decode a data.json down to metric and scope."""
     try:
         if not raw.isascii():
             raw.decode()
@@ -159,20 +159,20 @@ def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
 
 
 def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
-    """Raise DocumentError where what stands for a metric in a scope is no object."""
+    """Raise DocumentError unless a metric in a scope is an object."""
     if not bytes(memoryview(metric)[:1]) == b"{":
         raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
 
 
 def _item(name: str, scope: str, metric: msgspec.Raw) -> tuple[bytes, bytes, msgspec.Raw, bytes]:
-    """Return one element of the array that `select_data` makes, in parts, a comma in front."""
+    """Return an element of the array of `select_data` in parts, with a leading comma."""
     _check_object(name, scope, metric)
     head = b'{"name":%b,"scope":%b,"metric":' % (orjson.dumps(name), orjson.dumps(scope))
     return b",", head, metric, b"}"
 
 
 def _metric_document(metric: MetricData) -> dict[str, Any]:
-    """Return the JSON value of one metric in one scope, its keys in the order of the format."""
+    """Return the JSON value of one metric in one scope, with its keys in the usual order."""
     document: dict[str, Any] = {
         "unit": metric.unit,
         "timestep": metric.timestep,
@@ -195,7 +195,7 @@ def _series_document(series: Series, statistics: Statistics | None) -> dict[str,
 
 
 def _metric_data(metric: _Metric) -> MetricData:
-    """Turn one metric as it was read into arrays."""
+    """Convert a decoded metric to arrays."""
     unit = metric.unit or Unit()
     return MetricData(
         unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
@@ -212,11 +212,11 @@ def _metric_data(metric: _Metric) -> MetricData:
 
 
 def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[str, Any]]:
-    """Return the statistics of each metric as meta.json holds them: `{"unit", "avg", "min", "max"}`, by name.
+    """Return the statistics of each metric in the form of meta.json: `{"unit", "avg", "min", "max"}`, by name.
 
-    Taken over the series of scope node: avg is the mean of the series' averages, min the least minimum, max the
-    greatest maximum. A node without samples is left out, and so is a metric without any. The unit is that of
-    cluster.json, else that of the data.
+    They cover the series of scope node: avg is the mean of the averages of the series, min their least minimum, max
+    their greatest maximum. Nodes and metrics without samples are left out. The unit is that of cluster.json, or else
+    that of the data.
     """
     result: dict[str, dict[str, Any]] = {}
     for name in sorted(data):

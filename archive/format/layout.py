@@ -1,4 +1,4 @@
-"""Where a job lies under the archive root: names to paths and back, without touching the disk."""
+"""The paths of jobs under the archive root, and back; without access to the disk."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ _THREE_DIGITS = re.compile(r"[0-9]{3}")
 
 
 class JobKey(NamedTuple):
-    """What names one job folder: the cluster, the scheduler's job id, and the start in epoch seconds."""
+    """The key of a job in the archive: cluster, the scheduler's job id, and start in epoch seconds."""
 
     cluster: str
     job_id: int
@@ -26,19 +26,19 @@ class JobKey(NamedTuple):
 
 
 def is_valid_cluster_name(name: str) -> bool:
-    """Say whether `name` may become a folder directly under the root (ASCII letters, digits, `_`, `-`, `.`)."""
+    """Return whether `name` may be a directory of the root (ASCII letters, digits, `_`, `-`, `.`)."""
     return _CLUSTER_NAME.fullmatch(name) is not None and name != VERSION_FILE
 
 
 def may_be_folder(depth: int, name: str) -> bool:
-    """Say whether a folder of this name may lie `depth` folders (1 to 4) below the root."""
+    """Return whether a directory of this name may be at `depth` (1 to 4) below the root."""
     if depth == 1:
         return is_valid_cluster_name(name)
     return (_THREE_DIGITS if depth == 3 else _NUMBER).fullmatch(name) is not None
 
 
 def job_folder(root: Path, key: JobKey) -> Path:
-    """Return the folder of a job under `root`; raise InvalidNameError for what must not become a path."""
+    """Return the directory of a job; raise InvalidNameError if the key cannot be a path."""
     if not is_valid_cluster_name(key.cluster):
         raise InvalidNameError(
             f"cluster name {key.cluster!r}: expected 1 to 255 letters, digits, '_', '-' or '.', not starting with '.'"
@@ -49,14 +49,14 @@ def job_folder(root: Path, key: JobKey) -> Path:
 
 
 def place_of(key: JobKey) -> str:
-    """Return the folder of a job below the root, of names that are known to be right."""
+    """Return the directory of a job relative to the root; the key must be valid."""
     thousands, rest = divmod(key.job_id, 1000)
     return f"{key.cluster}/{thousands}/{rest:03d}/{key.start_time}"
 
 
 def parse_job_folder(root: Path, path: Path) -> JobKey | None:
-    """Return the job that belongs into the folder `path`, or None where no job can lie there."""
-    # As texts, which takes half of the time of `relative_to`.
+    """Return the key of the job that belongs in the directory `path`, or None if no job can be there."""
+    # On strings, in half the time that `relative_to` takes.
     above, below = f"{root}/", str(path)
     if not below.startswith(above):
         return None

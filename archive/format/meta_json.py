@@ -1,4 +1,4 @@
-"""Reading meta.json: tolerant of what other writers do, exact about what is wrong."""
+"""Read meta.json: accept the variants of other writers, and report errors precisely."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -12,11 +12,11 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
 EXCLUSIVE_OF_SHARED = {"none": 1, "single_user": 2, "multi_user": 0}
-"""What newer archives write instead of `exclusive`."""
+"""The values of `shared`, which newer archives have in place of `exclusive`."""
 
 
 class Resource(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a job has of one host: hwthread numbers, accelerator ids, a free text; empty lists are the whole host."""
+    """A job's share of a host: hwthread numbers, accelerator ids, free text; without hwthreads, the whole host."""
 
     hostname: str
     hwthreads: list[int] = msgspec.field(default_factory=list)
@@ -25,7 +25,7 @@ class Resource(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
 
 
 class TagName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tag as meta.json names it, with the id that its writer's database had for it."""
+    """A tag in meta.json, with its id in the database of the writer."""
 
     type: str
     name: str
@@ -36,10 +36,10 @@ _EMPTY = msgspec.Raw(b"{}")
 
 
 class JobMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """One meta.json. Times in epoch seconds, duration and walltime in seconds; what is missing has its default.
+    """A meta.json: times in epoch seconds, duration and walltime in seconds, defaults for missing values.
 
-    `statistics` is the JSON text of the map as it stands in the file. `num_nodes` is the
-    number of resources where the file does not say; `monitoring_status` is None there.
+    `statistics` is undecoded JSON. If the file does not contain them, `num_nodes` is the number of resources and
+    `monitoring_status` is None.
     """
 
     job_id: Positive
@@ -67,19 +67,19 @@ class JobMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class _Exact(JobMeta, frozen=True, forbid_unknown_fields=True):
-    """A meta.json with no other keys than these, spelled like this, each with a value of the usual type."""
+    """A meta.json with exactly these keys and types."""
 
     concurrent_jobs: msgspec.Raw = _EMPTY
     stop_time: msgspec.Raw = _EMPTY
 
 
 class _Field:
-    """How one key of meta.json is read: where it goes, what it must be, and how to say so."""
+    """A key of meta.json: the attribute of JobMeta, the decoder, and the expected form for error messages."""
 
     def __init__(self, target: str, kind: Any, expected: str) -> None:
         self.target = target
         self.expected = expected
-        # Not strict: whole floats are taken where an integer belongs.
+        # Not strict: accepts whole floats for integers.
         self.decoder = msgspec.json.Decoder(kind, strict=False)
 
 
@@ -116,22 +116,22 @@ _STATISTICS = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
 
 
 def decode_meta(raw: bytes) -> JobMeta:
-    """Read a meta.json: any key order, unknown keys ignored, keys without regard to case where not exact.
+    """Read a meta.json; ignore unknown keys, the order of keys, and their case unless the exact key exists.
 
-    Raises DocumentError that names key, value and what was expected.
+    Raise DocumentError with the key, its value and the expected form.
     """
     return _decode_exact(raw) or _decode_any(raw)
 
 
 def keys_of(raw: bytes) -> tuple[str, ...]:
-    """Return the keys of a meta.json that `decode_meta` has read, in the order of the file."""
+    """Return the keys of a valid meta.json in the order of the file."""
     return tuple(_DOCUMENT.decode(raw))
 
 
 def _decode_exact(raw: bytes) -> JobMeta | None:
-    """Read a meta.json as most writers write it; None for one that has to be looked at key by key.
+    """Read a meta.json in the usual form; return None for one that has to be read key by key.
 
-    Five times as fast as that, for archives of millions of jobs.
+    This is five times as fast, which matters for archives of millions of jobs.
     """
     try:
         if not raw.isascii():
@@ -168,7 +168,7 @@ def _decode_any(raw: bytes) -> JobMeta:
 
 
 def _value(key: str, text: msgspec.Raw) -> Any:
-    """Decode the value of one key; statistics stay the text that they are."""
+    """Decode the value of one key; only validate statistics, without decoding them."""
     field = _FIELDS[key]
     try:
         value = field.decoder.decode(text)
@@ -192,7 +192,7 @@ _TAG_KEYS = dict.fromkeys(TagName.__struct_fields__)
 
 
 def _convert(entry: dict[str, Any], keys: Mapping[str, object], kind: type[Made]) -> Made:
-    """Make one resource or tag; null counts as missing, an accelerator's number as its text."""
+    """Convert a resource or tag; null means missing, and numbers of accelerators become strings."""
     known = {key: value for key, value in _with_known_keys(entry, keys).items() if value is not None}
     if "accelerators" in known and isinstance(known["accelerators"], list):
         known["accelerators"] = [str(item) if type(item) is int else item for item in known["accelerators"]]
@@ -200,7 +200,7 @@ def _convert(entry: dict[str, Any], keys: Mapping[str, object], kind: type[Made]
 
 
 def _with_known_keys(document: dict[str, Value], keys: Mapping[str, object]) -> dict[str, Value]:
-    """Keep the known keys, by their own spelling; an exact spelling wins over one of other case."""
+    """Return the known keys in canonical case; an exact match wins over one in another case."""
     folded = {key.lower(): key for key in keys}
     known: dict[str, Value] = {}
     for name, value in document.items():
@@ -211,7 +211,7 @@ def _with_known_keys(document: dict[str, Value], keys: Mapping[str, object]) -> 
 
 
 def _exclusive_of(shared: str) -> int:
-    """Return the `exclusive` that a word of newer archives stands for."""
+    """Return the value of `exclusive` for a value of `shared`."""
     try:
         return EXCLUSIVE_OF_SHARED[shared]
     except KeyError:

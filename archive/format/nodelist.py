@@ -1,4 +1,4 @@
-"""Node lists of cluster.json: `n[01-16,20-22],login1`, looked up without expanding the ranges."""
+"""Node lists of cluster.json, such as `n[01-16,20-22],login1`, without expanding their ranges."""
 
 import bisect
 import itertools
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from archive.exceptions import DocumentError
 
 MAX_EXPANSION = 100_000
-"""How many names all brackets of an item but its last may stand for; more is taken for a typing error."""
+"""Limit of the names that all brackets of an item but the last expand to; more is probably a typo."""
 
 _ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
 _LITERAL = re.compile(r"[A-Za-z0-9_.-]*")
@@ -17,14 +17,14 @@ _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
 class NumberRange(NamedTuple):
-    """Numbers from `start` to `end`, both included, zero padded to `width` digits."""
+    """The numbers from `start` to `end` inclusive, zero-padded to `width` digits."""
 
     start: int
     end: int
     width: int
 
     def texts(self) -> Iterator[str]:
-        """Yield the numbers as they are written in host names."""
+        """Yield the numbers as host names contain them."""
         return (str(number).zfill(self.width) for number in range(self.start, self.end + 1))
 
     def __str__(self) -> str:
@@ -34,19 +34,19 @@ class NumberRange(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """One name or one family of names: what stands before a bracket, its ranges, what stands behind."""
+    """A host name (`prefix`), or a family of them: prefix, ranges in a bracket, suffix."""
 
     prefix: str
     ranges: tuple[NumberRange, ...]
     suffix: str
 
     def __str__(self) -> str:
-        """Return the item as node lists write it."""
+        """Return the item in the syntax of node lists."""
         return f"{self.prefix}[{','.join(map(str, self.ranges))}]{self.suffix}" if self.ranges else self.prefix
 
 
 class NodeList:
-    """A set of host names; `in` costs a few dictionary lookups however long the ranges are."""
+    """A set of host names; `in` takes a few dictionary look-ups, however long the ranges are."""
 
     def __init__(self, items: list[_Item], *, matches_all: bool) -> None:
         """Index the items; use `NodeList.parse`."""
@@ -65,7 +65,7 @@ class NodeList:
 
     @classmethod
     def parse(cls, text: str) -> "NodeList":
-        """Read a node list; raise DocumentError naming the item that is malformed. An empty text has no hosts."""
+        """Parse a node list, which may be empty; raise DocumentError with the malformed item."""
         text = text.strip()
         if not text:
             return cls([], matches_all=False)
@@ -86,7 +86,7 @@ class NodeList:
             position = match.end() + 1
 
     def __contains__(self, host: object) -> bool:
-        """Say whether the list names this host."""
+        """Return whether the list contains this host."""
         if self.matches_all:
             return True
         if not isinstance(host, str):
@@ -96,17 +96,17 @@ class NodeList:
         return any(self._in_family(host, before, after) for before, after in self._lengths)
 
     def __str__(self) -> str:
-        """Return the list as it can be written, brackets but the last of an item expanded."""
+        """Return the list in the syntax of node lists; only the last bracket of an item is not expanded."""
         return ",".join([*(["*"] if self.matches_all else []), *map(str, self._items)])
 
     def hosts(self) -> Iterator[str]:
-        """Yield the hosts in the order of the list; raise ValueError for `*`, which has no end."""
+        """Return the hosts in the order of the list; raise ValueError for `*`, which matches any host."""
         if self.matches_all:
             raise ValueError("a node list with * names every host: it cannot be listed")
         return itertools.chain.from_iterable(_hosts_of(item) for item in self._items)
 
     def _in_family(self, host: str, before: int, after: int) -> bool:
-        """Look the host up with a prefix of `before` and a suffix of `after` characters."""
+        """Return whether a family with affixes of these lengths contains the host."""
         end = len(host) - after
         digits = host[before:end]
         if before >= end or len(digits) > 19 or not (digits.isascii() and digits.isdigit()):
@@ -122,7 +122,7 @@ class NodeList:
 
 
 def _parse_item(word: str) -> list[_Item]:
-    """Read one item; all brackets but the last are expanded."""
+    """Parse an item; expand all brackets but the last."""
     pieces = re.split(r"\[([^\[\]]*)\]", word)
     literals, groups = pieces[::2], pieces[1::2]
     if not word or not all(_LITERAL.fullmatch(literal) for literal in literals):
@@ -144,7 +144,7 @@ def _parse_item(word: str) -> list[_Item]:
 
 
 def _parse_range(word: str, part: str) -> NumberRange:
-    """Read `07` or `01-16`."""
+    """Parse `07` or `01-16`."""
     match = _RANGE.fullmatch(part.strip())
     if match is None:
         raise DocumentError(f"node list item {word[:80]!r}: expected a range such as 01-16, found {part[:40]!r}")
@@ -164,7 +164,7 @@ def _hosts_of(item: _Item) -> Iterator[str]:
 
 
 def _merged(ranges: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
-    """Return the starts and ends of the ranges, sorted, those that overlap joined."""
+    """Return the sorted starts and ends of the ranges, after joining those that overlap."""
     starts: list[int] = []
     ends: list[int] = []
     for start, end in sorted(ranges):

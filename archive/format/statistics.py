@@ -1,4 +1,4 @@
-"""Statistics of samples: per series, over the series of a metric, and per job; missing samples do not count."""
+"""Statistics of samples: per series, over the series of a metric, and per job; without missing samples."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[np.float64]
 
-_BLOCK = 64  # series that are looked at together: numpy's calls cost more than their work on one
+_BLOCK = 64  # series per call of numpy, whose overhead dominates on a single one
 
 
 class Statistics(NamedTuple):
-    """Least, average and greatest sample."""
+    """Minimum, average and maximum."""
 
     min: float
     avg: float
@@ -20,7 +20,7 @@ class Statistics(NamedTuple):
 
 
 def series_statistics(series: Sequence[Samples]) -> list[Statistics | None]:
-    """Return min, average and max of each series, None where no sample is a number (NaN and infinite are missing)."""
+    """Return the statistics of each series, None if no sample is finite."""
     result: list[Statistics | None] = []
     for first in range(0, len(series), _BLOCK):
         part = series[first : first + _BLOCK]
@@ -46,17 +46,17 @@ def _rows(table: npt.NDArray[np.float64]) -> list[Statistics | None]:
         return [None] * len(table)
     lowest, highest = np.fmin.reduce(table, axis=1), np.fmax.reduce(table, axis=1)
     average = np.divide(total, count, out=np.zeros(len(table)), where=count > 0)
-    # Rounding in the sum must not push the average past the extremes.
+    # Rounding errors of the sum can push the average past the extremes.
     average = np.clip(average, lowest, highest)
     numbers = zip(count.tolist(), lowest.tolist(), average.tolist(), highest.tolist(), strict=True)
     return [Statistics(*values) if size else None for size, *values in numbers]
 
 
 def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
-    """Return min, mean and max over all series at each time step, as long as the longest series.
+    """Return minimum, mean and maximum over all series at each time step.
 
-    Series may differ in length. A step at which no series has a sample is NaN. Memory grows with the length of
-    the series, not with their number.
+    Series may differ in length; the result is as long as the longest one. Steps without any sample are NaN. The memory
+    needed grows with the length of the series, not with their number.
     """
     length = max((samples.size for samples in series), default=0)
     lowest, highest = np.full(length, np.nan), np.full(length, np.nan)
@@ -76,12 +76,12 @@ def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
         total += values.sum(axis=0)
         count += present.sum(axis=0)
     mean = np.divide(total, count, out=np.full(length, np.nan), where=count > 0)
-    # Rounding in the sum must not push the mean past the extremes.
+    # Rounding errors of the sum can push the mean past the extremes.
     return {"min": lowest, "mean": np.clip(mean, lowest, highest), "max": highest}
 
 
 def combined_statistics(parts: Iterable[Statistics | None]) -> Statistics | None:
-    """Combine the statistics of several series, each of the same weight; those without samples are left out."""
+    """Combine the statistics of several series with equal weights, leaving out those without samples."""
     present = [part for part in parts if part is not None]
     if not present:
         return None
@@ -90,5 +90,5 @@ def combined_statistics(parts: Iterable[Statistics | None]) -> Statistics | None
 
 
 def _statistics(lowest: float, average: float, highest: float) -> Statistics:
-    """Keep the average within the extremes, which rounding may push it past."""
+    """Return the statistics with the average within the extremes, against rounding errors."""
     return Statistics(lowest, min(max(average, lowest), highest), highest)

@@ -1,4 +1,4 @@
-"""What the plots of a job show: of each metric in its data.json a line per series, or a band over many."""
+"""The plots of a job: for each metric in its data.json a line per series, or a band over many series."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from archive.format.statistics import Samples, Statistics, combined_statistics, 
 from archive.plots.reduce import Band, Positions, reduce_band, reduce_line
 
 MOST_LINES = 16
-"""Up to this number of series each is a line; more are drawn as a band of minimum, mean and maximum."""
+"""Up to this many series are drawn as lines, more as a band of minimum, mean and maximum."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wish:
-    """What is to be drawn: a scope, the cluster that a job ran on, and a part of its time (None: all of it).
+class PlotRequest:
+    """The scope and the part of the time to draw, and the cluster of the job.
 
-    `part` is seconds from the job's start, begin and end.
+    `part` is begin and end in seconds from the start of the job; None is the whole time.
     """
 
     scope: str = "node"
@@ -30,7 +30,7 @@ class Wish:
     part: tuple[int, int] | None = None
 
     def steps(self, timestep: int) -> slice:
-        """Return which samples are wanted, with one more at either side, so that lines reach the edges."""
+        """Return the samples to draw, with one more on either side, so that lines reach the edges."""
         if self.part is None:
             return slice(0, None)
         begin, end = self.part
@@ -39,7 +39,7 @@ class Wish:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Line:
-    """The points of one series; `at` counts timesteps from the job's start, None stands for 0, 1, 2 and so on."""
+    """The points of a series; `at` is in timesteps from the start of the job, None for 0, 1, 2, …"""
 
     host: str
     id: str | None
@@ -59,9 +59,9 @@ class Range:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plot:
-    """One metric in one scope: either lines or a band.
+    """One metric in one scope, as lines or as a band.
 
-    `series` is how many there are, `timestep` in seconds; `statistics` and `series` are those of the whole time.
+    `timestep` is in seconds; `series` (the number of series) and `statistics` cover the whole time.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plots:
-    """All metrics of a job, and the scopes in which there are some, coarse to fine."""
+    """All metrics of a job, and the scopes in which it has any, from coarse to fine."""
 
     scopes: list[str]
     metrics: list[Plot]
 
 
 class _Series(msgspec.Struct, gc=False):
-    """A series whose samples are decoded only where they are drawn."""
+    """A series whose samples are decoded only if they are drawn."""
 
     hostname: str
     id: str | int | None = None
@@ -105,24 +105,24 @@ class _Metric(msgspec.Struct):
     statistics_series: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statisticsSeries")
 
 
-# Not strict: whole floats are taken where an integer belongs.
+# Not strict: accepts whole floats for integers.
 _DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
 _SAMPLES = msgspec.json.Decoder(list[float | None])
 _STATISTICS_SERIES = msgspec.json.Decoder(_StatisticsSeries)
 
 
-def plots(raw: bytes, wish: Wish) -> Plots:
-    """Return what to draw of a data.json (plain JSON), in the order of cluster.json, then by name.
+def plots(raw: bytes, request: PlotRequest) -> Plots:
+    """Return the plots of a data.json (uncompressed), in the order of cluster.json, then by name.
 
-    Each metric comes in the wanted scope, else in scope node, else in the coarsest that it has. Series without any
-    sample are left out. Raises DocumentError.
+    Each metric has the requested scope, or else the coarsest scope in the file. Series without samples are left out.
+    Raise DocumentError.
     """
     try:
         document = _DATA.decode(raw)
-        order = {metric.name: place for place, metric in enumerate(wish.cluster.metrics if wish.cluster else ())}
+        order = {metric.name: place for place, metric in enumerate(request.cluster.metrics if request.cluster else ())}
         names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
-        chosen = [(name, _choose(wish.scope, document[name])) for name in names if document[name]]
-        found = [_plot(name, scope, document[name][scope], wish) for name, scope in chosen]
+        chosen = [(name, _choose(request.scope, document[name])) for name in names if document[name]]
+        found = [_plot(name, scope, document[name][scope], request) for name, scope in chosen]
     except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
         raise DocumentError(f"data.json: {error}; expected metric -> scope -> unit, timestep and series") from error
     scopes = {scope for scopes in document.values() for scope in scopes}
@@ -130,10 +130,10 @@ def plots(raw: bytes, wish: Wish) -> Plots:
 
 
 def thresholds(cluster: Cluster | None, sub_cluster: str, name: str, scope: str) -> dict[str, float]:
-    """Return normal, caution and alert of a metric as far as cluster.json has them for the subcluster.
+    """Return those of the thresholds normal, caution and alert that cluster.json has for a metric and subcluster.
 
-    They are of a whole node, those of accelerators of one of these; where a metric adds its parts up, a part of a node
-    has its share.
+    They apply to a whole node or, for metrics of accelerators, to one accelerator. If the metric is a sum, they are
+    divided by the number of units of the scope in a node.
     """
     metric = cluster.metric(name) if cluster is not None else None
     metric = metric.for_subcluster(sub_cluster) if metric is not None else None
@@ -145,7 +145,7 @@ def thresholds(cluster: Cluster | None, sub_cluster: str, name: str, scope: str)
 
 
 def _parts_of_node(sub_cluster: SubCluster | None, scope: str) -> int:
-    """Return how many units of a scope a node has; 1 for what is not counted there, 0 where that is unknown."""
+    """Return the number of units of a scope in a node, 0 if it is unknown; 1 for nodes and accelerators."""
     if scope in ("node", "accelerator"):
         return 1
     if sub_cluster is None:
@@ -156,18 +156,18 @@ def _parts_of_node(sub_cluster: SubCluster | None, scope: str) -> int:
 
 
 def _rank(scope: str) -> tuple[int, str]:
-    """Sort scopes from coarse to fine, unknown ones at the end."""
+    """Return a sort key: from coarse to fine, unknown scopes last."""
     return (SCOPES.index(scope) if scope in SCOPES else len(SCOPES), scope)
 
 
 def _choose(wanted: str, scopes: dict[str, _Metric]) -> str:
-    """Return the scope in which a metric is drawn."""
+    """Return the scope to draw: the requested one, or else the coarsest."""
     return wanted if wanted in scopes else min(scopes, key=_rank)
 
 
-def _plot(name: str, scope: str, metric: _Metric, wish: Wish) -> Plot:
-    """Reduce one metric; the samples of all its series are decoded only where they are lines or it has no band."""
-    unit, steps = metric.unit or Unit(), wish.steps(metric.timestep)
+def _plot(name: str, scope: str, metric: _Metric, request: PlotRequest) -> Plot:
+    """Return the plot of a metric; decode the samples of its series only if the file has no band."""
+    unit, steps = metric.unit or Unit(), request.steps(metric.timestep)
     band = _stored_band(metric) if len(metric.series) > MOST_LINES else None
     lines: list[Line] = []
     if band is not None:
@@ -188,7 +188,7 @@ def _plot(name: str, scope: str, metric: _Metric, wish: Wish) -> Plot:
         timestep=metric.timestep,
         series=count if statistics is not None else 0,
         statistics={} if statistics is None else statistics._asdict(),
-        thresholds=thresholds(wish.cluster, wish.sub_cluster, name, scope),
+        thresholds=thresholds(request.cluster, request.sub_cluster, name, scope),
         lines=lines,
         band=None if band is None else _range(band, steps),
     )
@@ -210,24 +210,24 @@ def _range(band: Band, steps: slice) -> Range:
 
 
 def _from_start(at: Positions | None, first: int, size: int) -> Positions | None:
-    """Return positions counted from the job's start instead of from the first sample that is drawn."""
+    """Return positions relative to the start of the job instead of the first sample that is drawn."""
     if first == 0:
         return at
     return first + (np.arange(size, dtype=np.float64) if at is None else at)
 
 
 def _stored_band(metric: _Metric) -> Band | None:
-    """Return the statistics per time step that a writer has kept; None where they are not there or not whole."""
+    """Return the statistics per time step in the file; None if they are missing or incomplete."""
     try:
         stored = _STATISTICS_SERIES.decode(metric.statistics_series)
-    except msgspec.DecodeError:  # there are none, or others than ours
+    except msgspec.DecodeError:  # missing, or in another form
         return None
     band = Band(_array(stored.min), _array(stored.mean), _array(stored.max))
     return band if band.min.size == band.mean.size == band.max.size else None
 
 
 def _stored_statistics(series: Sequence[_Series]) -> Statistics | None:
-    """Combine the statistics that stand beside the series; None where none has any."""
+    """Return the combined statistics of the series in the file; None if there are none."""
     return combined_statistics(
         Statistics(stored.min, stored.avg, stored.max)
         for each in series
@@ -239,7 +239,7 @@ def _stored_statistics(series: Sequence[_Series]) -> Statistics | None:
 
 
 def _statistics_of(band: Band) -> Statistics | None:
-    """Return the statistics of a band; None where it is empty."""
+    """Return the statistics of a band; None if it is empty."""
     lowest, mean, highest = series_statistics(list(band))
     if lowest is None or mean is None or highest is None:
         return None

@@ -1,4 +1,4 @@
-"""Fewer points than samples, as many as a screen shows: extremes stay, and so do gaps that would be seen."""
+"""Reduce samples to the points that a screen can show; keep the extremes and the visible gaps."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,14 @@ import numpy.typing as npt
 from archive.format.statistics import Samples
 
 POINTS = 600
-"""Points of a line across a plot; a plot on the job page is about as many pixels wide."""
+"""Points of a line across a plot, which is about as many pixels wide."""
 
 Positions = npt.NDArray[np.float64]
-"""Where points lie, counted in samples from the first one."""
+"""Positions of points, in samples from the first one."""
 
 
 class Band(NamedTuple):
-    """Least, mean and greatest value over all series at each step; NaN where none has a sample."""
+    """Minimum, mean and maximum over all series at each time step; NaN if there is no sample."""
 
     min: Samples
     mean: Samples
@@ -23,10 +23,10 @@ class Band(NamedTuple):
 
 
 def reduce_line(samples: Samples, points: int = POINTS) -> tuple[Positions | None, Samples]:
-    """Return which samples to draw (None: all), and these; missing ones are NaN.
+    """Return the positions (None: all) and values of the samples to draw; missing samples are NaN.
 
-    Of each of `points` / 2 parts of the time stay the least and the greatest sample, where they are; of the whole the
-    first and the last one. A gap stays where it is as long as such a part, by the first of its samples.
+    Keep the minimum and the maximum of each of `points` / 2 intervals, and the first and the last sample. A gap of at
+    least an interval keeps its first sample.
     """
     samples = np.where(np.isfinite(samples), samples, np.nan)
     if samples.size <= points:
@@ -42,10 +42,10 @@ def reduce_line(samples: Samples, points: int = POINTS) -> tuple[Positions | Non
 
 
 def reduce_band(band: Band, points: int = POINTS) -> tuple[Positions | None, Band]:
-    """Return where the values of a band are to be drawn (None: at each sample), and these, at most `points`.
+    """Return the positions (None: each sample) and values of a band, at most `points`.
 
-    Each part of the time gives the least of its minima, the mean of its means and the greatest of its maxima, drawn
-    in its middle; NaN where the whole part has no sample.
+    Each interval becomes one point in its middle, with the least minimum, the mean of the means, and the greatest
+    maximum; NaN if it has no sample.
     """
     size = band.mean.size
     if size <= points:
@@ -64,7 +64,7 @@ def reduce_band(band: Band, points: int = POINTS) -> tuple[Positions | None, Ban
 
 
 def _rows(values: Samples, step: int, filler: float) -> Samples:
-    """Return values in rows of `step`, the last one filled up."""
+    """Return values in rows of length `step`; pad the last one with `filler`."""
     rows = -(-values.size // step)
     table = np.full(rows * step, filler)
     table[: values.size] = values
@@ -72,7 +72,7 @@ def _rows(values: Samples, step: int, filler: float) -> Samples:
 
 
 def _gaps(missing: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.intp]:
-    """Return where the gaps of at least this length begin."""
+    """Return the beginnings of the gaps of at least this length."""
     changes = np.diff(np.concatenate([[0], missing.view(np.int8), [0]]))
     begins, ends = np.flatnonzero(changes == 1), np.flatnonzero(changes == -1)
     return begins[ends - begins >= length]

@@ -1,4 +1,4 @@
-"""Metric sources: which kinds there are, and which one a cluster's entry in METRIC_SOURCES names."""
+"""The kinds of metric sources, and the source of a cluster according to METRIC_SOURCES."""
 
 import functools
 from collections.abc import Mapping
@@ -8,33 +8,22 @@ import orjson
 
 from archive.exceptions import SourceError
 from archive.format.layout import is_valid_cluster_name
-from archive.sources.base import JobInfo, MetricSource
+from archive.sources.base import MetricSource
 from archive.sources.cc_metric_store import CcMetricStoreSource
 from archive.sources.none import NoneSource
 from archive.sources.prometheus import PrometheusSource
 from archive.sources.synthetic import SyntheticSource
-
-__all__ = [
-    "CcMetricStoreSource",
-    "JobInfo",
-    "MetricSource",
-    "NoneSource",
-    "PrometheusSource",
-    "SyntheticSource",
-    "get_source",
-    "validate_config",
-]
 
 ANY_CLUSTER = "*"
 
 KINDS: dict[str, type[MetricSource]] = {
     source.kind: source for source in (CcMetricStoreSource, NoneSource, PrometheusSource, SyntheticSource)
 }
-"""A new kind is a class with the methods of MetricSource, listed here."""
+"""To add a kind, list a class with the methods of MetricSource here."""
 
 
 def get_source(cluster: str, config: Mapping[str, Mapping[str, Any]]) -> MetricSource:
-    """Return the source of a cluster: its own entry, else that of `*`, else none; raise SourceError for a bad entry."""
+    """Return the source of a cluster: its own entry, or `*`, or none; raise SourceError if the entry is invalid."""
     options = config.get(cluster, config.get(ANY_CLUSTER))
     if options is None:
         options = {"kind": NoneSource.kind}
@@ -45,7 +34,7 @@ def get_source(cluster: str, config: Mapping[str, Mapping[str, Any]]) -> MetricS
 
 
 def validate_config(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return what is wrong with METRIC_SOURCES, one message per fault; an empty list where all is well."""
+    """Return a message for each error in METRIC_SOURCES."""
     if not isinstance(config, Mapping):
         return [f"{config!r}: expected an object, cluster name or '*' -> {{\"kind\": ...}}"]
     messages: list[str] = []
@@ -57,7 +46,7 @@ def validate_config(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _entry_errors(options: object) -> list[str]:
-    """Return what is wrong with one entry."""
+    """Return a message for each error in an entry."""
     if not isinstance(options, Mapping):
         return [f'{options!r}: expected an object such as {{"kind": "{NoneSource.kind}"}}']
     kind = options.get("kind")
@@ -68,7 +57,7 @@ def _entry_errors(options: object) -> list[str]:
 
 @functools.lru_cache(maxsize=256)
 def _source(entry: bytes) -> MetricSource:
-    """Make the source of an entry, given as JSON; raise ValueError where the entry is wrong."""
+    """Return the source of an entry, given as JSON; raise ValueError if it is invalid."""
     options = orjson.loads(entry)
     messages = _entry_errors(options)
     if messages:

@@ -1,4 +1,4 @@
-"""What a metric source is: the job it is asked about, and the methods that it offers."""
+"""The interface of metric sources, and helpers for the units of a job."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +10,12 @@ from archive.format.meta_json import Resource
 from archive.format.statistics import Samples
 
 FINE_SCOPES_UP_TO_NODES = 8
-"""Jobs of at most this many nodes are also archived in the metric's native scope."""
+"""Jobs with at most this many nodes are also archived in the native scope of each metric."""
 
 
 @dataclasses.dataclass(frozen=True)
 class JobInfo:
-    """What a source must know of a job; times in epoch seconds, `stop_time` now for one that still runs."""
+    """A job, as a source needs it; times in epoch seconds, `stop_time` is now for a running job."""
 
     cluster: str
     sub_cluster: str
@@ -27,53 +27,53 @@ class JobInfo:
 
     @property
     def duration(self) -> int:
-        """Seconds from start to stop, never negative."""
+        """Return the seconds from start to stop, at least 0."""
         return max(0, self.stop_time - self.start_time)
 
 
 class MetricSource(Protocol):
-    """Where the samples of a cluster's jobs come from; shared by threads, so it keeps no state of a job."""
+    """A source of samples; threads share it, so it holds no state of a job."""
 
     kind: ClassVar[str]
     archives_data: ClassVar[bool]
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
-        """Make a source from its entry in METRIC_SOURCES; the entry has passed `config_errors`."""
+        """Return the source for an entry of METRIC_SOURCES that has no `config_errors`."""
 
     @classmethod
     def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an entry in METRIC_SOURCES, naming the key."""
+        """Return a message for each error in an entry of METRIC_SOURCES, with its key."""
 
     def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
-        """Return the samples of a job, of some metrics or (None) of all; raise SourceError."""
+        """Return the samples of a job for some metrics or (None) for all; raise SourceError."""
 
 
 def unknown_keys(options: Mapping[str, Any], known: Sequence[str] = ()) -> list[str]:
-    """Return a message for each key that a kind of source does not know."""
+    """Return a message for each unknown key."""
     allowed = ("kind", *known)
     return [f"unknown key {key!r}, expected {', '.join(allowed)}" for key in options if key not in allowed]
 
 
 def metrics_of_job(job: JobInfo, cluster: Cluster, metrics: Sequence[str] | None = None) -> list[MetricConfig]:
-    """Return the metrics to load: those of the cluster that the job's subcluster does not remove."""
+    """Return the metrics to load: those of the cluster, without those that the subcluster removes."""
     configs = (metric.for_subcluster(job.sub_cluster) for metric in cluster.metrics)
     return [config for config in configs if config is not None and (metrics is None or config.name in metrics)]
 
 
 def archived_scope(metric: MetricConfig) -> str:
-    """Return the finest scope in which a metric is archived: hwthread becomes core."""
+    """Return the finest scope in which a metric is archived: its own, or core instead of hwthread."""
     return "core" if metric.scope == "hwthread" else metric.scope
 
 
 def topology_on_host(resource: Resource, sub_cluster: str, cluster: Cluster) -> Topology:
-    """Return how a host of a job is built; an empty topology where cluster.json does not know the host."""
+    """Return the topology of a host, empty if cluster.json does not have the host."""
     subcluster = cluster.subcluster(sub_cluster) or cluster.subcluster_of(resource.hostname)
     return Topology() if subcluster is None else subcluster.topology
 
 
 def units_on_host(resource: Resource, sub_cluster: str, cluster: Cluster, scope: str) -> list[str]:
-    """Return the ids of a job's units of a scope on one host; no hwthreads named stands for the whole host."""
+    """Return the ids of a job's units of a scope on a host; without hwthreads, the job has the whole host."""
     if scope == "accelerator":
         return list(resource.accelerators)
     topology = topology_on_host(resource, sub_cluster, cluster)
@@ -88,13 +88,13 @@ def units_on_host(resource: Resource, sub_cluster: str, cluster: Cluster, scope:
 
 
 def hwthreads_by_core(resource: Resource, sub_cluster: str, cluster: Cluster) -> dict[str, list[str]]:
-    """Return the ids of the hwthreads of each core on one host that a job has a hwthread of."""
+    """Return the hwthreads of each core of a host on which a job has a hwthread."""
     topology = topology_on_host(resource, sub_cluster, cluster)
     cores = units_on_host(resource, sub_cluster, cluster, "core")
     return {core: [str(hwthread) for hwthread in topology.core[int(core)]] for core in cores}
 
 
 def aggregated(table: Samples, aggregation: str) -> Samples:
-    """Return the sum or (unless cluster.json says sum) the average of the rows; a missing part makes a step missing."""
+    """Return the sum of the rows if the aggregation is sum, or else their mean; NaN if any row is NaN."""
     whole: Samples = table.sum(axis=0) if aggregation == "sum" else table.mean(axis=0)
     return whole

@@ -1,4 +1,4 @@
-"""The metric store of ClusterCockpit, cc-metric-store: samples over its HTTP query protocol."""
+"""Samples from cc-metric-store, the metric store of ClusterCockpit, over its HTTP query protocol."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,17 +23,17 @@ from archive.sources.http_store import MAX_POINTS, NOT_JSON, HttpStore, connecti
 logger = logging.getLogger(__name__)
 
 MAX_QUERIES = 1000
-"""Queries in one request; a job with more is loaded in several."""
+"""Queries per request."""
 
 MAX_BYTES = 512 * 1024 * 1024
-"""Bytes of all answers for one job."""
+"""Bytes of all responses for one job."""
 
 
-_DECODED_AT_ONCE = 256 * 1024  # bytes: a call decodes many short series, and long ones take little memory
+_BATCH_BYTES = 256 * 1024  # per call of the decoder: many short series, but little memory for long ones
 
 
 class _Result(msgspec.Struct):
-    """One series of an answer; its samples are decoded some series at a time, which keeps the memory small."""
+    """A series of a response; samples are decoded a few series at a time, to save memory."""
 
     data: msgspec.Raw = msgspec.Raw(b"null")
     error: str | None = None
@@ -49,7 +49,7 @@ _SAMPLES = msgspec.json.Decoder(list[list[float | None] | None])
 
 
 class _Query(msgspec.Struct, rename={"aggregate": "aggreg", "type_ids": "type-ids"}):
-    """A query as the protocol writes it; `aggreg` makes one series of all `type-ids`."""
+    """A query in the form of the protocol; `aggreg` combines all `type-ids` to one series."""
 
     metric: str
     host: str
@@ -59,9 +59,9 @@ class _Query(msgspec.Struct, rename={"aggregate": "aggreg", "type_ids": "type-id
 
 
 class _Asked(NamedTuple):
-    """A query, and which series of a metric (by id, None for the host itself) its answer holds.
+    """A query, and the series that it asks for: a unit of a scope, or (None) the host.
 
-    One series per query: release 1.5 leaves those without data out of an answer, and names none.
+    Each query asks for a single series, because release 1.5 omits those without data and does not name the others.
     """
 
     metric: MetricConfig
@@ -71,27 +71,27 @@ class _Asked(NamedTuple):
 
 
 class CcMetricStoreSource:
-    """Asks a cc-metric-store; threads share its pool of connections."""
+    """Load samples from a cc-metric-store; threads share its pool of connections."""
 
     kind: ClassVar[str] = "cc-metric-store"
     archives_data: ClassVar[bool] = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        """Make the source from its entry."""
+        """Create the source from its entry."""
         url = f"{options['url'].rstrip('/')}/api/query"
-        # From release 0.1 on the store takes nothing but GET; a proxy may refuse that.
+        # Since release 0.1, the store accepts only GET, but proxies may refuse a GET with a body.
         self._store = HttpStore(url, options, {"Content-Type": "application/json"}, methods=("GET", "POST"))
         version = options.get("version", "")
         self._params = {"version": version} if version else {}
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
-        """Make the source from its entry in METRIC_SOURCES."""
+        """Return the source for an entry of METRIC_SOURCES."""
         return cls(options)
 
     @classmethod
     def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an entry; secrets are not repeated."""
+        """Return a message for each error in an entry, without secrets."""
         messages = unknown_keys(options, ("url", "token", "method", "version", "timeout"))
         messages += connection_errors(options)
         version = options.get("version", "")
@@ -100,9 +100,9 @@ class CcMetricStoreSource:
         return messages
 
     def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
-        """Return what the store has of a job: scope node, and for small jobs of each metric's native scope too.
+        """Return the samples of a job in scope node and, for small jobs, in the native scope of each metric.
 
-        Series without any sample are left out. Raises SourceError.
+        Series without samples are left out. Raise SourceError.
         """
         if cluster is None:
             raise self._store.not_asked(job)
@@ -125,15 +125,15 @@ class CcMetricStoreSource:
 
 
 _Found = tuple[_Asked, _Result]
-"""A query, and the series that answers it."""
+"""A query and the series in its response."""
 
 
 class _TooManyPointsError(Exception):
-    """The samples of a job do not fit into memory."""
+    """A job has more samples than MAX_POINTS."""
 
 
 class _Loading:
-    """The samples of one job, as the answers come in."""
+    """The samples of one job while the responses arrive."""
 
     def __init__(self, job: JobInfo) -> None:
         self.data: JobData = {}
@@ -142,7 +142,7 @@ class _Loading:
         self._errors: list[str] = []
 
     def add(self, queries: Sequence[_Asked], results: Sequence[Sequence[_Result]]) -> None:
-        """Add the answer to some queries; raise msgspec.DecodeError where it is of the wrong shape."""
+        """Add the results of some queries; raise msgspec.DecodeError if they have the wrong form."""
         if len(results) != len(queries):
             raise msgspec.DecodeError(f"{len(results)} results for {len(queries)} queries")
         found: list[_Found] = []
@@ -158,16 +158,16 @@ class _Loading:
             self._add_series(part)
 
     def log_errors(self, url: str) -> None:
-        """Say that the store left queries without data: loudly where all of them, which is no matter of one host."""
+        """Log the queries without data, as a warning if all are: then it is not a matter of one host."""
         if self._errors:
             level = logging.INFO if self.data else logging.WARNING
-            message = "%s: job %s of %s: %d series are not to be had, the first because of: %s"
+            message = "%s: job %s of %s: %d series are missing, the first one because of: %s"
             logger.log(level, message, url, self._job.job_id, self._job.cluster, len(self._errors), self._errors[0])
 
     def _add_series(self, found: Sequence[_Found]) -> None:
-        """Add the series that have a sample, from the job's start on.
+        """Add the series that have samples, aligned to the start of the job.
 
-        A store whose memory begins after the job's start answers from there on; the steps before are missing samples.
+        The store may have data only from a later time; the steps before it become missing samples.
         """
         lists = _SAMPLES.decode(b"[%b]" % b",".join([result.data for _, result in found]))
         lengths = [
@@ -189,20 +189,20 @@ class _Loading:
                 scopes[asked.scope].series.append(Series(asked.query.host, asked.unit, row[:length]))
 
     def _steps_before(self, start: int | None, timestep: int) -> int:
-        """Return how many steps of the job lie before the first sample."""
+        """Return the number of steps of the job before the first sample."""
         if start is None or start > self._job.stop_time:
             return 0
         return max(0, (start - self._job.start_time) // timestep)
 
 
 def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
-    """Yield the series in parts of some bytes each."""
+    """Yield the series in batches of about _BATCH_BYTES."""
     part: list[_Found] = []
     size = 0
     for each in found:
         part.append(each)
         size += len(memoryview(each[1].data))
-        if size >= _DECODED_AT_ONCE:
+        if size >= _BATCH_BYTES:
             yield part
             part, size = [], 0
     if part:
@@ -210,7 +210,7 @@ def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
 
 
 def _table(lists: Sequence[Sequence[float | None] | None], lengths: Sequence[int]) -> npt.NDArray[np.float64]:
-    """Return lists of samples as the rows of a table, each at the end of its length, NaN before and after."""
+    """Return lists of samples as rows of a table, padded with NaN in front up to their length, then behind."""
     width = max(lengths)
     if all(numbers is not None and len(numbers) == width for numbers in lists):
         return np.array(lists, dtype=np.float64)
@@ -230,7 +230,7 @@ def _request(job: JobInfo, queries: Sequence[_Asked]) -> bytes:
             "to": job.stop_time,
             "with-stats": True,
             "with-data": True,
-            # A store that pads the front of a list leaves `from` at the first sample: the gap would count twice.
+            # With padding, `from` is still the time of the first sample: the gap would count twice.
             "with-padding": False,
             "queries": [asked.query for asked in queries],
         }
@@ -238,12 +238,12 @@ def _request(job: JobInfo, queries: Sequence[_Asked]) -> bytes:
 
 
 def _held_by_core(cores: Mapping[str, Sequence[str]], held: Collection[str]) -> dict[str, list[str]]:
-    """Return of each core the hwthreads that the job has."""
+    """Return the hwthreads of each core that the job has."""
     return {core: [thread for thread in threads if thread in held] for core, threads in cores.items()}
 
 
 def _queries(job: JobInfo, cluster: Cluster, metrics: Sequence[MetricConfig]) -> Iterator[_Asked]:
-    """Yield the queries for some metrics: scope node for each host, and its finer units where the job is small."""
+    """Yield the queries for some metrics: scope node for each host and, for small jobs, its finer units."""
     units = {
         scope: [units_on_host(resource, job.sub_cluster, cluster, scope) for resource in job.resources]
         for scope in {metric.scope for metric in metrics} - {"node"}
@@ -267,5 +267,5 @@ def _queries(job: JobInfo, cluster: Cluster, metrics: Sequence[MetricConfig]) ->
                     for unit in ids:
                         yield _Asked(metric, scope, unit, _Query(name, host, False, scope, [unit]))  # noqa: FBT003
             elif scope == "node" or (scope != "accelerator" and not resource.hwthreads):
-                # Of a host without a topology the job has all: without a type the store takes all that it knows of it.
+                # Without a topology, the job has the whole host: without a type, the store combines all its units.
                 yield _Asked(metric, "node", None, _Query(name, host))

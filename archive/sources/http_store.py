@@ -1,4 +1,4 @@
-"""What metric stores that answer over HTTP have in common: entry, connections, bounds, errors without secrets."""
+"""The common parts of metric stores over HTTP: configuration, connections, limits, errors without secrets."""
 
 import base64
 import math
@@ -16,22 +16,22 @@ from archive.exceptions import SourceError
 from archive.sources.base import JobInfo
 
 MAX_POINTS = 64 * 1024 * 1024
-"""Samples of one job in memory, 8 bytes each."""
+"""Samples of one job in memory, at 8 bytes each."""
 
-SLOWEST = 10
-"""A whole answer may take this many timeouts, however steadily it drips."""
+MAX_TIMEOUTS = 10
+"""Timeouts that a whole response may take, even if it makes progress."""
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding an answer of the wrong shape raises."""
+"""Exceptions that decoding an unexpected response raises."""
 
 _LIMITS = httpx.Limits(max_connections=16, max_keepalive_connections=8, keepalive_expiry=5)
-_OF_THE_JOB = frozenset({400, 413, 414, 422})
+_PERMANENT = frozenset({400, 413, 414, 422})
 _REFUSAL_BYTES = 16 * 1024
 _REASON_LENGTH = 200
 
 
 class _Refusal(msgspec.Struct, rename="camel"):
-    """The body of a refusal, where it is JSON."""
+    """The body of an error response, if it is JSON."""
 
     error: str
     error_type: str = ""
@@ -41,15 +41,15 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
 class HttpStore:
-    """One address of a store; threads share its pool of connections."""
+    """A store at one URL; threads share its pool of connections."""
 
     def __init__(
         self, url: str, options: Mapping[str, Any], headers: Mapping[str, str], methods: Sequence[str] = ("POST",)
     ) -> None:
-        """Make the pool of connections.
+        """Create the pool of connections.
 
-        `options` is the entry; its `timeout` is in seconds, else METRIC_TIMEOUT. Where it names no method, `methods`
-        are those to try, the usual one first.
+        `options` is the entry in METRIC_SOURCES; its `timeout` (seconds) defaults to METRIC_TIMEOUT. Without a `method`
+        in it, `methods` are tried, the usual one first.
         """
         self.url = url
         self._methods = [options["method"]] if "method" in options else list(methods)
@@ -62,14 +62,14 @@ class HttpStore:
         sent = {"Accept-Encoding": "identity", **headers}
         if self._secrets:
             sent["Authorization"] = f"Basic {login}" if login else f"Bearer {options['token']}"
-        # A store stands in the cluster's own network: no proxies from the environment. The system's authorities
-        # instead of a bundled list, so that a centre's own one counts.
+        # Ignore proxies of the environment, because a store is in the cluster's own network. Trust the authorities of
+        # the system instead of a bundled list, to include those of the computing centre.
         self._client = httpx.Client(headers=sent, limits=_LIMITS, trust_env=False, verify=ssl.create_default_context())
 
     def ask(self, limit: int, **request: Any) -> bytearray:
-        """Send one request (httpx's `params`, `content`, `data`); return the answer's body, of at most `limit` bytes.
+        """Send a request (httpx's `params`, `content`, `data`); return the body, of at most `limit` bytes.
 
-        A method that the store takes in place of one that it refuses is remembered. Raises SourceError.
+        If the store refuses the method, try the others and remember the one that it accepts. Raise SourceError.
         """
         method = self.method
         response, body = self._send(method, limit, request)
@@ -83,9 +83,9 @@ class HttpStore:
         return body
 
     def _send(self, method: str, limit: int, request: Mapping[str, Any]) -> tuple[httpx.Response, bytearray]:
-        """Send a request; return the answer and its body, of at most `limit` bytes, a refusal's only in part."""
+        """Return the response and its body, of at most `limit` bytes; the body of an error may be cut."""
         timeout = self._timeout or settings.METRIC_TIMEOUT
-        deadline = time.monotonic() + timeout * SLOWEST
+        deadline = time.monotonic() + timeout * MAX_TIMEOUTS
         body = bytearray()
         try:
             with self._client.stream(method, self.url, timeout=timeout, **request) as response:
@@ -97,7 +97,7 @@ class HttpStore:
                     if len(body) > limit:
                         raise self.too_many_points(f"the answer is larger than {limit} bytes")
                     if time.monotonic() > deadline:
-                        raise self._failed(f"no whole answer within {timeout * SLOWEST:g} s")
+                        raise self._failed(f"no whole answer within {timeout * MAX_TIMEOUTS:g} s")
         except httpx.TimeoutException as error:
             raise self._failed(f"no answer within {timeout:g} s ({type(error).__name__})") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
@@ -105,50 +105,50 @@ class HttpStore:
         return response, body
 
     def error(self, reason: str, *, transient: bool) -> SourceError:
-        """Return an error of one job that names the store and the reason, never a secret."""
+        """Return an error that concerns one job, with the store and the reason, without secrets."""
         return SourceError(f"{self.url}: {self.without_secrets(reason)}", transient=transient)
 
     def _failed(self, reason: str) -> SourceError:
-        """Return the error for a store that did not answer, or not to the end."""
+        """Return the error for a store without a complete response."""
         return SourceError(f"{self.url}: {self.without_secrets(reason)}", transient=True, source_failed=True)
 
     def unexpected(self, reason: object) -> SourceError:
-        """Return the error for an answer of the wrong shape, which is of this job alone."""
+        """Return the error for a response of unexpected form, which concerns one job only."""
         return self.error(f"the answer is not what was expected: {reason}", transient=True)
 
     def too_many_points(self, reason: str) -> SourceError:
-        """Return the error for a job that is larger than the bounds."""
+        """Return the error for a job that exceeds the limits."""
         return self.error(f"too many points for one job: {reason}", transient=False)
 
     def not_asked(self, job: JobInfo) -> SourceError:
-        """Return the error for a job of a cluster without a cluster.json; transient, until the file is there."""
+        """Return the error for a job of a cluster without a valid cluster.json, until there is one."""
         reason = f"cluster {job.cluster!r} is unknown: its cluster.json is missing or cannot be read"
         return SourceError(f"{self.url} was not asked: {reason}", transient=True, source_failed=True)
 
     def _refused(self, response: httpx.Response, body: bytearray) -> SourceError:
-        """Return the error for an answer other than 200; permanent where it is about this very request."""
+        """Return the error for a status other than 200; permanent if it concerns this request only."""
         status = response.status_code
         try:
             refusal = _REFUSAL.decode(body)
             text = self.without_secrets(f"{refusal.error_type}: {refusal.error}".removeprefix(": "))
         except NOT_JSON:
             text = self.without_secrets(body.decode(errors="replace"))
-            if len(body) > _REFUSAL_BYTES:  # what was not read to its end may end within a secret
+            if len(body) > _REFUSAL_BYTES:  # it may be cut within a secret
                 text = text[: -max(map(len, self._secrets), default=1)]
         text = " ".join(text[:_REASON_LENGTH].split())
         said = f": {text}" if text else ""
         reason = f"answered {status} {response.reason_phrase}{said}"
-        return self.error(reason, transient=False) if status in _OF_THE_JOB else self._failed(reason)
+        return self.error(reason, transient=False) if status in _PERMANENT else self._failed(reason)
 
     def without_secrets(self, text: str) -> str:
-        """Return a text with the secrets, which a store may repeat, made unreadable."""
+        """Return a text with secrets, which a store may have repeated, masked."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
 
 def connection_errors(options: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with the keys of an entry that `HttpStore` reads; secrets are not repeated."""
+    """Return a message for each error in the keys of an entry that `HttpStore` reads, without secrets."""
     messages = _url_errors(options.get("url"))
     token = options.get("token", "x")
     if not (isinstance(token, str) and token and token.isascii() and token.isprintable() and " " not in token):
@@ -164,7 +164,7 @@ def connection_errors(options: Mapping[str, Any]) -> list[str]:
 
 
 def _login_errors(options: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with user name and password."""
+    """Return the errors of user name and password."""
     login = [options[key] for key in ("username", "password") if key in options]
     if login and ("token" in options or len(login) == 1):
         return ["username, password: expected both of them and no token"]
@@ -175,7 +175,7 @@ def _login_errors(options: Mapping[str, Any]) -> list[str]:
 
 
 def _url_errors(url: object) -> list[str]:
-    """Return what is wrong with the address of a store."""
+    """Return the errors of the URL."""
     expected = "expected an address such as http://metrics.example.org:8082"
     if not isinstance(url, str):
         return [f"url {url!r}: {expected}"]

@@ -1,4 +1,4 @@
-"""The source of clusters without samples: jobs are archived with meta.json alone."""
+"""The source of clusters without samples, whose jobs are archived with meta.json only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
@@ -9,19 +9,19 @@ from archive.sources.base import JobInfo, unknown_keys
 
 
 class NoneSource:
-    """Has no samples for any job."""
+    """A source without samples."""
 
     kind: ClassVar[str] = "none"
     archives_data: ClassVar[bool] = False
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
-        """Make the source; there is nothing to configure."""
+        """Return the source, which has no options."""
         return cls()
 
     @classmethod
     def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an entry: any key but `kind`."""
+        """Return a message for each key but `kind`."""
         return unknown_keys(options)
 
     def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:

@@ -1,4 +1,4 @@
-"""Prometheus, and what speaks its HTTP API: samples by range queries that the operator writes."""
+"""Samples from Prometheus or compatible servers, by range queries from the configuration."""
 
 import dataclasses
 import logging
@@ -28,20 +28,20 @@ from archive.sources.promql import HOST_LABEL, ID_LABEL, PromqlTemplate, templat
 logger = logging.getLogger(__name__)
 
 MAX_STEPS = 11_000
-"""Steps in one request; Prometheus refuses more."""
+"""Steps per request; Prometheus refuses more."""
 
 MAX_HOSTS = 64
-"""Hosts in one request, whose names make one regular expression."""
+"""Hosts per request, whose names form one regular expression."""
 
 MAX_SAMPLES = 100_000
-"""Samples asked for in one request; Prometheus keeps those of every series that it aggregates, up to 50 million."""
+"""Samples per request; Prometheus holds those of all series that it aggregates, up to 50 million."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of one answer."""
+"""Bytes per response."""
 
 
 class _Series(msgspec.Struct):
-    """One series of an answer; its samples are decoded one series at a time, which keeps the memory small."""
+    """A series of a response; samples are decoded one series at a time, to save memory."""
 
     metric: dict[str, str]
     values: msgspec.Raw = msgspec.Raw(b"[]")
@@ -61,7 +61,7 @@ _ANSWER = msgspec.json.Decoder(_Answer)
 _VALUES = msgspec.json.Decoder(list[tuple[float, str]])
 
 Units = dict[str, list[str | None]]
-"""Each host with the ids to load there; None is the host itself."""
+"""The ids to load on each host; None is the host itself."""
 
 Unit = tuple[str, str | None]
 """Host and id."""
@@ -72,7 +72,7 @@ Loaded = dict[Unit, Samples]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Templates:
-    """The templates of one metric: of the host, of the units of a finer scope, or both."""
+    """The templates of a metric: for the host, for the units of a finer scope, or for both."""
 
     node: PromqlTemplate | None
     fine: PromqlTemplate | None
@@ -80,7 +80,7 @@ class _Templates:
 
     @classmethod
     def from_config(cls, value: str | Mapping[str, str]) -> Self:
-        """Read a value of `queries`."""
+        """Parse a value of `queries`."""
         templates = {"node": value} if isinstance(value, str) else dict(value)
         node = templates.pop("node", None)
         scope, fine = next(iter(templates.items()), ("node", None))
@@ -88,24 +88,24 @@ class _Templates:
 
 
 class PrometheusSource:
-    """Asks a Prometheus; threads share its pool of connections."""
+    """Load samples from a Prometheus; threads share its pool of connections."""
 
     kind: ClassVar[str] = "prometheus"
     archives_data: ClassVar[bool] = True
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        """Make the source from its entry."""
+        """Create the source from its entry."""
         self._store = HttpStore(f"{options['url'].rstrip('/')}/api/v1/query_range", options, {})
         self._templates = {name: _Templates.from_config(value) for name, value in options["queries"].items()}
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
-        """Make the source from its entry in METRIC_SOURCES."""
+        """Return the source for an entry of METRIC_SOURCES."""
         return cls(options)
 
     @classmethod
     def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an entry; secrets are not repeated."""
+        """Return a message for each error in an entry, without secrets."""
         known = ("url", "token", "username", "password", "method", "timeout", "queries")
         queries = options.get("queries")
         messages = unknown_keys(options, known) + connection_errors(options)
@@ -116,9 +116,9 @@ class PrometheusSource:
         ]
 
     def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
-        """Return the samples of a job's metrics that have a template: scope node, and for small jobs a finer one.
+        """Return the samples of the metrics with a template, in scope node and, for small jobs, a finer scope.
 
-        Series without any sample are left out. Raises SourceError.
+        Series without samples are left out. Raise SourceError.
         """
         if cluster is None:
             raise self._store.not_asked(job)
@@ -139,13 +139,13 @@ class PrometheusSource:
                 empty.append(config.name)
         if empty:
             level = logging.INFO if data else logging.WARNING
-            message = "%s: job %s of %s: there is no sample of %s"
+            message = "%s: job %s of %s: no samples of %s"
             logger.log(level, message, self._store.url, job.job_id, job.cluster, ", ".join(empty))
         return data
 
 
 class _Loading:
-    """One job, whose samples together are bounded."""
+    """The samples of one job, up to MAX_POINTS."""
 
     def __init__(self, store: HttpStore, job: JobInfo, cluster: Cluster) -> None:
         self._store = store
@@ -155,7 +155,7 @@ class _Loading:
         self._warnings: set[str] = set()
 
     def scopes(self, config: MetricConfig, templates: _Templates) -> dict[str, MetricData]:
-        """Return the samples of one metric by scope, without the scopes that have none."""
+        """Return the samples of a metric by scope, without empty scopes."""
         loaded: dict[str, Loaded] = {}
         if templates.node is not None:
             hosts: Units = {resource.hostname: [None] for resource in self._job.resources}
@@ -173,13 +173,13 @@ class _Loading:
         return {scope: MetricData(config.unit, config.timestep, each) for scope, each in series.items() if each}
 
     def _units(self, scope: str) -> Units:
-        """Return the units of a scope that the job has on each host; hosts without any are left out."""
+        """Return the units of a scope that the job has on each host, without hosts that have none."""
         job = self._job
         found = {each.hostname: units_on_host(each, job.sub_cluster, self._cluster, scope) for each in job.resources}
         return {host: list(ids) for host, ids in found.items() if ids}
 
     def _cores(self) -> dict[Unit, Unit]:
-        """Return the core of each hwthread of the job's cores."""
+        """Return the core of each hwthread on the cores of the job."""
         job = self._job
         return {
             (each.hostname, thread): (each.hostname, core)
@@ -189,10 +189,10 @@ class _Loading:
         }
 
     def _load(self, template: PromqlTemplate, units: Units, timestep: int) -> Loaded:
-        """Return the samples of some units, in their order; those without any sample are left out.
+        """Return the samples of some units, in their order, without units that have none.
 
-        As in ClusterCockpit's store a sample stands for the step that begins at its time, so it is asked for at the
-        step's end; that of a job shorter than one step at the job's end.
+        As in cc-metric-store, a sample covers the step that begins at its time. So it is evaluated at the end of the
+        step or, in a job shorter than a step, at the end of the job.
         """
         job = self._job
         steps = max(1, job.duration // timestep)
@@ -216,7 +216,7 @@ class _Loading:
         return _present(loaded)
 
     def _ask(self, query: str, start: int, end: int, step: int) -> list[_Series]:
-        """Return the series of one range query."""
+        """Return the series of a range query."""
         form = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
         body = self._store.ask(MAX_BYTES, **{"params" if self._store.method == "GET" else "data": form})
         try:
@@ -236,7 +236,7 @@ class _Loading:
         return np.full(steps, np.nan)
 
     def _fill(self, samples: Samples, series: _Series, start: int, timestep: int) -> None:
-        """Put the samples of an answer into their places; what is not finite is a missing sample."""
+        """Store the samples of a series at their steps; those that are not finite are missing samples."""
         try:
             values = _VALUES.decode(series.values)
             numbers = np.array([float(text) for _, text in values])
@@ -250,7 +250,7 @@ class _Loading:
         samples[whole.astype(np.intp)] = numbers
 
     def _place(self, series: _Series, template: PromqlTemplate, *, with_id: bool) -> Unit:
-        """Return host and id of a series."""
+        """Return the host and id of a series."""
         host, unit = series.metric.get(HOST_LABEL), series.metric.get(ID_LABEL)
         if host is None or (with_id and unit is None):
             label = template.label("hosts" if host is None else "ids")
@@ -259,14 +259,14 @@ class _Loading:
         return host, unit if with_id else None
 
     def _ambiguous(self, place: Unit, first: dict[str, str], second: dict[str, str]) -> SourceError:
-        """Return the error for two series of one host or unit."""
+        """Return the error for two series of the same host or unit."""
         of = " ".join(filter(None, place))
         reason = f"{of} has more than one series, {_labels(first)} and {_labels(second)}: the query must aggregate them"
         return self._store.error(reason, transient=False)
 
 
 def _query_errors(value: object) -> Iterator[str]:
-    """Yield what is wrong with one value of `queries`."""
+    """Yield a message for each error in a value of `queries`."""
     if not isinstance(value, Mapping):
         yield from template_errors(value, ids=False)
         return
@@ -291,7 +291,7 @@ def _parts(units: Units, steps: int) -> Iterator[tuple[list[str], int, int]]:
 
 
 def _combined(loaded: Loaded, wholes: Mapping[Unit, Unit], aggregation: str) -> Loaded:
-    """Return the series of the wholes (a host, a core) that each part belongs to."""
+    """Return the aggregated series of the wholes (hosts, cores) to which the parts belong."""
     parts: dict[Unit, list[Samples]] = {}
     for unit, samples in loaded.items():
         if unit in wholes:
@@ -300,11 +300,11 @@ def _combined(loaded: Loaded, wholes: Mapping[Unit, Unit], aggregation: str) -> 
 
 
 def _present(loaded: Loaded) -> Loaded:
-    """Return the series that have a sample."""
+    """Return the series that have samples."""
     return {unit: samples for unit, samples in loaded.items() if np.isfinite(samples).any()}
 
 
 def _labels(metric: Mapping[str, str]) -> str:
-    """Return the labels of a series as PromQL writes them, without those that the query added."""
+    """Return the labels of a series in PromQL syntax, without those that the query added."""
     shown = {name: value for name, value in metric.items() if name not in {HOST_LABEL, ID_LABEL}}
     return "{" + ", ".join(f'{name}="{value}"' for name, value in shown.items()) + "}"

@@ -1,4 +1,4 @@
-"""Templates of PromQL queries: what their variables stand for, and how the series of an answer are told apart."""
+"""Templates of PromQL queries, with variables for hosts and units."""
 
 import re
 import string
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 HOST_LABEL = "_host"
 ID_LABEL = "_id"
-"""Labels that a query adds to its series: which host, and which unit of it, each one is of."""
+"""Labels that a query adds to its series: the host and the unit of each."""
 
 _GROUPS = {"hosts": HOST_LABEL, "ids": ID_LABEL}
 _EXAMPLES = {"hosts": 'instance=~"$hosts:9100"', "ids": 'gpu=~"$ids"'}
@@ -17,17 +17,17 @@ _PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class PromqlTemplate:
-    """A PromQL query in which `$hosts` and `$ids` stand in regex matchers, `$cluster` and `$job_id` anywhere."""
+    """A PromQL query with `$hosts` and `$ids` in regex matchers, and `$cluster` and `$job_id` anywhere."""
 
     def __init__(self, text: str) -> None:
-        """Take a text that has passed `template_errors`."""
+        """Parse a text that has no `template_errors`."""
         self._template = string.Template(text)
         self._labels = [(name, *_matchers(text, name)[0]) for name in _GROUPS if _matchers(text, name)]
 
     def query(self, hosts: Sequence[str], ids: Sequence[str], cluster: str, job_id: int) -> str:
-        """Return the query for some hosts and units, whose series carry HOST_LABEL and ID_LABEL.
+        """Return the query for some hosts and units, whose series have HOST_LABEL and ID_LABEL.
 
-        The labels are what the matcher itself found: Prometheus knows best what its regular expressions mean.
+        Prometheus itself extracts these labels, by label_replace with the regular expression of the matcher.
         """
         values = {"hosts": _one_of("hosts", hosts), "ids": _one_of("ids", ids), "cluster": cluster, "job_id": job_id}
         query = self._template.substitute(values)
@@ -37,12 +37,12 @@ class PromqlTemplate:
         return query
 
     def label(self, name: str) -> str:
-        """Return the label in whose matcher a variable stands."""
+        """Return the label whose matcher contains a variable."""
         return next(label for known, label, _ in self._labels if known == name)
 
 
 def template_errors(text: object, *, ids: bool) -> list[str]:
-    """Return what is wrong with a template, of one value per unit (`ids`) or per host."""
+    """Return a message for each error in a template with one series per unit (`ids`) or per host."""
     if not isinstance(text, str):
         return [f"{text!r}: expected a PromQL query"]
     messages = []
@@ -66,17 +66,17 @@ def template_errors(text: object, *, ids: bool) -> list[str]:
 
 
 def _matchers(text: str, name: str) -> list[tuple[str, str]]:
-    """Return label and quoted pattern of each regex matcher that holds a variable."""
+    """Return the label and the quoted pattern of each regex matcher that contains a variable."""
     return [(label, pattern) for label, pattern in _MATCHER.findall(text) if _count(pattern, name)]
 
 
 def _count(text: str, name: str) -> int:
-    """Return how often a variable occurs."""
+    """Return the number of occurrences of a variable."""
     return sum(name in (match["named"], match["braced"]) for match in string.Template.pattern.finditer(text))
 
 
 def _one_of(name: str, values: Sequence[str]) -> str:
-    """Return a named group that matches these texts and nothing else, for use within a quoted text."""
+    """Return a named group, for use in a quoted string, that matches exactly these values."""
     return f"(?P<{name}>{'|'.join(_PLAIN.sub(_escaped, value) for value in values)})"
 
 

@@ -1,4 +1,4 @@
-"""Deterministic, plausible samples for the demo and the benchmarks; the same job always gets the same."""
+"""Deterministic, plausible samples for the demo and the benchmarks."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from archive.sources.base import (
 )
 
 MAX_SAMPLES = 16_000_000
-"""Samples drawn for one job (8 bytes each); above it the time steps are made longer."""
+"""Samples of one job (8 bytes each); for more, the time steps become longer."""
 
 RAMP_STEPS = 5
 MISSING_RATE = 0.005
@@ -30,7 +30,7 @@ DECIMALS = 3
 
 
 def _default_metric(name: str, unit: dict[str, str], aggregation: str, peak: float) -> MetricConfig:
-    """Describe a metric of clusters that have no cluster.json."""
+    """Return a metric for clusters without a cluster.json."""
     return MetricConfig(name, unit, "node", aggregation, 60, peak, peak / 2, peak / 10, peak / 20)
 
 
@@ -44,29 +44,29 @@ DEFAULT_METRICS = (
 
 
 class SyntheticSource:
-    """Draws samples from a generator seeded with cluster, job, metric and host."""
+    """Draw samples from a generator seeded with cluster, job, metric and host."""
 
     kind: ClassVar[str] = "synthetic"
     archives_data: ClassVar[bool] = True
 
     @classmethod
     def from_config(cls, options: Mapping[str, Any]) -> Self:
-        """Make the source; there is nothing to configure."""
+        """Return the source, which has no options."""
         return cls()
 
     @classmethod
     def config_errors(cls, options: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with an entry: any key but `kind`."""
+        """Return a message for each key but `kind`."""
         return unknown_keys(options)
 
     def load(self, job: JobInfo, cluster: Cluster | None, metrics: Sequence[str] | None = None) -> JobData:
-        """Return samples of scope node, for small jobs of each metric's native scope too; never raises SourceError."""
+        """Return samples in scope node and, for small jobs, in the native scope of each metric."""
         cluster = cluster or Cluster(job.cluster, DEFAULT_METRICS, ())
         plans = [(config, _units(job, cluster, config)) for config in metrics_of_job(job, cluster)]
         samples = sum(
             _steps(job, config.timestep) * sum(1 + len(ids or ()) for _, ids in units) for config, units in plans
         )
-        # Taken over all metrics, so that a metric asked for alone is the same as among the others.
+        # Computed from all metrics, so that the samples of one do not depend on which others are requested.
         stretch = max(1, -(-samples // MAX_SAMPLES))
         loaded = {
             config.name: _load_metric(job, config, units, config.timestep * stretch)
@@ -77,11 +77,11 @@ class SyntheticSource:
 
 
 Units = list[tuple[Resource, list[str] | None]]
-"""Each host of a job with the ids of a metric's finer units there; None where node is the finest to draw."""
+"""The hosts of a job, each with the ids of the finer units of a metric, or None for scope node only."""
 
 
 def _units(job: JobInfo, cluster: Cluster, config: MetricConfig) -> Units:
-    """Find the units of a metric on each host; a host without accelerators has no series of their metrics."""
+    """Return the units of a metric on each host; leave out hosts without accelerators for their metrics."""
     scope = archived_scope(config)
     if scope == "node":
         return [(resource, None) for resource in job.resources]
@@ -98,7 +98,7 @@ def _steps(job: JobInfo, timestep: int) -> int:
 
 
 def _load_metric(job: JobInfo, config: MetricConfig, units: Units, timestep: int) -> dict[str, MetricData]:
-    """Draw one metric for all hosts, in its native scope where units are given, and in scope node."""
+    """Draw a metric for all hosts in scope node and, if units are given, in its native scope."""
     node: list[Series] = []
     fine: list[Series] = []
     for resource, ids in units:
@@ -114,13 +114,13 @@ def _load_metric(job: JobInfo, config: MetricConfig, units: Units, timestep: int
 
 
 def _draw(job: JobInfo, config: MetricConfig, host: str, units: int, steps: int) -> Samples:
-    """Return samples of the shape (units, steps): a ramp at the start, noise, now and then a gap on all units."""
+    """Return samples of shape (units, steps): a ramp at the start, noise, and a few gaps across all units."""
     seed = f"{job.cluster}/{job.job_id}/{job.start_time}/{config.name}/{host}".encode()
     digest = hashlib.blake2b(seed, digest_size=8).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "big")))
     peak = config.peak or config.normal or 1.0
     level = min(peak, (config.normal or peak) * generator.uniform(0.5, 1.2))
-    # What cluster.json says of accelerators is said of each one, all else of the whole node.
+    # Thresholds of metrics of accelerators apply to a single one, all others to the whole node.
     if config.aggregation == "sum" and config.scope != "accelerator":
         level, peak = level / units, peak / units
     table = level * generator.normal(1.0, NOISE, size=(units, steps))

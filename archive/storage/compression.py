@@ -1,4 +1,4 @@
-"""Plain data.json to data.json.gz, file by file in bounded memory, never without a whole copy under a final name."""
+"""Compress data.json to data.json.gz in bounded memory; there is always a complete file of one name or the other."""
 
 import itertools
 import mmap
@@ -33,21 +33,21 @@ _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
 class Plain(NamedTuple):
-    """A job with a data.json, and the size of that in bytes."""
+    """A job with a data.json, and the size of the file in bytes."""
 
     key: JobKey
     size: int
 
 
 class Compressed(NamedTuple):
-    """What was done to one data.json: its size and the size of data.json.gz in bytes."""
+    """The sizes of data.json and data.json.gz in bytes."""
 
     before: int
     after: int
 
 
 class _Match(Enum):
-    """How the content of a gzip file relates to a plain file."""
+    """The result of comparing a gzip file with a plain file."""
 
     EQUAL = "equal"
     DIFFERENT = "different"
@@ -57,9 +57,9 @@ class _Match(Enum):
 def find_plain(
     store: ArchiveStore, *, before: int | None, cluster: str | None, trouble: Callable[[str], None]
 ) -> Iterator[Plain]:
-    """Yield the complete jobs that have a data.json, with `before` those that ended before that time (epoch seconds).
+    """Yield the complete jobs with a data.json, only those that ended before `before` (epoch seconds) if it is given.
 
-    `trouble` is told of jobs whose meta.json does not say when they ended.
+    Report jobs whose end cannot be read from meta.json to `trouble`.
     """
     for key in store.iter_jobs(cluster):
         path = job_folder(store.root, key) / DATA_FILE
@@ -67,23 +67,23 @@ def find_plain(
             status = path.stat()
             if stat.S_ISREG(status.st_mode) and (before is None or _end(store, key) < before):
                 yield Plain(key, status.st_size)
-        except FileNotFoundError:  # it has none, or no longer
+        except FileNotFoundError:  # not there, or just removed
             continue
         except (DocumentError, OSError) as error:
             trouble(f"{path.parent}: {reason(error)}")
 
 
 def _end(store: ArchiveStore, key: JobKey) -> int:
-    """Return when a job ended (epoch seconds)."""
+    """Return the end of a job (epoch seconds)."""
     return key.start_time + decode_meta(store.read_meta(key)).duration
 
 
 def compress(store: ArchiveStore, key: JobKey) -> Compressed | None:
-    """Replace a job's data.json by data.json.gz, durable on return; None where another process was faster.
+    """Replace the data.json of a job by data.json.gz, durably; return None if another process was faster.
 
-    The new file is read back and compared before it gets its name. Where both files are there, a whole data.json.gz
-    with the same content stays; one that is cut gives way to a data.json that is JSON. Raises DocumentError where
-    they differ or neither is whole, OSError and ArchiveError where the folder cannot be written; both files stay then.
+    The new file is read back and compared before it is renamed. If data.json.gz exists already, it is kept if its
+    content is the same, and replaced if it is truncated and data.json is valid. Raise DocumentError if the files differ
+    or neither is valid, OSError or ArchiveError if the directory cannot be written; both files are kept then.
     """
     with open_folder(job_folder(store.root, key)) as folder:
         folder.remove_dead_temps()
@@ -92,7 +92,7 @@ def compress(store: ArchiveStore, key: JobKey) -> Compressed | None:
         def check_unchanged(names: Sequence[str]) -> None:
             for name, identity in zip(names, begun_with, strict=False):
                 if _identity(folder.path / name) != identity:
-                    raise ArchiveError(f"{folder.path / name}: was written by another process meanwhile")
+                    raise ArchiveError(f"{folder.path / name}: was changed by another process meanwhile")
 
         try:
             plain = (folder.path / DATA_FILE).open("rb")
@@ -115,7 +115,7 @@ def compress(store: ArchiveStore, key: JobKey) -> Compressed | None:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is replaced or written; None where there is none."""
+    """Return inode, size and time of a file, which reveal a change; None if there is no file."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def _is_compressed(folder: Folder, plain: IO[bytes]) -> bool:
-    """Say whether data.json.gz holds the same; False where there is none, or a cut one that may be replaced."""
+    """Return whether data.json.gz has the same content; False if it is missing or truncated, and may be replaced."""
     path = folder.path / COMPRESSED_DATA_FILE
     try:
         file = path.open("rb")
@@ -141,7 +141,7 @@ def _is_compressed(folder: Folder, plain: IO[bytes]) -> bool:
 
 
 def _compress(plain: IO[bytes], descriptor: int) -> None:
-    """Write the content of a plain file compressed, and read it back from the disk."""
+    """Write a plain file in compressed form, and read it back from the disk."""
     plain.seek(0)
     with (
         os.fdopen(descriptor, "wb", closefd=False) as target,
@@ -157,8 +157,8 @@ def _compress(plain: IO[bytes], descriptor: int) -> None:
 
 
 def _match(compressed: IO[bytes], plain: IO[bytes]) -> _Match:
-    """Compare from the beginning to the end of both; a cut file is broken whatever comes before."""
-    if not os.fstat(compressed.fileno()).st_size:  # which reads as nothing, not as an error
+    """Compare both files to the end: a truncated one is broken even if the content before differs."""
+    if not os.fstat(compressed.fileno()).st_size:  # igzip reads an empty file without an error
         return _Match.BROKEN
     plain.seek(0)
     match = _Match.EQUAL
@@ -175,18 +175,18 @@ def _match(compressed: IO[bytes], plain: IO[bytes]) -> _Match:
 
 
 def _is_json(plain: IO[bytes]) -> bool:
-    """Say whether a file is one JSON value, without a copy of it in memory."""
+    """Return whether a file is valid JSON, without reading it into memory."""
     try:
         with mmap.mmap(plain.fileno(), 0, prot=mmap.PROT_READ) as content:
             _anything.decode(content)
-    except (ValueError, msgspec.DecodeError):  # the first: an empty file
+    except (ValueError, msgspec.DecodeError):  # ValueError: an empty file
         return False
     return True
 
 
 @dataclass
-class Counts:
-    """What was compressed: files, and their bytes before and after; and how many files could not be."""
+class CompressionCounts:
+    """The number of compressed files, their bytes before and after, and the number of failures."""
 
     files: int = 0
     before: int = 0
@@ -196,9 +196,10 @@ class Counts:
 
 @dataclass
 class Compression:
-    """Compress what `find_plain` finds, one file per CPU at a time; `counts` is right at any time.
+    """Compress the files that `find_plain` yields, one per CPU at a time; `counts` is always current.
 
-    `trouble` is told each file that could not be compressed with its reason, `progress` the number of files looked at.
+    Report files that could not be compressed to `trouble`, with the reason, and numbers of processed files to
+    `progress`.
     """
 
     store: ArchiveStore
@@ -206,18 +207,18 @@ class Compression:
     cluster: str | None = None
     trouble: Callable[[str], None] = lambda text: None
     progress: Callable[[int], Any] = lambda number: None
-    counts: Counts = field(default_factory=Counts)
+    counts: CompressionCounts = field(default_factory=CompressionCounts)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def survey(self) -> Counts:
-        """Count the plain files and their bytes, and change nothing."""
+    def survey(self) -> CompressionCounts:
+        """Count the plain files and their bytes, without a change."""
         for plain in self._found():
             self.counts.files += 1
             self.counts.before += plain.size
         return self.counts
 
-    def run(self) -> Counts:
-        """Compress until all is done or `stopping` is set; raise OSError where no file could be written any more."""
+    def run(self) -> CompressionCounts:
+        """Compress all files, or until `stopping` is set; raise OSError if the file system is full or read-only."""
         for plain, result in in_threads(self._attempt, self._found()):
             if isinstance(result, Compressed):
                 self.counts.files += 1
@@ -248,7 +249,7 @@ class Compression:
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield function(item) of each item in order, worked out by one thread per CPU, a bounded number ahead."""
+    """Yield function(item) for each item, in order, computed by one thread per CPU, a limited number ahead."""
     threads = len(os.sched_getaffinity(0))
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="compress") as pool:

@@ -1,4 +1,4 @@
-"""Durable, atomic files: a temporary file in the same folder, flushed to disk, then renamed."""
+"""Durable, atomic writes: a temporary file in the same directory, flushed to disk, then renamed."""
 
 import contextlib
 import errno
@@ -18,14 +18,14 @@ TEMP_SUFFIX = ".tmp"
 
 _PIECE = 64 * 1024 * 1024  # bytes
 
-# What a file system without locks answers: Lustre mounted without `flock`, some network file systems.
+# Errors of file systems without locks: Lustre mounted without `flock`, some network file systems.
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
 
 
 def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
-    """Create `folder` with its parents below `root`, each one durable: its entry is flushed in the parent.
+    """Create `folder` and its parents below `root`; flush the entry of each in its parent.
 
-    With `flush` False that is left to the caller.
+    With `flush` False, the caller has to flush.
     """
     if folder.is_dir():
         return
@@ -33,7 +33,7 @@ def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
     while missing[-1] != root and not missing[-1].parent.is_dir():
         missing.append(missing[-1].parent)
     for path in reversed(missing):
-        # One that another writer made just now may not be on disk yet: it is flushed like a folder of our own.
+        # Another writer may have just created it without having flushed it, so flush it in any case.
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=FOLDER_MODE)
         if flush:
@@ -41,22 +41,22 @@ def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
 
 
 def temp_name(name: str) -> str:
-    """Return a name that no reader of the archive looks at, for what will have `name` or had it."""
+    """Return a temporary name, which readers ignore, for a file or directory called `name` before or after."""
     return f"{TEMP_PREFIX}{name}.{os.getpid()}-{secrets.token_hex(6)}{TEMP_SUFFIX}"
 
 
 def is_temp_name(name: str) -> bool:
-    """Say whether `temp_name` may have made this name."""
+    """Return whether a name has the form of `temp_name`."""
     return name.startswith(TEMP_PREFIX) and name.endswith(TEMP_SUFFIX)
 
 
 def drop_cached(descriptor: int) -> None:
-    """Let the system forget a flushed file's content, so that who reads it again gets what lies on the disk."""
+    """Drop a flushed file from the page cache, so that the next read comes from the disk."""
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to disk."""
+    """Flush the entries of a directory to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -65,15 +65,15 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_file(path: Path | str, most: int | None = None) -> bytes:
-    """Return what a file holds, or that many bytes of its beginning at most.
+    """Return the content of a file, or at most its first `most` bytes.
 
-    With the plain calls of the system: a file object takes twice as long, and so does a Path instead of a text.
+    System calls take half the time of a file object, and a string half the time of a Path.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         expected = os.fstat(descriptor).st_size if most is None else most
         content = os.read(descriptor, expected + 1 if most is None else most)
-        if most is None and len(content) != expected:  # it is being written, or larger than one call reads
+        if most is None and len(content) != expected:  # growing, or larger than one call reads
             while more := os.read(descriptor, _PIECE):
                 content += more
         return content
@@ -82,7 +82,7 @@ def read_file(path: Path | str, most: int | None = None) -> bytes:
 
 
 def copier(source: Path) -> Callable[[int], None]:
-    """Return what `Folder.write` fills a file with to make it a copy of another."""
+    """Return a function for `Folder.write` that fills a file with a copy of another."""
 
     def copy(descriptor: int) -> None:
         with source.open("rb") as origin, os.fdopen(descriptor, "wb", closefd=False) as target:
@@ -92,10 +92,10 @@ def copier(source: Path) -> Callable[[int], None]:
 
 
 class Folder:
-    """An open folder in which files are written whole or not at all.
+    """An open directory in which files are written atomically.
 
-    All work goes through one descriptor, so that a folder which others remove and make again in between is an
-    error, and never ends up with half of the files.
+    All operations use one descriptor: if others remove and recreate the directory meanwhile, they fail, instead of
+    leaving some of the files in the new one.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -105,9 +105,9 @@ class Folder:
 
     @contextlib.contextmanager
     def temporary(self, name: str, fill: Callable[[int], None]) -> Iterator[int]:
-        """Write what `fill` writes to a temporary file, which becomes `name` when the block ends without an error.
+        """Let `fill` write a temporary file, and rename it to `name` when the block ends without an error.
 
-        Yields its descriptor, for the block to flush it to disk.
+        Yield the descriptor, so that the block can flush it to disk.
         """
         temp, descriptor = self._create_temp(name)
         try:
@@ -122,28 +122,28 @@ class Folder:
             os.close(descriptor)
 
     def write(self, name: str, fill: Callable[[int], None]) -> None:
-        """Put a file under `name` with what `fill` writes to the descriptor it is given.
+        """Write the file `name`: `fill` writes its content to a descriptor.
 
-        The new file is flushed before the rename; call `sync` to make the rename itself durable.
+        The content is flushed before the rename; call `sync` to make the rename durable, too.
         """
         with self.temporary(name, fill) as descriptor:
             os.fsync(descriptor)
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Put a file with this content under `name`."""
+        """Write the file `name` with this content."""
         self.write(name, lambda descriptor: write_all(descriptor, content))
 
     def sync(self) -> None:
-        """Flush the folder's entries to disk."""
+        """Flush the entries of the directory to disk."""
         os.fsync(self.descriptor)
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file if it exists."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.descriptor)
 
     def holds(self, name: str) -> bool:
-        """Say whether a file of this name is in the folder."""
+        """Return whether the directory contains this file."""
         try:
             os.stat(name, dir_fd=self.descriptor)
         except FileNotFoundError:
@@ -151,13 +151,13 @@ class Folder:
         return True
 
     def remove_dead_temps(self) -> int:
-        """Remove the temporary files whose writers are gone, return how many; those of live writers are locked."""
+        """Remove the temporary files of dead writers and return their number; live writers hold a lock."""
         with os.scandir(self.descriptor) as entries:
             names = [entry.name for entry in entries]
         return sum(self.is_dead_temp(name, remove=True) for name in names if is_temp_name(name))
 
     def is_dead_temp(self, name: str, *, remove: bool = False) -> bool:
-        """Say whether the lock of a temporary file can be had: its writer is gone. With `remove` it is unlinked too."""
+        """Return whether a temporary file is not locked, so that its writer is dead; with `remove`, remove it."""
         try:
             # Network file systems grant an exclusive lock on a writable descriptor only.
             descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.descriptor)
@@ -174,7 +174,7 @@ class Folder:
         return True
 
     def _create_temp(self, name: str) -> tuple[str, int]:
-        """Create a temporary file that this writer alone holds the lock of."""
+        """Create a temporary file and lock it."""
         while True:
             temp = temp_name(name)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -185,7 +185,7 @@ class Folder:
                 if error.errno not in _NO_LOCKS:
                     os.close(descriptor)
                     raise
-            # Between creation and lock a cleaner may have taken the file for a dead one.
+            # A cleaner may have removed the file before it was locked.
             if os.fstat(descriptor).st_nlink > 0:
                 return temp, descriptor
             os.close(descriptor)
@@ -193,7 +193,7 @@ class Folder:
 
 @contextlib.contextmanager
 def open_folder(path: Path) -> Iterator[Folder]:
-    """Open an existing folder for writing; raise ArchiveError where it is removed while in use."""
+    """Open an existing directory for writing; raise ArchiveError if it is removed meanwhile."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -201,11 +201,11 @@ def open_folder(path: Path) -> Iterator[Folder]:
         finally:
             os.close(descriptor)
     except FileNotFoundError as error:
-        raise ArchiveError(f"{path}: the folder or a file in it was removed while it was written") from error
+        raise ArchiveError(f"{path}: the directory or a file in it was removed while it was written") from error
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write all bytes; the system may take fewer per call."""
+    """Write all bytes, in several calls if necessary."""
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

@@ -1,11 +1,11 @@
-"""Taking jobs out of an archive by the time they ended: find them, copy them to another archive, remove them.
+"""Find archived jobs by the time when they ended, copy them to another archive, and remove them.
 
-A job is removed in two steps. Its folder gets, in one rename, a hidden name that no reader looks at (`.START.*.tmp`):
-until then the job is complete, from then on it is gone. Then the hidden folder is emptied. What a killed run left of
-the second step is known by its name, and the next run finishes it.
+A job is removed in two steps. First, its directory is renamed to a hidden name (`.START.*.tmp`), which readers ignore:
+this removes the job atomically. Then the hidden directory is deleted. If a process is killed in between, the next run
+recognises the name and finishes the work.
 
-A job is moved by copying its data files first; each copy is compared with what it was made from. Last comes meta.json,
-so that the other archive has the job complete or not at all, and only then it is removed here.
+A job is moved by copying its data files first, each compared with the original, and then meta.json. So the other
+archive has the job completely or not at all, and only then it is removed here.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ from archive.storage.store import ArchiveStore
 _JOB_FILES = frozenset({META_FILE, COMPRESSED_DATA_FILE, DATA_FILE})
 
 
-class Found(NamedTuple):
-    """A job's folder that is due: its size in bytes, whether meta.json has tags, and what a killed run left of it.
+class DueFolder(NamedTuple):
+    """The directory of a job to remove; `size` is in bytes.
 
-    `removed` says that the folder has its hidden name already: the job is gone, its files are not yet.
+    `removed`: it has its hidden name already, so that only files are left of the job.
     """
 
     key: JobKey
@@ -48,15 +48,15 @@ class Found(NamedTuple):
 
 def find(
     store: ArchiveStore, *, before: int, cluster: str | None = None, trouble: Callable[[str], None]
-) -> Iterator[Found]:
-    """Yield the complete jobs that ended before a time (epoch seconds), and what a killed run left, in bounded memory.
+) -> Iterator[DueFolder]:
+    """Yield the complete jobs that ended before a time (epoch seconds), and the leftovers of killed runs.
 
-    `trouble` is told of jobs that may be due and cannot be taken, with the reason.
+    Report jobs that may be due but cannot be removed to `trouble`, with the reason.
     """
     for id_folder in store.iter_id_folders(cluster):
         try:
             folders = sorted(id_folder.iterdir())
-        except FileNotFoundError:  # removed meanwhile
+        except FileNotFoundError:  # just removed
             continue
         except OSError as error:
             trouble(f"{id_folder}: {reason(error)}")
@@ -77,12 +77,12 @@ def find(
                     yield found
 
 
-def _leftover(key: JobKey, folder: Path) -> Found:
-    return Found(key, folder, sum(_files(folder).values()), removed=True)
+def _leftover(key: JobKey, folder: Path) -> DueFolder:
+    return DueFolder(key, folder, sum(_files(folder).values()), removed=True)
 
 
-def _due(key: JobKey, folder: Path, before: int) -> Found | None:
-    """Return the job if it is complete and ended before that time."""
+def _due(key: JobKey, folder: Path, before: int) -> DueFolder | None:
+    """Return the job if it is complete and ended before this time."""
     try:
         meta = decode_meta((folder / META_FILE).read_bytes())
     except NotADirectoryError:
@@ -97,11 +97,11 @@ def _due(key: JobKey, folder: Path, before: int) -> Found | None:
         raise ArchiveError("is a link, expected a folder")
     files = _files(folder)
     _refuse_others(name for name in files if not is_temp_name(name))
-    return Found(key, folder, sum(files.values()), tagged=bool(meta.tags))
+    return DueFolder(key, folder, sum(files.values()), tagged=bool(meta.tags))
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Return what lies in a folder with its size in bytes."""
+    """Return the sizes in bytes of the files of a directory, by name."""
     with os.scandir(folder) as entries:
         return {entry.name: entry.stat(follow_symlinks=False).st_size for entry in entries}
 
@@ -113,9 +113,9 @@ def _refuse_others(names: Iterator[str]) -> None:
 
 
 def hide(store: ArchiveStore, key: JobKey) -> Path:
-    """Take a job out of the archive, durable on return; return the hidden folder, to be emptied by `remove_folder`.
+    """Remove a job from the archive, durably; return its hidden directory, for `remove_folder`.
 
-    Raises ArchiveError where the folder holds other files, those too that somebody is writing at this moment.
+    Raise ArchiveError if the directory contains other files, or temporary files of live writers.
     """
     folder = job_folder(store.root, key)
     with open_folder(folder) as opened:
@@ -128,8 +128,8 @@ def hide(store: ArchiveStore, key: JobKey) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with its files; what another run removes at the same time is no error."""
-    # meta.json first: other readers of the format may look at hidden folders, and must not take this one for complete.
+    """Remove a directory with its files, possibly at the same time as another process."""
+    # meta.json first: other programs may read hidden directories, and must not take this one for a complete job.
     with contextlib.suppress(FileNotFoundError):
         for name in [META_FILE, *_files(folder)]:
             (folder / name).unlink(missing_ok=True)
@@ -137,17 +137,17 @@ def remove_folder(folder: Path) -> None:
 
 
 def remove_empty_folders(store: ArchiveStore, cluster: str | None = None) -> None:
-    """Remove the folders of job ids, and of thousands of them, in which nothing is left."""
+    """Remove the empty directories of job ids and of thousands of job ids."""
     for folder in store.iter_thousands(cluster):
         for empty in [*folder.iterdir(), folder]:
-            with contextlib.suppress(OSError):  # not empty, or no folder
+            with contextlib.suppress(OSError):  # not empty, or not a directory
                 empty.rmdir()
 
 
 def open_target(source: ArchiveStore, root: Path) -> ArchiveStore:
-    """Return the archive that jobs may be moved to; changes nothing.
+    """Return the archive to which jobs are moved, without a change.
 
-    Raises ArchiveError where it is this archive or overlaps it, is of another version, or is a folder of other things.
+    Raise ArchiveError if it is or overlaps this archive, has another version, or is a directory of other files.
     """
     here, there = source.root.resolve(), root.resolve()
     if here == there or (here.exists() and there.exists() and here.samefile(there)):
@@ -171,7 +171,7 @@ def open_target(source: ArchiveStore, root: Path) -> ArchiveStore:
 
 
 def prepare_target(source: ArchiveStore, target: ArchiveStore, cluster: str | None = None) -> None:
-    """Make the target an archive, with the cluster.json of each cluster (or of one) that has none there."""
+    """Create the target if necessary, and copy the missing cluster.json of each cluster or of one."""
     target.prepare()
     if not (target.root / VERSION_FILE).exists():
         target.write_version()
@@ -181,9 +181,9 @@ def prepare_target(source: ArchiveStore, target: ArchiveStore, cluster: str | No
 
 
 def copy_data(source: ArchiveStore, target: ArchiveStore, key: JobKey) -> None:
-    """Copy a job's data files to another archive, durable and compared on return; meta.json is left to `copy_meta`.
+    """Copy the data files of a job to another archive, durably, and compare them; `copy_meta` completes the job.
 
-    A job that is complete there is compared. Raises ArchiveError where it differs; nothing of it is changed then.
+    If the job is complete there, only compare it. Raise ArchiveError, without a change, if it differs.
     """
     theirs = job_folder(target.root, key)
     if theirs.exists() and theirs.samefile(job_folder(source.root, key)):
@@ -200,20 +200,20 @@ def copy_data(source: ArchiveStore, target: ArchiveStore, key: JobKey) -> None:
 
 
 def copy_meta(source: ArchiveStore, target: ArchiveStore, key: JobKey) -> None:
-    """Make a job complete in another archive, durable and compared on return, after `copy_data`."""
+    """Complete a job in another archive after `copy_data`: copy meta.json, durably, and compare it."""
     if not target.has_job(key):
         target.write_meta(key, source.read_meta(key))
     _compare(job_folder(source.root, key) / META_FILE, job_folder(target.root, key) / META_FILE)
 
 
 def drop_copy(target: ArchiveStore, key: JobKey) -> None:
-    """Remove what `copy_data` wrote, of a job that did not become complete in the other archive."""
+    """Remove the copies of `copy_data` if the job is not complete in the other archive."""
     if not target.has_job(key):
         remove_folder(job_folder(target.root, key))
 
 
 def _compare(ours: Path, theirs: Path) -> None:
-    """Raise ArchiveError unless two files have the same content, theirs as it lies on the disk."""
+    """Raise ArchiveError unless two files have the same content; read theirs from the disk."""
     with theirs.open("rb") as file:
         drop_cached(file.fileno())
     if not filecmp.cmp(ours, theirs, shallow=False):

@@ -1,4 +1,4 @@
-"""The job archive as a store: write, read and list job folders; every file is whole or absent."""
+"""Write, read and list the jobs of an archive; every write is atomic."""
 
 import contextlib
 import functools
@@ -25,20 +25,20 @@ from archive.storage.files import Folder, copier, make_folders, open_folder, rea
 ARCHIVE_VERSION = "1"
 COMPRESSION_LEVEL = 2
 
-_GZIP = 31  # zlib's number for the gzip format
-_MOST_DENSE = 1032  # bytes that one byte of a gzip file can stand for
+_GZIP = 31  # zlib's wbits for the gzip format
+_MAX_RATIO = 1032  # of the sizes before and after compression
 
 
 class ArchiveStore:
-    """One archive root on disk; safe to use from several threads, processes and hosts at once."""
+    """An archive on disk; safe to use from several threads, processes and hosts at once."""
 
     def __init__(self, root: Path) -> None:
-        """Remember the root; nothing is touched before the first call."""
+        """Set the root, without access to the disk."""
         self.root = root
         self._has_version = False
 
     def prepare(self) -> None:
-        """Create a missing root with version.txt; raise ArchiveVersionError for a root of another version."""
+        """Create the root with version.txt if it is missing; raise ArchiveVersionError if it has another version."""
         if not self.root.exists():
             self.root.parent.mkdir(parents=True, exist_ok=True)
             self.root.mkdir(exist_ok=True)
@@ -48,12 +48,12 @@ class ArchiveStore:
             with open_folder(self.root) as folder:
                 interrupted = folder.remove_dead_temps() > 0
             if interrupted:
-                # What lay there was our own version.txt: the process that made the root was killed.
+                # A process was killed while it created the root with version.txt.
                 self.write_version()
         self.check_version()
 
     def check_version(self) -> None:
-        """Raise ArchiveVersionError unless the root is a folder of version 1; no version.txt reads as version 1."""
+        """Raise ArchiveVersionError unless the root is a directory with version 1 or without version.txt."""
         if not self.root.is_dir():
             raise ArchiveVersionError(f"{self.root}: expected a folder, the root of a job archive")
         path = self.root / VERSION_FILE
@@ -67,8 +67,8 @@ class ArchiveStore:
     def write_job(self, key: JobKey, meta: bytes, data: bytes | None) -> None:
         """Write a job: `data` (plain JSON) compressed as data.json.gz, then `meta` (JSON) as meta.json.
 
-        When this returns, all is on disk. A folder with a meta.json is complete: the data is durable before
-        meta.json appears. Without data, meta.json alone is written. Raises ArchiveError or OSError.
+        The job is durable on return. The data is durable before meta.json appears, so a directory with a meta.json is
+        complete. Without data, only meta.json is written. Raise ArchiveError or OSError.
         """
         with self.writing(key) as folder:
             if data is not None:
@@ -81,13 +81,13 @@ class ArchiveStore:
             folder.sync()
 
     def write_meta(self, key: JobKey, meta: bytes) -> None:
-        """Write meta.json (JSON) alone, durable on return; data files stay as they are."""
+        """Write only meta.json (JSON), durably; keep the data files."""
         self.write_job(key, meta, None)
 
     def copy_data(self, key: JobKey, source: Path) -> Path:
-        """Copy a data.json or data.json.gz byte for byte into the job's folder, durable on return; return its path.
+        """Copy a data.json or data.json.gz into the directory of a job, durably; return the path of the copy.
 
-        The suffix decides the name. Another data file of the job stays: both may lie there, and .gz wins.
+        The suffix decides the name of the copy. A data file with the other name is kept; readers prefer .gz.
         """
         with self.writing(key) as folder:
             folder.write(data_name(source), copier(source))
@@ -95,13 +95,13 @@ class ArchiveStore:
             return folder.path / data_name(source)
 
     def read_meta(self, key: JobKey) -> bytes:
-        """Return meta.json as it is; raise FileNotFoundError where there is none."""
+        """Return the content of meta.json; raise FileNotFoundError if there is none."""
         return (job_folder(self.root, key) / META_FILE).read_bytes()
 
     def read_data(self, key: JobKey) -> bytes:
-        """Return the data document as plain JSON, from .gz where both forms lie there.
+        """Return the uncompressed data.json, from .gz if there are both files.
 
-        Raises FileNotFoundError where there is none, DocumentError for a file that is cut or not gzip.
+        Raise FileNotFoundError if there is none, DocumentError if the .gz is truncated or invalid.
         """
         folder = job_folder(self.root, key)
         try:
@@ -110,9 +110,10 @@ class ArchiveStore:
             return read_data_file(folder / DATA_FILE)
 
     def data_size(self, key: JobKey) -> int:
-        """Return the size of the data document as plain JSON (bytes); raise FileNotFoundError where there is none.
+        """Return the size of the uncompressed data.json in bytes; raise FileNotFoundError if there is none.
 
-        For a .gz it is what its end says, modulo 4 GiB; what cannot be is left to who reads it.
+        For a .gz, the size modulo 4 GiB comes from the end of the file; if it is implausible, return the size of the
+        .gz.
         """
         for path in self.data_files(key):
             with path.open("rb") as file:
@@ -121,60 +122,60 @@ class ArchiveStore:
                     return size
                 file.seek(max(0, size - 4))
                 plain = int.from_bytes(file.read(), "little")
-                return plain if size <= plain <= size * _MOST_DENSE else size
+                return plain if size <= plain <= size * _MAX_RATIO else size
         raise FileNotFoundError(job_folder(self.root, key) / DATA_FILE)
 
     def data_files(self, key: JobKey) -> list[Path]:
-        """Return the data files of a job, the one that is read first."""
+        """Return the paths of the data files of a job, the preferred one first."""
         folder = job_folder(self.root, key)
         return [path for name in (COMPRESSED_DATA_FILE, DATA_FILE) if (path := folder / name).is_file()]
 
     def has_job(self, key: JobKey) -> bool:
-        """Say whether the job is in the archive, complete."""
+        """Return whether the archive has the complete job."""
         return (job_folder(self.root, key) / META_FILE).is_file()
 
     def iter_jobs(self, cluster: str | None = None) -> Iterator[JobKey]:
-        """Yield the complete jobs, of one cluster or of all, by cluster, job id and start, in bounded memory."""
+        """Yield the complete jobs of a cluster or of all, sorted by cluster, job id and start, in bounded memory."""
         for folder in self.iter_id_folders(cluster):
             yield from self._jobs_in(folder)
 
     def iter_id_folders(self, cluster: str | None = None) -> Iterator[Path]:
-        """Yield the folders that each hold the runs of one job id, of one cluster or of all, by cluster and id."""
+        """Yield the directories of job ids, of a cluster or of all, sorted by cluster and id."""
         for folder in self.iter_thousands(cluster):
             for rest in _folders(folder):
                 yield folder / rest
 
     def iter_thousands(self, cluster: str | None = None) -> Iterator[Path]:
-        """Yield the folders that each hold a thousand job ids, of one cluster or of all."""
+        """Yield the directories of thousands of job ids, of a cluster or of all."""
         names = _folders(self.root) if cluster is None else [cluster]
         for name in filter(is_valid_cluster_name, names):
             for thousands in _folders(self.root / name):
                 yield self.root / name / thousands
 
     def holds_jobs(self) -> bool:
-        """Say whether there is any complete job; stop at the first."""
+        """Return whether there is any complete job."""
         return next(self.iter_jobs(), None) is not None
 
     def clusters(self) -> list[str]:
-        """Return the names of the folders that have a cluster.json, sorted."""
+        """Return the sorted names of the clusters that have a cluster.json."""
         names = filter(is_valid_cluster_name, _folders(self.root))
         return sorted(name for name in names if (self.root / name / CLUSTER_FILE).is_file())
 
     def write_version(self) -> None:
-        """Write version.txt, durable on return: the root is an archive from then on."""
+        """Write version.txt, durably, which makes the root an archive."""
         with open_folder(self.root) as folder:
             folder.write_bytes(VERSION_FILE, f"{ARCHIVE_VERSION}\n".encode())
             folder.sync()
 
     def _mark_root(self) -> None:
-        """Write version.txt where a root that existed before has none: cc-backend refuses such a root."""
+        """Write version.txt if an existing root has none: cc-backend refuses such a root."""
         if not self._has_version:
             if not (self.root / VERSION_FILE).exists():
                 self.write_version()
             self._has_version = True
 
     def write_cluster(self, name: str, content: bytes) -> None:
-        """Write a cluster's cluster.json (JSON), durable on return; raise InvalidNameError for a bad name."""
+        """Write the cluster.json (JSON) of a cluster, durably; raise InvalidNameError if the name is invalid."""
         if not is_valid_cluster_name(name):
             raise InvalidNameError(f"cluster name {name[:80]!r}: expected a name that can be a folder")
         self._mark_root()
@@ -186,7 +187,7 @@ class ArchiveStore:
             folder.sync()
 
     def _jobs_in(self, folder: Path) -> Iterator[JobKey]:
-        """Yield the complete jobs of one id, by start."""
+        """Yield the complete jobs of a job id, sorted by start."""
         for start in _folders(folder):
             path = folder / start
             key = parse_job_folder(self.root, path)
@@ -195,9 +196,9 @@ class ArchiveStore:
 
     @contextlib.contextmanager
     def writing(self, key: JobKey, *, flush: bool = True) -> Iterator[Folder]:
-        """Open the job's folder, made where missing, rid of what dead writers left; the root gets its version.txt.
+        """Open the directory of a job, after creating it if necessary and removing files of dead writers.
 
-        With `flush` False the caller flushes the folders above it.
+        With `flush` False, the caller has to flush the directories above it.
         """
         path = job_folder(self.root, key)
         if not self.root.is_dir():
@@ -206,14 +207,14 @@ class ArchiveStore:
         try:
             make_folders(self.root, path, flush=flush)
         except FileNotFoundError as error:
-            raise ArchiveError(f"{path}: a folder above was removed while this one was made") from error
+            raise ArchiveError(f"{path}: a parent directory was removed while this one was created") from error
         with open_folder(path) as folder:
             folder.remove_dead_temps()
             yield folder
 
 
 def read_data_file(path: Path) -> bytes:
-    """Return a data.json or data.json.gz as plain JSON; raise DocumentError for a .gz that is cut or not gzip."""
+    """Return the uncompressed content of a data file; raise DocumentError if a .gz is truncated or invalid."""
     content = read_file(path)
     if path.suffix != ".gz":
         return content
@@ -224,19 +225,19 @@ def read_data_file(path: Path) -> bytes:
 
 
 def data_name(path: Path) -> str:
-    """Return the name that a data file has in a job's folder."""
+    """Return the name of a data file in the archive, according to its suffix."""
     return COMPRESSED_DATA_FILE if path.suffix == ".gz" else DATA_FILE
 
 
 def decompress(compressed: bytes) -> bytes:
-    """Return what a gzip file holds; raise DocumentError for one that is cut or none.
+    """Return the uncompressed content of a gzip file; raise DocumentError if it is truncated or invalid.
 
-    The file's last four bytes say how much that is. With memory for all of it at once, it takes less than half of the
-    time; where they do not fit, as with a file of several gzip streams, it is done the usual way.
+    The last four bytes of the file are the size of the content. Allocating it at once halves the time. If the size is
+    wrong, as in a file with several gzip streams, fall back to the usual way.
     """
     size = int.from_bytes(compressed[-4:], "little")
     try:
-        if size <= len(compressed) * _MOST_DENSE:
+        if size <= len(compressed) * _MAX_RATIO:
             stream = isal_zlib.decompressobj(_GZIP)
             plain: bytes = stream.decompress(compressed, size + 1)
             if stream.eof and not stream.unused_data:
@@ -249,7 +250,7 @@ def decompress(compressed: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=64)
 def store_for(root: Path) -> ArchiveStore:
-    """Return the store of a root that this process shares."""
+    """Return the store of a root, shared within this process."""
     return ArchiveStore(root)
 
 
@@ -261,7 +262,7 @@ def list_folders(path: Path | str) -> list[str]:
 
 
 def _folders(path: Path) -> list[str]:
-    """Return the names of the folders in `path`; none where it does not exist."""
+    """Return the names of the directories in `path`, numbers sorted by value; none if `path` does not exist."""
     try:
         return list_folders(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -44,7 +44,7 @@ class RetentionCounts:
     held: int = 0
     failed: int = 0
 
-    def add(self, found: removal.Found) -> None:
+    def add(self, found: removal.DueFolder) -> None:
         """Count a job, or what a killed run left of one."""
         if found.removed:
             self.leftovers += 1
@@ -63,7 +63,7 @@ class _NotBegunError(ArchiveError):
 class _Entry:
     """A job that may go: its folder, by its hidden name once it has that, and its row, if it has one."""
 
-    found: removal.Found
+    found: removal.DueFolder
     folder: Path
     row_id: int | None
     keeps_row: bool
@@ -122,7 +122,7 @@ class Retention:
         self.counts.failed += 1
         self.trouble(text)
 
-    def _choose(self, batch: Sequence[removal.Found]) -> list[_Entry]:
+    def _choose(self, batch: Sequence[removal.DueFolder]) -> list[_Entry]:
         """Leave out what runs or waits, and with `omit_tagged` what has tags: those of the row, else of meta.json."""
         known = Job.objects.ids_of(found.key for found in batch)
         rows = Job.objects.filter(pk__in=known.values())

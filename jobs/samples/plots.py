@@ -13,7 +13,7 @@ from django.utils import timezone
 from archive import root
 from archive.exceptions import ArchiveError, SourceError
 from archive.plots import plots
-from archive.plots.plots import Plot, Wish
+from archive.plots.plots import Plot, PlotRequest
 from jobs.exceptions import NoSamplesError
 from jobs.rows.columns import Row
 from jobs.samples.load import data_document
@@ -68,7 +68,7 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
         with _place() if archived else contextlib.nullcontext():
             raw = data_document(row, None, MOST_BYTES)
             cluster = root.registry().get(row.cluster)
-            found = plots.plots(raw, Wish(scope, cluster, row.sub_cluster, seconds))
+            found = plots.plots(raw, PlotRequest(scope, cluster, row.sub_cluster, seconds))
             scopes, metrics = found.scopes, found.metrics
     except NoSamplesError as error:
         reason = str(error)

@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 from accounts.console import INTERRUPTED, ServerCommand
 from archive import root
 from archive.exceptions import ArchiveError
-from archive.storage.compression import Compression, Counts
+from archive.storage.compression import Compression, CompressionCounts
 from jobs.checks import archive_problem
 from jobs.console import complaining, count, days_ago, progress, shown_size, stop_on_signals
 
@@ -41,7 +41,7 @@ class Command(ServerCommand):
         if counts.failed:
             raise CommandError(f"{count(counts.failed, 'job')} could not be done: see the reasons above.")
 
-    def _run(self, which: dict[str, Any]) -> Counts:
+    def _run(self, which: dict[str, Any]) -> CompressionCounts:
         with progress(total=None, unit="file", verbosity=self.verbosity) as bar:
             if not bar.disable:
                 bar.total = Compression(**which).survey().files
@@ -58,6 +58,6 @@ class Command(ServerCommand):
         return work.counts
 
 
-def _closing(counts: Counts) -> str:
+def _closing(counts: CompressionCounts) -> str:
     sizes = f": {shown_size(counts.before)} before, {shown_size(counts.after)} after" if counts.files else ""
     return f"{count(counts.files, 'file')} compressed{sizes}."

@@ -10,7 +10,7 @@ from archive.exceptions import DocumentError
 from archive.format.cluster_json import decode_cluster
 from archive.format.data_json import JobData, MetricData, Series, encode_data
 from archive.plots import plots
-from archive.plots.plots import Plot, Plots, Wish, thresholds
+from archive.plots.plots import Plot, PlotRequest, Plots, thresholds
 from tests.support.demo_cluster import MAIN, metric
 
 GB = {"base": "B/s", "prefix": "G"}
@@ -44,9 +44,9 @@ def only(found: Plots) -> Plot:
     return plot
 
 
-def of(data: JobData, **wish: Any) -> Plots:
+def of(data: JobData, **request: Any) -> Plots:
     """Return the plots of samples as an archive has them."""
-    return plots.plots(encode_data(data), Wish(**wish))
+    return plots.plots(encode_data(data), PlotRequest(**request))
 
 
 @pytest.mark.parametrize("count", [1, 15, 16])
@@ -72,7 +72,7 @@ def test_more_series_are_a_band() -> None:
 def test_the_samples_under_a_stored_band_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = encode_data({"load": {"node": MetricData(GB, 60, series(64))}})
     monkeypatch.delattr(plots, "_SAMPLES")
-    assert only(plots.plots(raw, Wish())).band is not None
+    assert only(plots.plots(raw, PlotRequest())).band is not None
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_band_that_is_not_stored_whole_is_made_of_the_samples(stored: Any) -> 
     table["statisticsSeries"] = stored
     if stored == "gone":
         del table["statisticsSeries"]
-    plot = only(plots.plots(json.dumps(document).encode(), Wish()))
+    plot = only(plots.plots(json.dumps(document).encode(), PlotRequest()))
     assert plot.band is not None
     assert plot.band.max.tolist() == [step + 19 for step in range(10)]
 
@@ -93,7 +93,8 @@ def test_a_stored_band_without_statistics_beside_the_series_has_those_of_the_ban
     document = json.loads(encode_data({"load": {"node": MetricData(GB, 60, series(20))}}))
     for each in document["load"]["node"]["series"]:
         del each["statistics"]
-    assert only(plots.plots(json.dumps(document).encode(), Wish())).statistics == {"min": 0, "avg": 14, "max": 28}
+    plot = only(plots.plots(json.dumps(document).encode(), PlotRequest()))
+    assert plot.statistics == {"min": 0, "avg": 14, "max": 28}
 
 
 def test_long_series_are_reduced_and_keep_their_peak() -> None:
@@ -197,15 +198,15 @@ def test_thresholds_are_the_subcluster_s_own_and_a_part_of_a_node_has_its_share(
 )
 def test_data_of_another_structure_is_an_error_that_says_what_was_expected(text: str) -> None:
     with pytest.raises(DocumentError, match="expected"):
-        plots.plots(text.encode(), Wish())
+        plots.plots(text.encode(), PlotRequest())
 
 
 @pytest.mark.parametrize("text", ["{}", '{"m":{}}'])
 def test_a_document_without_metrics_has_no_plots(text: str) -> None:
-    assert plots.plots(text.encode(), Wish()) == Plots([], [])
+    assert plots.plots(text.encode(), PlotRequest()) == Plots([], [])
 
 
 def test_what_foreign_archives_write_is_drawn_too() -> None:
     text = '{"m":{"weird":{"timestep":60.0,"unit":null,"x":1,"series":[{"hostname":"n1","id":3,"data":[1,null]}]}}}'
-    plot = only(plots.plots(text.encode(), Wish()))
+    plot = only(plots.plots(text.encode(), PlotRequest()))
     assert (plot.scope, plot.unit, plot.lines[0].id) == ("weird", "", "3")

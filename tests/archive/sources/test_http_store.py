@@ -149,7 +149,7 @@ def test_a_store_that_drips_is_given_up_too(store: Store, monkeypatch: pytest.Mo
                 handler.wfile.write(b" ")
 
     store.misbehave = drip
-    monkeypatch.setattr(http_store, "SLOWEST", 1)
+    monkeypatch.setattr(http_store, "MAX_TIMEOUTS", 1)
     error = failure(source_of(store, timeout=0.5))
     assert error.transient
     assert error.source_failed

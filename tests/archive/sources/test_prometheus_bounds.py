@@ -146,5 +146,5 @@ def test_a_job_without_any_sample_and_warnings_of_the_server_are_logged_once(
     fake.warnings = ["a store is away"]
     assert source_of(fake.url, load=LOAD).load(job(200), CLUSTER) == {}
     assert len(fake.forms) == 4
-    assert f"{fake.url}/api/v1/query_range: job 7 of demo: there is no sample of load" in caplog.text
+    assert f"{fake.url}/api/v1/query_range: job 7 of demo: no samples of load" in caplog.text
     assert caplog.text.count("a store is away") == 1

@@ -25,7 +25,7 @@ def put(store: ArchiveStore, key: JobKey = KEY, data: bytes | None = b'{"a": 1}'
     return job_folder(store.root, key)
 
 
-def found(store: ArchiveStore, before: int = END + 1, **options: str) -> tuple[list[removal.Found], list[str]]:
+def found(store: ArchiveStore, before: int = END + 1, **options: str) -> tuple[list[removal.DueFolder], list[str]]:
     """Return what is due, and what was complained of."""
     told: list[str] = []
     return list(removal.find(store, before=before, trouble=told.append, **options)), told
