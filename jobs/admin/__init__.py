@@ -1,6 +1,3 @@
-"""The admin site's pages of jobs and tags; importing this registers them."""
+"""Admin pages for jobs and tags."""
 
-from jobs.admin.jobs import JobAdmin
-from jobs.admin.tags import TagAdmin
-
-__all__ = ["JobAdmin", "TagAdmin"]
+from jobs.admin import jobs, tags  # noqa: F401  importing them registers the pages

@@ -1,4 +1,4 @@
-"""The job list: two queries for a page of jobs, whatever it shows and however many there are."""
+"""The job list: two queries per page, for any filters and any number of jobs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from jobs.admin.filter_types import JobFilter
 from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet
 from jobs.search.box import HELP, narrow
-from jobs.search.criteria import FURTHER, REACH, Criteria, Found, JobName, find
+from jobs.search.criteria import FURTHER, REACH, Criteria, JobName, SearchResult, find
 
 if TYPE_CHECKING:
     JobPaginator = Paginator[Job]
@@ -22,16 +22,16 @@ else:
     JobPaginator = Paginator
 
 MOST_COUNTED = 10_000
-"""The list counts no further; a selection of all pages is not offered beyond, and refused."""
+"""The limit of counts in the list, and of jobs in a selection."""
 
 BIG = ("resources", "statistics", "meta_data")
-"""Columns that may be large; no list reads them."""
+"""Columns that may be large and are not loaded for lists."""
 
 REACH_PARAMETER = "reach"
 
 
 class JobPages(JobPaginator):
-    """Pages of a list of row ids, at most MOST_COUNTED: the rest of millions is reached by filters, not by counting."""
+    """Pages of at most MOST_COUNTED jobs; filters and the search reach the others."""
 
     limit = MOST_COUNTED
 
@@ -42,16 +42,16 @@ class JobPages(JobPaginator):
 
     @property
     def is_capped(self) -> bool:
-        """Tell whether there are more jobs than were counted."""
+        """Return whether there are more jobs than `limit`."""
         return len(self._ids) > self.limit
 
     @cached_property
     def count(self) -> int:
-        """Return the number of jobs, `limit` where there are more."""
+        """Return the number of jobs, up to `limit`."""
         return min(len(self._ids), self.limit)
 
     def rows(self, begin: int, end: int) -> JobQuerySet:
-        """Return some of the jobs as they are shown: without the large columns, with name and tags."""
+        """Return a slice of the jobs with name and tags, without the large columns."""
         jobs = Job.objects.filter(pk__in=self._ids[begin:end]).order_by("-start_time", "-pk").defer(*BIG)
         tags = Prefetch("tags", Tag.objects.order_by("type", "name"))
         return jobs.annotate(name=JobName(F("meta_data"))).prefetch_related(tags)
@@ -64,20 +64,20 @@ class JobPages(JobPaginator):
 
 
 class JobChangeList(ChangeList):
-    """Django's list, with one query made of all that is looked for."""
+    """Django's list, with a single query for filters and search."""
 
-    found: Found
-    """All that fits."""
+    found: SearchResult
+    """All matching jobs."""
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
-        """Leave out how far back is looked, which is no filter."""
+        """Leave out the reach of the search, which is not a filter."""
         found: dict[str, Any] = super().get_filters_params(params)
         found.pop(REACH_PARAMETER, None)
         return found
 
     @property
     def reach(self) -> int:
-        """Return how many jobs may be looked at."""
+        """Return the number of jobs that a search without an index tests."""
         given = self.params.get(REACH_PARAMETER, str(REACH))
         if given not in {str(number) for number in (REACH, *FURTHER)}:
             raise IncorrectLookupParameters(f"{REACH_PARAMETER}={given!r}")
@@ -85,15 +85,15 @@ class JobChangeList(ChangeList):
 
     @property
     def further(self) -> tuple[int, str] | None:
-        """Return the next number of jobs that could be looked at, and the address that does it."""
+        """Return the next larger reach and its address, if there is one."""
         following = next((number for number in FURTHER if number > self.reach), None)
         if following is None:
             return None
         return following, self.get_query_string({REACH_PARAMETER: str(following)})
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> JobQuerySet:
-        """Return the jobs that fit the filters and the search."""
-        super().get_queryset(request, exclude_parameters)  # which reads the filters
+        """Return the jobs that match the filters and the search."""
+        super().get_queryset(request, exclude_parameters)  # sets filter_specs
         criteria = Criteria()
         for each in self.filter_specs:
             assert isinstance(each, JobFilter)
@@ -106,7 +106,7 @@ class JobChangeList(ChangeList):
         return self.found.jobs
 
     def get_results(self, request: HttpRequest) -> None:
-        """Take the page's rows by their ids also where there is one page alone."""
+        """Load the rows of the page by their ids, even if there is only one page."""
         super().get_results(request)
         if self.multi_page and not (self.show_all and self.can_show_all):
             self.result_list = self.paginator.page(self.page_num).object_list

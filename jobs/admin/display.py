@@ -1,14 +1,14 @@
-"""How the admin site writes times, durations, states and a job's JSON columns for people."""
+"""Times, durations, states and numbers as the admin site shows them."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from accounts.formatting import time_element
 from jobs.models import Job, Tag
 from jobs.states import MonitoringStatus
 
@@ -28,7 +28,7 @@ def duration(seconds: int) -> str:
 
 
 def walltime_used(job: Job) -> SafeString | str:
-    """Return how much of the requested time a job has used, in per cent; nothing where none was requested."""
+    """Return the share of the requested time that a job has used, in per cent; empty if none was requested."""
     if not job.walltime:
         return ""
     return format_html(
@@ -39,24 +39,17 @@ def walltime_used(job: Job) -> SafeString | str:
 
 
 def moment(seconds: int | None) -> SafeString | str:
-    """Return epoch seconds as local time with UTC on hover; a number that is no time of a calendar stays a number."""
+    """Return epoch seconds as local time with UTC on hover, or the number if it is out of range."""
     if seconds is None:
         return NOTHING
     try:
-        return timed(seconds, f"{timezone.localtime(datetime.fromtimestamp(seconds, UTC)):%Y-%m-%d %H:%M}")
+        return time_element(datetime.fromtimestamp(seconds, UTC))
     except (OverflowError, ValueError, OSError):
         return f"{seconds} (no valid time)"
 
 
-def timed(seconds: int, text: str) -> SafeString:
-    """Return a text that stands for a time (epoch seconds), which is shown in UTC on hover."""
-    utc = datetime.fromtimestamp(seconds, UTC)
-    title = f"{utc:%Y-%m-%d %H:%M:%S}"
-    return format_html('<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), title, text)
-
-
 def pill(word: str, kind: str) -> SafeString:
-    """Return a word with the colour of its kind (see admin.css)."""
+    """Return a word in the colour of its kind (see admin.css)."""
     return format_html('<span class="pill pill-{}">{}</span>', kind, word)
 
 
@@ -66,7 +59,7 @@ def state(job: Job) -> SafeString:
 
 
 def archiving_word(job: Job) -> str:
-    """Return where a job stands on its way into the archive: '', disabled, waiting, failed or archived."""
+    """Return the archiving state of a job: disabled, waiting, failed, archived, or empty while it runs."""
     if job.monitoring_status == MonitoringStatus.ARCHIVING:
         return "" if job.is_running else "waiting"
     return {MonitoringStatus.DISABLED: "disabled", MonitoringStatus.FAILED: "failed"}.get(
@@ -75,18 +68,18 @@ def archiving_word(job: Job) -> str:
 
 
 def archiving(job: Job) -> SafeString | str:
-    """Return the archiving state, coloured where it asks for attention."""
+    """Return the archiving state as a coloured word."""
     word = archiving_word(job)
     return pill(word, f"archive-{word}") if word else NOTHING
 
 
 def chips(tags: Iterable[Tag]) -> SafeString | str:
-    """Return tags side by side."""
+    """Return tags in a row."""
     return format_html_join(" ", '<span class="chip">{}</span>', ((str(tag),) for tag in tags)) or NOTHING
 
 
 def ranges(numbers: Iterable[Any]) -> str:
-    """Return whole numbers shortened to ranges: [0, 1, 2, 5] is '0-2, 5'."""
+    """Return integers as ranges: '0-2, 5' for [0, 1, 2, 5]."""
     ordered = sorted({number for number in numbers if isinstance(number, int)})
     if not ordered:
         return ""
@@ -99,7 +92,7 @@ def ranges(numbers: Iterable[Any]) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a sample's number with few digits, thousands grouped."""
+    """Return a number with up to two decimals and grouped thousands, or in scientific notation."""
     if not isinstance(value, int | float):
         return NOTHING
     if value == 0 or 0.01 <= abs(value) < 1e9:

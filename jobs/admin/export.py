@@ -1,4 +1,4 @@
-"""The job list as a file: CSV for spreadsheets, NDJSON for programs; sent as it is read, in constant memory."""
+"""Export the job list as CSV (for spreadsheets) or NDJSON (for programs), streamed in constant memory."""
 
 import csv
 import io
@@ -13,20 +13,20 @@ from django.http import StreamingHttpResponse
 from jobs.admin.changelist import BIG
 from jobs.admin.display import archiving_word
 from jobs.models import Job, Tag
-from jobs.search.criteria import Found, JobName
+from jobs.search.criteria import JobName, SearchResult
 
 _PART = 2_000  # jobs per query
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # at the start of a cell, a formula for spreadsheets
 
 KINDS = ("csv", "ndjson")
 
 Row = dict[str, Any]
 
 
-def response(found: Found, kind: str) -> StreamingHttpResponse:
-    """Return all jobs that were found as a download of one of KINDS.
+def response(found: SearchResult, kind: str) -> StreamingHttpResponse:
+    """Return the jobs of a search as a download of one of KINDS.
 
-    The last line says how many there are: a file without it was cut.
+    The last line has their number: a file without it is truncated.
     """
     rows = _rows(found)
     if kind == "csv":
@@ -39,11 +39,10 @@ def _download(lines: Iterable[bytes], content_type: str, name: str) -> Streaming
     return StreamingHttpResponse(lines, content_type=content_type, headers=headers)
 
 
-def _rows(found: Found) -> Iterator[list[Row]]:
+def _rows(found: SearchResult) -> Iterator[list[Row]]:
     """Yield the jobs in parts, newest first.
 
-    Each part is a query of its own that goes on where the last one ended: no snapshot of the database stays open for as
-    long as somebody downloads.
+    Each part is a query that continues after the previous one, so that a slow download keeps no transaction open.
     """
     tags = Prefetch("tags", Tag.objects.order_by("type", "name"))
     jobs = found.jobs.defer(*BIG).annotate(name=JobName(F("meta_data"))).prefetch_related(tags)
@@ -52,7 +51,7 @@ def _rows(found: Found) -> Iterator[list[Row]]:
         yield [_row(job) for job in part]
         last = part[-1]
         further = Q(start_time=last.start_time, pk__lt=last.pk) | Q(start_time__lt=last.start_time)
-        # The first condition alone is one for an index.
+        # The first condition, redundant by itself, lets the database use an index.
         part = list(jobs.filter(start_time__lte=last.start_time).filter(further)[:_PART]) if len(part) == _PART else []
 
 
@@ -81,7 +80,7 @@ def _row(job: Job) -> Row:
 
 
 def _iso(seconds: int) -> str:
-    """Return epoch seconds as a time in UTC; the empty text for a number that is no time of a calendar."""
+    """Return epoch seconds as a time in UTC, empty if they are out of range."""
     try:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
     except (OverflowError, ValueError, OSError):
@@ -104,7 +103,7 @@ def _as_csv(parts: Iterator[list[Row]]) -> Iterator[bytes]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell; a quote goes before what a spreadsheet would run as a formula."""
+    """Return the value of a cell; put a quote before a text that a spreadsheet would take for a formula."""
     if isinstance(value, list):
         value = " ".join(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,4 +1,4 @@
-"""The small forms of tagging."""
+"""Forms to tag, annotate, stop and delete jobs."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,24 +20,24 @@ _LONGEST = 255
 
 
 class AddTagForm(forms.Form):
-    """Name a tag to put on jobs; a new one is created."""
+    """Choose a tag to add to jobs; it is created if it is new."""
 
-    type = forms.CharField(max_length=_LONGEST, help_text="What kind of label it is, e.g. perf.")
-    name = forms.CharField(max_length=_LONGEST, help_text="The label itself, e.g. memory-bound.")
+    type = forms.CharField(max_length=_LONGEST, help_text="The kind of tag, e.g. perf.")
+    name = forms.CharField(max_length=_LONGEST, help_text="The tag itself, e.g. memory-bound.")
 
     @property
     def tag(self) -> TagName:
-        """Return the named tag of a valid form."""
+        """Return the tag of a valid form."""
         return TagName(type=self.cleaned_data["type"], name=self.cleaned_data["name"])
 
 
 class RemoveTagForm(forms.Form):
-    """Choose a tag to take from jobs: one of those that they have."""
+    """Choose a tag to remove from jobs."""
 
     tag = TagChoice(queryset=Tag.objects.none())
 
     def __init__(self, *args: Any, row_ids: list[int], **kwargs: Any) -> None:
-        """Offer the tags of these jobs."""
+        """Offer the tags of the jobs."""
         super().__init__(*args, **kwargs)
         field = self.fields["tag"]
         assert isinstance(field, forms.ModelChoiceField)
@@ -48,44 +48,44 @@ _LONGEST_NOTE = 2000
 
 
 class NoteField(forms.CharField):
-    """Why something is done."""
+    """A note with the reason of a change."""
 
     def __init__(self, help_text: str) -> None:
-        """Ask on some lines."""
+        """Use a small text area."""
         area = forms.Textarea(attrs={"rows": 3, "cols": 70})
         super().__init__(max_length=_LONGEST_NOTE, widget=area, help_text=help_text)
 
 
 class MomentField(forms.DateTimeField):
-    """A date and time in the viewer's zone."""
+    """A date and time in the current zone."""
 
     def __init__(self, **options: Any) -> None:
-        """Let the browser offer a calendar."""
+        """Use the date picker of the browser."""
         widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
         super().__init__(widget=widget, **options)
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
-        """Say which zone that is, which each request may have another of."""
+        """Add the current zone, which depends on the request, to the help text."""
         bound = super().get_bound_field(form, field_name)
-        bound.help_text = f"{self.help_text} In the zone {timezone.get_current_timezone_name()}."
+        bound.help_text = f"{self.help_text} Time zone: {timezone.get_current_timezone_name()}."
         return bound
 
 
 class NoteForm(forms.Form):
-    """A note to jobs."""
+    """A note on jobs."""
 
-    note = NoteField("Everybody who sees the job can read it. It goes into the job's history and cannot be changed.")
+    note = NoteField("Visible to everybody who sees the job, and permanent: it becomes part of the job's history.")
 
 
 class StopForm(forms.Form):
-    """The state and end of jobs that the scheduler never reported."""
+    """The state and end of jobs whose end the scheduler did not report."""
 
     state = forms.ChoiceField(
         choices=[(state.value, state.label.lower()) for state in JobState if state != JobState.RUNNING],
         initial=JobState.FAILED,
     )
-    ended = MomentField(required=False, help_text="Empty: now.")
-    note = NoteField("Why it is stopped by hand. Everybody who sees the job can read it.")
+    ended = MomentField(required=False, help_text="Leave empty for now.")
+    note = NoteField("The reason for stopping it by hand. Visible to everybody who sees the job.")
 
     @property
     def stop_time(self) -> int:
@@ -95,14 +95,14 @@ class StopForm(forms.Form):
 
 
 class DeleteBeforeForm(forms.Form):
-    """Which jobs are to go."""
+    """Select the jobs to delete by their start."""
 
-    before = MomentField(label="Started before", help_text="Jobs that started at that very second stay.")
+    before = MomentField(label="Started before", help_text="Jobs that started in that second are kept.")
     cluster = forms.ChoiceField(required=False)
     keep_tagged = forms.BooleanField(required=False, label="Keep tagged jobs")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the clusters that the archive knows."""
+        """Offer the configured clusters."""
         super().__init__(*args, **kwargs)
         names = sorted(root.registry().names())
         field = self.fields["cluster"]

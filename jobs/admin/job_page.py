@@ -1,4 +1,4 @@
-"""What the page of one job shows beside its fields."""
+"""The content of a job page."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,24 +9,24 @@ from django.urls import reverse
 from jobs.admin.display import NOTHING, archiving, duration, moment, number, ranges, state
 from jobs.models import Job
 
-# A job script may be several MB; more than this of one text (characters) helps nobody on a page.
+# Characters of a text that the page shows: a job script may have several MB.
 MOST_TEXT = 100_000
-_KNOWN_TEXTS = {"jobName": "Job name", "jobScript": "Job script", "slurmInfo": "Scheduler info"}
+_KNOWN_TEXTS = {"jobName": "Job name", "jobScript": "Job script", "slurmInfo": "Scheduler information"}
 
 
 @dataclass(frozen=True)
 class Text:
-    """One entry of the metadata; a `block` is shown in a monospaced block of its own."""
+    """An entry of the metadata; `block`: show it in a monospaced block."""
 
     label: str
     text: str
     block: bool
-    left_out: int = 0  # characters
+    left_out: int = 0  # characters that are not shown
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a job, as it is listed."""
+    """A node of a job."""
 
     hostname: str
     hwthreads: str
@@ -36,7 +36,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Statistic:
-    """One metric's numbers over the whole job, as they are listed."""
+    """The statistics of a metric over the whole job."""
 
     metric: str
     unit: str
@@ -46,7 +46,7 @@ class Statistic:
 
 
 def decoded(text: str | None) -> Any:
-    """Return a JSON column decoded; the text itself where it is no JSON."""
+    """Return the value of a JSON column, or the text itself if it is not valid JSON."""
     try:
         return msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:
@@ -54,13 +54,13 @@ def decoded(text: str | None) -> Any:
 
 
 def job_name(job: Job) -> str:
-    """Return the job's name from its metadata, or the empty text."""
+    """Return the name in the metadata of a job, or an empty text."""
     metadata = decoded(job.meta_data)
     return _plain(metadata.get("jobName")) if isinstance(metadata, dict) else ""
 
 
 def texts(job: Job) -> list[Text]:
-    """Return the metadata: name first, then what fits a line, then script, scheduler info and other long texts."""
+    """Return the metadata: the job name and other short entries, then job script and other long texts."""
     metadata = decoded(job.meta_data)
     if not isinstance(metadata, dict):
         metadata = {"metadata": metadata} if metadata else {}
@@ -81,7 +81,7 @@ def _plain(value: Any) -> str:
 
 
 def nodes(job: Job) -> list[Node]:
-    """Return the nodes with what the job uses of them."""
+    """Return the nodes and the resources that the job uses on them."""
     resources = decoded(job.resources)
     found = []
     for resource in resources if isinstance(resources, list) else []:
@@ -99,7 +99,7 @@ def nodes(job: Job) -> list[Node]:
 
 
 def statistics(job: Job) -> list[Statistic]:
-    """Return the statistics by metric name; none before the job is archived."""
+    """Return the statistics, sorted by metric; empty before the job is archived."""
     table = decoded(job.statistics)
     found = []
     for metric, values in sorted(table.items()) if isinstance(table, dict) else []:
@@ -111,22 +111,22 @@ def statistics(job: Job) -> list[Statistic]:
 
 
 def links(job: Job) -> list[tuple[str, str]]:
-    """Return links to lists of related jobs, as (label, address's query)."""
+    """Return links to lists of related jobs, as (label, address)."""
     links = [("Jobs of this user", {"user": job.user})]
     if job.project:
         links.append(("Jobs of this project", {"project": job.project}))
     if job.array_job_id:
         links.append(("Jobs of this array", {"user": job.user, "array_job_id": str(job.array_job_id)}))
     links += [
-        ("Runs with this job id", {"q": str(job.job_id)}),
-        ("Jobs beside it on its nodes", {"beside": str(job.pk)}),
+        ("All runs of this job id", {"q": str(job.job_id)}),
+        ("Jobs on the same nodes at the same time", {"beside": str(job.pk)}),
     ]
     return [(label, reverse("admin:jobs_job_changelist", query=parameters)) for label, parameters in links]
 
 
 def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
-    """Return the scheduler's facts in groups, as (heading, (label, value) pairs)."""
-    place: list[tuple[str, Any]] = [
+    """Return the properties of a job in groups, as (heading, (label, value) pairs)."""
+    owner: list[tuple[str, Any]] = [
         ("Cluster", job.cluster),
         ("Subcluster", job.sub_cluster),
         ("Partition", job.partition),
@@ -150,5 +150,5 @@ def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
         ("Array job", job.array_job_id or ""),
         ("Database id", job.pk),
     ]
-    found = [("Whose and where", place), ("Time and state", times), ("Size", size)]
+    found = [("Owner and cluster", owner), ("Time and state", times), ("Size", size)]
     return [(heading, [(label, value) for label, value in facts if value != ""]) for heading, facts in found]

@@ -30,24 +30,24 @@ _LONGEST_NAME = 60  # characters in the list
 
 @admin.register(Job)
 class JobAdmin(JobActions):
-    """Jobs are facts of the scheduler: shown, tagged and deleted here, never edited."""
+    """Show, tag, correct and delete jobs; what the scheduler reported is read-only."""
 
     list_display = (
         "job",
         "state",
-        "whose",
+        "owner",
         "cluster_name",
         "nodes",
         "started",
-        "ran",
+        "elapsed",
         "archive",
         "tag_chips",
     )
     list_display_links = ("job",)
     list_filter = FILTERS
     list_per_page = 50
-    sortable_by = ()  # newest first: the indexes keep no other order
-    search_fields = ("job_id",)  # shows the search box; jobs.search.box says what it finds
+    sortable_by = ()  # newest first only: there are no indexes for other orders
+    search_fields = ("job_id",)  # to show the search box; jobs.search.box implements it
     search_help_text = HELP
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
@@ -55,43 +55,43 @@ class JobAdmin(JobActions):
     fields = ()
     change_form_template = "admin/jobs/job/change_form.html"
 
-    # --- who may what; which jobs somebody sees is decided by visible_to alone ---
+    # --- permissions ---
 
     def get_queryset(self, request: HttpRequest) -> JobQuerySet:
-        """Limit list, page, actions and autocompletes to what the user may see."""
+        """Limit the list, pages, actions and autocompletion to the jobs that the user may see."""
         return Job.objects.visible_to(request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Jobs come from the scheduler."""
+        """Refuse: jobs come from the scheduler."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
-        """Scheduler facts are not edited."""
+        """Refuse Django's form; corrections have their own page."""
         return False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow the filters' own parameters only: any other column would be searched without an index."""
+        """Allow only the parameters of the filters: other columns have no index."""
         return lookup in PARAMETERS
 
     # --- the list ---
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that loads little."""
+        """Return the change list for large tables."""
         return JobChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the list under its own title; say it where Django has dropped filters that mean nothing here."""
+        """Set the title; warn if Django has dropped invalid filters."""
         if ERROR_FLAG in request.GET and request.method == "GET":
-            text = "The address named a filter or a page that does not exist here; all jobs are listed."
+            text = "The address had an invalid filter or page; the list shows all jobs."
             self.message_user(request, text, messages.WARNING)
         answer = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
         if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
-            answer.context_data["looked_since"] = display.moment(answer.context_data["cl"].found.looked_since)
+            answer.context_data["searched_since"] = display.moment(answer.context_data["cl"].found.searched_since)
             answer.context_data["saved_filters"] = saved_filters.saved_by(request)
         return answer
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the list as a file, and what the forms of saved lists send to."""
+        """Add the views for exports, saved filters and plots."""
         view = self.admin_site.admin_view
         return [
             path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
@@ -102,7 +102,7 @@ class JobAdmin(JobActions):
         ]
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
-        """Send all jobs of the list as CSV or NDJSON."""
+        """Export all jobs of the list as CSV or NDJSON."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if kind not in export.KINDS:
@@ -117,13 +117,13 @@ class JobAdmin(JobActions):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
     ) -> tuple[QuerySet[Job], bool]:
-        """Find by job id alone where Django completes what somebody types; the list has a search of its own."""
+        """Search by job id for Django's autocompletion; the list has its own search."""
         term = search_term.strip()
         return (queryset.filter(job_id=int(term)) if is_whole(term) else queryset), False
 
     @admin.display(description="Job")
     def job(self, job: Job) -> SafeString:
-        """Show the scheduler's id, and the name small."""
+        """Show the job id and, in small type, the name."""
         name = str(getattr(job, "name", None) or "")
         return format_html('{}<span class="quiet small">{}</span>', job.job_id, name[:_LONGEST_NAME])
 
@@ -134,35 +134,35 @@ class JobAdmin(JobActions):
 
     @admin.display(description="Cluster")
     def cluster_name(self, job: Job) -> SafeString:
-        """Show cluster, subcluster and partition, the latter small."""
+        """Show the cluster and, in small type, subcluster and partition."""
         rest = " · ".join(part for part in (job.sub_cluster, job.partition) if part)
         return format_html('{}<div class="quiet small">{}</div>', job.cluster, rest)
 
     @admin.display(description="User, project")
-    def whose(self, job: Job) -> SafeString:
-        """Show the user, and the project small."""
+    def owner(self, job: Job) -> SafeString:
+        """Show the user and, in small type, the project."""
         return format_html('{}<div class="quiet small">{}</div>', job.user, job.project)
 
     @admin.display(description="Nodes")
     def nodes(self, job: Job) -> SafeString:
-        """Show the number of nodes, aligned."""
+        """Show the number of nodes."""
         return format_html('<span class="number">{}</span>', job.num_nodes)
 
     @admin.display(description="Start", ordering="start_time")
     def started(self, job: Job) -> SafeString | str:
-        """Show the start as a time."""
+        """Show the start time."""
         return display.moment(job.start_time)
 
     @admin.display(description="Duration")
-    def ran(self, job: Job) -> SafeString:
-        """Show how long it ran, or has been running, and how much of what it asked for that is."""
+    def elapsed(self, job: Job) -> SafeString:
+        """Show the duration, until now for running jobs, and its share of the requested time."""
         return format_html(
             '<span class="number">{}</span>{}', display.duration(job.elapsed), display.walltime_used(job)
         )
 
     @admin.display(description="Archiving")
     def archive(self, job: Job) -> SafeString | str:
-        """Show where it stands on its way into the archive."""
+        """Show the archiving state."""
         return display.archiving(job)
 
     @admin.display(description="Tags")
@@ -181,7 +181,7 @@ class JobAdmin(JobActions):
         form_url: str = "",
         obj: Job | None = None,
     ) -> Any:
-        """Add what the job page shows."""
+        """Add the content of the job page."""
         assert obj is not None
         may_tag = self.has_tag_permission(request)
         name = job_page.job_name(obj)

@@ -1,4 +1,4 @@
-"""The samples that the plots of a job's page are drawn from, as JSON."""
+"""The data of the plots on a job page, as JSON."""
 
 import re
 from typing import TYPE_CHECKING
@@ -24,11 +24,11 @@ _SECONDS = re.compile("[0-9]{1,12}")
 
 
 def urls(model_admin: JobModelAdmin) -> list[URLPattern]:
-    """Return the address of the plots below that of the jobs."""
+    """Return the URL pattern of the plots."""
 
     @require_GET
     def plots_view(request: HttpRequest, row_id: int) -> HttpResponse:
-        """Answer for a job that the user sees, whatever may be wrong with its samples."""
+        """Return the plots of a job, or the reason why there are none."""
         scope = request.GET.get("scope", "node")
         part = request.GET.get("from", ""), request.GET.get("to", "")
         if scope not in SCOPES:
@@ -40,7 +40,7 @@ def urls(model_admin: JobModelAdmin) -> list[URLPattern]:
         visible = jobs.filter(pk=row_id) if model_admin.has_view_permission(request) else jobs.none()
         values = visible.values(*STORED_COLUMNS).first()
         if values is None:
-            return _json({"reason": "There is no such job, or it is not one of those that you may see."}, status=404)
+            return _json({"reason": "There is no such job, or you may not see it."}, status=404)
         row = Row(tags=None, **values)
         return _json(job_plots(row=row, scope=scope, part=(int(part[0]), int(part[1])) if all(part) else None))
 

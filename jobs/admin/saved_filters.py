@@ -1,4 +1,4 @@
-"""Lists that somebody comes back to: the filters and the search of the job list under a name, for each user its own."""
+"""Saved filters: each user can save the filters and the search of the job list under a name."""
 
 from typing import TYPE_CHECKING
 
@@ -18,20 +18,20 @@ else:
 
 _MOST = 50  # per user
 _LONGEST = 4_000  # characters of an address
-_NOT_SAVED = ("p", "e", "all")  # a page, an error
+_NOT_SAVED = ("p", "e", "all")  # page, error, show all
 
 
 class SaveFilterForm(FilterForm):
-    """A name for the list as it is."""
+    """The name and query of a saved filter."""
 
     class Meta:
-        """What is stored."""
+        """The fields to store."""
 
         model = SavedFilter
         fields = ("name", "query")
 
     def clean_query(self) -> str:
-        """Return the query part of the address without page and errors."""
+        """Return the query string without page and error."""
         query: str = self.cleaned_data["query"].lstrip("?")
         if len(query) > _LONGEST:
             raise forms.ValidationError(f"expected at most {_LONGEST} characters, got {len(query)}")
@@ -42,21 +42,21 @@ class SaveFilterForm(FilterForm):
 
 
 def saved_by(request: HttpRequest) -> list[tuple[SavedFilter, str]]:
-    """Return the user's own, each with its address."""
+    """Return the saved filters of the user, each with its address."""
     listed = reverse("admin:jobs_job_changelist")
     own = SavedFilter.objects.filter(owner=_owner(request))[:_MOST]
     return [(each, f"{listed}?{each.query}") for each in own]
 
 
 def save(request: HttpRequest) -> HttpResponse:
-    """Keep the list under a name; one of the same name is replaced."""
+    """Save the current filters under a name; replace those with the same name."""
     form = SaveFilterForm(request.POST)
     query = request.POST.get("query", "").lstrip("?")
     if not form.is_valid():
         text = "; ".join(f"{name}: {error}" for name, errors in form.errors.items() for error in errors)
-        messages.error(request, f"The list was not saved. {text}")
+        messages.error(request, f"The filter was not saved. {text}")
     elif SavedFilter.objects.filter(owner=_owner(request)).exclude(name=form.cleaned_data["name"]).count() >= _MOST:
-        messages.error(request, f"The list was not saved: there are {_MOST} already, remove one first.")
+        messages.error(request, f"The filter was not saved: you already have {_MOST}; delete one first.")
     else:
         query = form.cleaned_data["query"]
         values = {"owner": _owner(request), "name": form.cleaned_data["name"]}
@@ -66,10 +66,10 @@ def save(request: HttpRequest) -> HttpResponse:
 
 
 def remove(request: HttpRequest, filter_id: int) -> HttpResponse:
-    """Forget one of the user's own."""
+    """Delete a saved filter of the user."""
     saved = get_object_or_404(SavedFilter, pk=filter_id, owner=_owner(request))
     saved.delete()
-    messages.success(request, f"{saved.name} is forgotten.")
+    messages.success(request, f"Deleted saved filter {saved.name}.")
     return redirect("admin:jobs_job_changelist")
 
 

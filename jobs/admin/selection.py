@@ -1,7 +1,7 @@
-"""What all that staff do to jobs shares: which jobs a form means, and the page that asks.
+"""The base of all changes of one or many jobs: the selected jobs, and the page that asks for confirmation.
 
-An action of the list opens a page that asks; a view of its own does it. Row ids travel in the form, and whoever sends
-one is asked again whether it may.
+An action of the list shows a confirmation page, and a separate view makes the change. The form carries the row ids, so
+the view checks permissions again.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from accounts.formatting import quantity
 from accounts.models import User
 from jobs.admin.changelist import MOST_COUNTED
 from jobs.history import Actor
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 else:
     JobModelAdmin = admin.ModelAdmin
 
-_MOST_NAMED = 20  # of jobs for which something could not be done
+_MOST_REASONS = 20  # that are shown, one per refused job
 
 
 class JobSelection(JobModelAdmin):
-    """The part of JobAdmin that the pages about one or many jobs build on."""
+    """The base of the parts of JobAdmin that change jobs."""
 
     def few_enough(self, request: HttpRequest, queryset: QuerySet[Job]) -> list[int]:
-        """Return the row ids of a selection; none, with a message, where there are too many for one go."""
+        """Return the row ids of a selection; if there are too many, show an error and return none."""
         row_ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: MOST_COUNTED + 1])
         if len(row_ids) > MOST_COUNTED:
             text = f"More than {MOST_COUNTED:,} jobs are selected; nothing was done. Narrow the filters."
@@ -40,7 +41,7 @@ class JobSelection(JobModelAdmin):
         return row_ids
 
     def posted(self, request: HttpRequest, *, allowed: bool) -> list[int]:
-        """Return the row ids that a form names, without those that the user does not see."""
+        """Return the row ids in a form, without jobs that the user may not see."""
         words = request.POST.get("jobs", "").split(",")
         if not allowed or len(words) > MOST_COUNTED or not all(map(_is_row_id, words)):
             raise PermissionDenied
@@ -51,7 +52,7 @@ class JobSelection(JobModelAdmin):
         return row_ids
 
     def named(self, request: HttpRequest, object_id: str, *, allowed: bool) -> Job:
-        """Return the job that an address names; refuse whoever may not do it or does not see the job."""
+        """Return the job of a URL; raise PermissionDenied unless `allowed` and the user may see it."""
         job = self.get_object(request, object_id) if allowed else None
         if job is None:
             raise PermissionDenied
@@ -60,7 +61,7 @@ class JobSelection(JobModelAdmin):
     def page(
         self, request: HttpRequest, template: str, row_ids: list[int], context: dict[str, Any]
     ) -> TemplateResponse:
-        """Return a page about jobs."""
+        """Return a page about the selected jobs."""
         shared = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -71,32 +72,32 @@ class JobSelection(JobModelAdmin):
         return TemplateResponse(request, template, shared | context)
 
     def done(self, request: HttpRequest, message: str) -> HttpResponse:
-        """Say what was done, on the page that it began from."""
+        """Show a success message and return to the original page."""
         self.message_user(request, message, messages.SUCCESS)
         return HttpResponseRedirect(back(request))
 
     def refuse(self, request: HttpRequest, reason: str) -> HttpResponse:
-        """Say why nothing was done, on the page that it began from."""
+        """Show an error message and return to the original page."""
         self.message_user(request, reason, messages.ERROR)
         return HttpResponseRedirect(back(request))
 
     def tell_refused(self, request: HttpRequest, reasons: list[str]) -> None:
-        """Name the first jobs for which it could not be done."""
-        for reason in reasons[:_MOST_NAMED]:
+        """Show the first reasons why jobs were refused."""
+        for reason in reasons[:_MOST_REASONS]:
             self.message_user(request, f"Not done: {reason}.", messages.WARNING)
-        if len(reasons) > _MOST_NAMED:
-            self.message_user(request, f"Not done for {len(reasons) - _MOST_NAMED:,} more.", messages.WARNING)
+        if len(reasons) > _MOST_REASONS:
+            self.message_user(request, f"Not done for {len(reasons) - _MOST_REASONS:,} more.", messages.WARNING)
 
 
 def actor_of(request: HttpRequest) -> Actor:
-    """Return who asks, for the history."""
+    """Return the user, for the history."""
     assert isinstance(request.user, User)
     return Actor(request.user.pk)
 
 
 def counted(count: int) -> str:
-    """Return a number of jobs in words."""
-    return f"{count:,} job" if count == 1 else f"{count:,} jobs"
+    """Return '1 job' or '1,234 jobs'."""
+    return quantity(count, "job")
 
 
 def _is_row_id(word: str) -> bool:
@@ -104,7 +105,7 @@ def _is_row_id(word: str) -> bool:
 
 
 def back(request: HttpRequest) -> str:
-    """Return the page of the jobs that a form was opened from: a job's, or the list with its filters."""
+    """Return the address from which a form was opened: a job page, or the list with its filters."""
     listed = reverse("admin:jobs_job_changelist")
     wanted = request.POST.get("back", "") or request.get_full_path()
     if wanted.startswith(f"{listed}selection/") or not wanted.startswith(listed):

@@ -1,4 +1,4 @@
-"""What staff do to a selection of jobs, of one or many: tag and untag; curation and deletion have their own modules."""
+"""Tag and untag one or many jobs."""
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -17,16 +17,16 @@ from jobs.tags.services import tag_job, tag_jobs, untag_jobs
 
 
 class JobActions(JobCuration, JobDeletion):
-    """The part of JobAdmin that changes jobs."""
+    """The part of JobAdmin that changes jobs: tags here, curation and deletion in the base classes."""
 
     actions = ("add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
 
     def has_tag_permission(self, request: HttpRequest) -> bool:
-        """Tell who may put tags on the jobs it sees."""
+        """Return whether the user may tag jobs."""
         return request.user.has_perm("jobs.tag_job")
 
     def get_urls(self) -> list[URLPattern]:
-        """Add what the buttons of the job page and the small forms send to."""
+        """Add the views of the forms."""
         view = self.admin_site.admin_view
         return [
             path("selection/tag/", view(require_POST(self.tag_view)), name="jobs_job_tag"),
@@ -36,13 +36,13 @@ class JobActions(JobCuration, JobDeletion):
 
     @admin.action(description="Add a tag to selected jobs", permissions=["tag"])
     def add_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Ask which tag."""
+        """Ask for the tag to add."""
         row_ids = self.few_enough(request, queryset)
         return self._ask_tag(request, row_ids, AddTagForm()) if row_ids else None
 
     @admin.action(description="Remove a tag from selected jobs", permissions=["tag"])
     def remove_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
-        """Ask which of the jobs' tags."""
+        """Ask for the tag to remove."""
         row_ids = self.few_enough(request, queryset)
         if not row_ids:
             return None
@@ -53,7 +53,7 @@ class JobActions(JobCuration, JobDeletion):
         return self._ask_tag(request, row_ids, form)
 
     def tag_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Put a tag on jobs."""
+        """Add a tag to jobs."""
         row_ids = self.posted(request, allowed=self.has_tag_permission(request))
         form = AddTagForm(request.POST)
         if not form.is_valid():
@@ -69,14 +69,14 @@ class JobActions(JobCuration, JobDeletion):
         return self.done(request, f"{counted(len(row_ids))} tagged {tag.type}:{tag.name}.")
 
     def untag_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Take a tag from jobs."""
+        """Remove a tag from jobs."""
         row_ids = self.posted(request, allowed=self.has_tag_permission(request))
         form = RemoveTagForm(request.POST, row_ids=row_ids)
         if not form.is_valid():
             return self._ask_tag(request, row_ids, form)
         tag: Tag = form.cleaned_data["tag"]
         removed = untag_jobs(row_ids=row_ids, tag=tag, actor=actor_of(request))
-        return self.done(request, f"Tag {tag} taken from {counted(removed)}.")
+        return self.done(request, f"Tag {tag} removed from {counted(removed)}.")
 
     def _ask_tag(self, request: HttpRequest, row_ids: list[int], form: AddTagForm | RemoveTagForm) -> TemplateResponse:
         adding = isinstance(form, AddTagForm)

@@ -1,4 +1,4 @@
-"""The tag pages: list, one tag, and the questions and progress of merging and deleting."""
+"""The tag pages: list, tag, and the confirmation and progress of merging and deleting."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from accounts.formatting import quantity
 from jobs.admin.forms import AddTagForm
+from jobs.admin.selection import counted
 from jobs.exceptions import JobError, TagExistsError
 from jobs.models import Tag
 from jobs.tags.counts import JobCount, job_counts
@@ -28,25 +30,25 @@ if TYPE_CHECKING:
 else:
     TagModelAdmin = admin.ModelAdmin
 
-# How long one request works on a large merge or deletion; the page then goes on by itself (seconds).
+# Seconds that a request works on a large merge or deletion, before its page sends the next request.
 _ROUND = 1.0
 
-_MOST_CHOSEN = 1_000  # tags in one go
-_MOST_SHOWN = 50  # of them on the page that asks
+_MOST_CHOSEN = 1_000  # tags per merge or deletion
+_MOST_SHOWN = 50  # tags on the confirmation page
 
 
 class TagChangeList(ChangeList):
-    """The list; jobs are counted of the tags of the shown page alone."""
+    """Django's list; jobs are counted only for the tags of the current page."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Add to each shown tag on how many jobs it is."""
+        """Add the number of jobs to each tag."""
         super().get_results(request)
         self.result_list = _with_counts(list(self.result_list), request.user)
 
 
 @admin.register(Tag)
 class TagAdmin(TagModelAdmin):
-    """Tags: support adds them, admins rename, merge and delete them; the archive follows."""
+    """Add, rename, merge and delete tags; the archive follows."""
 
     list_display = ("tag", "job_count")
     list_display_links = ("tag",)
@@ -60,22 +62,22 @@ class TagAdmin(TagModelAdmin):
     actions = ("merge_tags", "delete_tags")
     change_form_template = "admin/jobs/tag/change_form.html"
 
-    # --- who may what ---
+    # --- permissions ---
 
     def has_change_permission(self, request: HttpRequest, obj: Tag | None = None) -> bool:
-        """Refuse Django's form: it saves in one transaction, in which a tag of a million jobs cannot be renamed."""
+        """Refuse Django's form: it saves in a single transaction, too large for a tag with a million jobs."""
         return False
 
     def has_curate_permission(self, request: HttpRequest) -> bool:
-        """Tell who may rename, merge and delete."""
+        """Return whether the user may rename, merge and delete tags."""
         return request.user.has_perm("jobs.change_tag") and request.user.has_perm("jobs.delete_tag")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave out Django's deletion: it would load every link and not tell the archive."""
+        """Leave out Django's deletion, which would load every link and not update the archive."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
     def get_urls(self) -> list[URLPattern]:
-        """Add what the forms of these pages send to."""
+        """Add the views of the forms."""
         view = self.admin_site.admin_view
         return [
             path("selection/merge/", view(require_POST(self.merge_view)), name="jobs_tag_merge"),
@@ -87,27 +89,27 @@ class TagAdmin(TagModelAdmin):
     # --- the list ---
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that counts little."""
+        """Return the change list that counts few jobs."""
         return TagChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the list under its own title."""
+        """Set the title of the page."""
         return super().changelist_view(request, {"title": "Tags", **(extra_context or {})})
 
     @admin.display(description="Tag")
     def tag(self, tag: Tag) -> SafeString:
-        """Show the tag as it looks on a job."""
+        """Show the tag as on a job."""
         return format_html('<span class="chip">{}</span>', str(tag))
 
     @admin.display(description="Jobs")
     def job_count(self, tag: Tag) -> SafeString | str:
-        """Show how many jobs have it, linked to them."""
+        """Show the number of jobs, with a link to them."""
         return _linked(tag, tag.job_count)  # type: ignore[attr-defined]  # set by _with_counts
 
     # --- one tag ---
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
-        """Add what the page of a tag shows."""
+        """Add the content of the tag page."""
         tag: Tag | None = context.get("original")
         context["title"] = f"Tag {tag}" if tag else "Add a tag"
         if tag is not None:
@@ -124,7 +126,7 @@ class TagAdmin(TagModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def rename_view(self, request: HttpRequest, tag_id: int) -> HttpResponseBase:
-        """Rename a tag; a name that another tag has leads to the question whether to merge the two."""
+        """Rename a tag; if another tag has the name, ask whether to merge the two."""
         self._require_curate(request)
         tag = self.get_object(request, str(tag_id))
         if tag is None:
@@ -135,7 +137,7 @@ class TagAdmin(TagModelAdmin):
         wanted = form.tag
         type_, name = wanted.type or "", wanted.name or ""
         if (type_, name) == (tag.type, tag.name):
-            return self._refused(request, tag, "That is the name it has already; nothing was changed.")
+            return self._refused(request, tag, "The tag already has this name; nothing was changed.")
         try:
             renamed = rename_tag(tag_id=tag_id, type_=type_, name=name)
         except TagExistsError:
@@ -149,24 +151,24 @@ class TagAdmin(TagModelAdmin):
         self.log_addition(request, renamed, f"Created as the new name of {tag}.")
         return self._merge_round(request, [tag], renamed, jobs=0)
 
-    # --- merging and deleting: a page asks, then a request works for a second at most and its page goes on ---
+    # --- merging and deleting: after a confirmation, each request works for a second, and its page sends the next ---
 
     @admin.action(description="Merge selected tags", permissions=["curate"])
     def merge_tags(self, request: HttpRequest, queryset: QuerySet[Tag]) -> HttpResponseBase | None:
-        """Ask into which of them."""
+        """Ask which tag to keep."""
         tags = self._few_enough(request, queryset)
         if len(tags) == 1:
-            self.message_user(request, "Select two tags or more to merge them.", messages.WARNING)
+            self.message_user(request, "Select two tags or more to merge.", messages.WARNING)
         return self._ask_to_merge(request, tags) if len(tags) > 1 else None
 
     @admin.action(description="Delete selected tags", permissions=["curate"])
     def delete_tags(self, request: HttpRequest, queryset: QuerySet[Tag]) -> HttpResponseBase | None:
-        """Show from how many jobs they would be taken, and ask."""
+        """Ask for confirmation, with the number of jobs of each tag."""
         tags = self._few_enough(request, queryset)
         return self._ask_to_delete(request, tags) if tags else None
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Ask before deleting one tag, on the page that asks for many."""
+        """Ask for confirmation to delete a single tag."""
         self._require_curate(request)
         tag = self.get_object(request, object_id)
         if tag is None:
@@ -174,35 +176,35 @@ class TagAdmin(TagModelAdmin):
         return self._ask_to_delete(request, [tag])
 
     def merge_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Merge tags after the question was answered, or go on with it."""
+        """Start or continue to merge tags."""
         tags = self._posted(request)
         into = request.POST.get("into", "")
         target = Tag.objects.filter(pk=int(into)).first() if is_whole(into) else None
         if target is None:
-            self.message_user(request, "The tag to merge into is not there any more.", messages.ERROR)
+            self.message_user(request, "The tag to merge into does not exist any more.", messages.ERROR)
             return redirect("admin:jobs_tag_changelist")
         return self._merge_round(request, [tag for tag in tags if tag != target], target, jobs=_done(request))
 
     def delete_selection_view(self, request: HttpRequest) -> HttpResponseBase:
-        """Delete tags after the question was answered, or go on with it."""
+        """Start or continue to delete tags."""
         tags, done = self._posted(request), _done(request)
         if "done" not in request.POST:
-            self._log(request, tags, CHANGE, "Deletion begun.")
+            self._log(request, tags, CHANGE, "Deletion started.")
         progress = delete_tags(tag_ids=[tag.pk for tag in tags], seconds=_ROUND)
-        left = self._log_gone(request, tags, progress.gone, "Deleted, and taken from the jobs that had it.")
+        left = self._log_gone(request, tags, progress.gone, "Deleted, and removed from its jobs.")
         done += progress.jobs
         if left:
             context = {"title": "Deleting tags", "action_url": reverse("admin:jobs_tag_delete_selection")}
             return self._progress_page(request, left, done, context)
-        self.message_user(request, f"Deleted {_names(tags)}; {_jobs(done)} had it.", messages.SUCCESS)
+        self.message_user(request, f"Deleted {_names(tags)} from {counted(done)}.", messages.SUCCESS)
         return redirect("admin:jobs_tag_changelist")
 
-    # --- what they share ---
+    # --- shared by merging and deleting ---
 
     def _merge_round(self, request: HttpRequest, tags: list[Tag], target: Tag, *, jobs: int) -> HttpResponseBase:
-        """Merge for a while; then show how far it came, or the merged tag."""
+        """Merge for a second; then show the progress, or the merged tag."""
         if "done" not in request.POST:
-            self._log(request, tags, CHANGE, f"Merging into {target} begun.")
+            self._log(request, tags, CHANGE, f"Merging into {target} started.")
         try:
             progress = merge_tags(tag_ids=[tag.pk for tag in tags], into=target.pk, seconds=_ROUND)
         except JobError as error:
@@ -220,7 +222,7 @@ class TagAdmin(TagModelAdmin):
                 "action_url": reverse("admin:jobs_tag_merge"),
             }
             return self._progress_page(request, left, jobs, context)
-        self.message_user(request, f"Merged into {target}; {_jobs(jobs)} changed.", messages.SUCCESS)
+        self.message_user(request, f"Merged into {target}; {counted(jobs)} changed.", messages.SUCCESS)
         return redirect("admin:jobs_tag_change", target.pk)
 
     def _require_curate(self, request: HttpRequest) -> None:
@@ -228,7 +230,7 @@ class TagAdmin(TagModelAdmin):
             raise PermissionDenied
 
     def _few_enough(self, request: HttpRequest, queryset: QuerySet[Tag]) -> list[Tag]:
-        """Return the chosen tags; none, with a message, where there are too many for one go."""
+        """Return the selected tags; if there are too many, show an error and return none."""
         tags = list(queryset.order_by("type", "name")[: _MOST_CHOSEN + 1])
         if len(tags) > _MOST_CHOSEN:
             text = f"More than {_MOST_CHOSEN:,} tags are selected; nothing was done. Select fewer."
@@ -237,7 +239,7 @@ class TagAdmin(TagModelAdmin):
         return tags
 
     def _posted(self, request: HttpRequest) -> list[Tag]:
-        """Return those of the tags that a form names which are still there."""
+        """Return the tags in a form that still exist."""
         self._require_curate(request)
         words = request.POST.get("tags", "").split(",")
         if len(words) > _MOST_CHOSEN or not all(is_whole(word) for word in words):
@@ -259,7 +261,7 @@ class TagAdmin(TagModelAdmin):
         self, request: HttpRequest, tags: list[Tag], done: int, context: dict[str, Any]
     ) -> TemplateResponse:
         return self._page(
-            request, "admin/jobs/tag/progress.html", tags, context | {"done": done, "done_words": _jobs(done)}
+            request, "admin/jobs/tag/progress.html", tags, context | {"done": done, "done_words": counted(done)}
         )
 
     def _page(self, request: HttpRequest, template: str, tags: list[Tag], context: dict[str, Any]) -> TemplateResponse:
@@ -274,11 +276,11 @@ class TagAdmin(TagModelAdmin):
         return TemplateResponse(request, template, shared | context)
 
     def _log(self, request: HttpRequest, tags: list[Tag], flag: int, message: str) -> None:
-        """Write the admin's history of tags."""
+        """Add entries to the history of tags."""
         LogEntry.objects.log_actions(request.user.pk, tags, flag, change_message=message)  # type: ignore[arg-type]
 
     def _log_gone(self, request: HttpRequest, tags: list[Tag], gone: list[int], message: str) -> list[Tag]:
-        """Write the history of the tags that are gone, and return the others."""
+        """Log the deletion of the tags that are gone; return the others."""
         self._log(request, [tag for tag in tags if tag.pk in gone], DELETION, message)
         return [tag for tag in tags if tag.pk not in gone]
 
@@ -288,7 +290,7 @@ class TagAdmin(TagModelAdmin):
 
 
 def _with_counts(tags: list[Tag], user: Any) -> list[Tag]:
-    """Set on each tag, as `job_count`, on how many jobs that the user sees it is."""
+    """Set `job_count` on each tag: the number of its jobs that the user may see."""
     counts = job_counts([tag.pk for tag in tags], user)
     for tag in tags:
         tag.job_count = counts.get(tag.pk, JobCount(0))  # type: ignore[attr-defined]
@@ -306,14 +308,10 @@ def _known_types() -> list[str]:
 
 
 def _done(request: HttpRequest) -> int:
-    """Return how many jobs the rounds before this one changed, as their page says; it is shown and nothing more."""
+    """Return the number of jobs that previous rounds changed, for display only."""
     text = request.POST.get("done", "0")
     return int(text) if is_whole(text) else 0
 
 
 def _names(tags: list[Tag]) -> str:
-    return str(tags[0]) if len(tags) == 1 else f"{len(tags):,} tags"
-
-
-def _jobs(count: int) -> str:
-    return f"{count:,} job" if count == 1 else f"{count:,} jobs"
+    return str(tags[0]) if len(tags) == 1 else quantity(len(tags), "tag")

@@ -1,4 +1,4 @@
-"""The picture of the last days: per hour, how the jobs that started in it went, and their node hours by cluster."""
+"""The charts of the last days: per hour, the jobs that started by outcome, and their node hours by cluster."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,14 +11,14 @@ from django.utils import timezone
 from jobs.overview.days import Day, Hour
 
 HOUR = 3600
-OUTCOMES = ("completed", "failed", "other", "running")  # `other`: cancelled, timeout and what else is an end
-MOST_CLUSTERS = 6  # so many have a colour of their own; the smaller ones share one
+OUTCOMES = ("completed", "failed", "other", "running")  # `other`: cancelled, timeout and so on
+MOST_CLUSTERS = 6  # colours; if there are more clusters, the smallest ones share one
 OTHERS = "other clusters"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One hour of the table: when it began (epoch seconds), jobs by outcome, node hours by cluster."""
+    """An hour in the table: begin (epoch seconds), jobs by outcome, node hours by cluster."""
 
     begin: int
     jobs: tuple[int, ...]
@@ -26,13 +26,13 @@ class Row:
 
     @property
     def started(self) -> int:
-        """Return how many jobs started in it."""
+        """Return the number of jobs that started in this hour."""
         return sum(self.jobs)
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """Hours without a gap, oldest first, with the same numbers in each series; `offset` is of the zone, in seconds."""
+class Chart:
+    """Consecutive hours, oldest first, and series of that length; `offset` is the UTC offset in seconds."""
 
     begins: tuple[int, ...]
     offset: int
@@ -41,23 +41,23 @@ class Picture:
 
     @property
     def started(self) -> list[int]:
-        """Return how many jobs started in each hour."""
+        """Return the number of jobs that started in each hour."""
         return [sum(counts) for counts in zip(*self.jobs.values(), strict=True)]
 
     @property
     def rows(self) -> list[Row]:
-        """Return the table under the picture, newest hour first."""
+        """Return the table below the charts, newest hour first."""
         jobs = list(zip(*self.jobs.values(), strict=True))
         node_hours = list(zip(*self.node_hours.values(), strict=True)) or [()] * len(self.begins)
         return [Row(*row) for row in zip(self.begins, jobs, node_hours, strict=True)][::-1]
 
     def as_json(self) -> dict[str, Any]:
-        """Return what dashboard.js draws."""
+        """Return the data for dashboard.js."""
         return {"begins": self.begins, "offset": self.offset, "jobs": self.jobs, "nodeHours": self.node_hours}
 
 
-def picture_of(days: Sequence[Day], *, now: int) -> Picture:
-    """Return the picture of these days until now."""
+def chart_of(days: Sequence[Day], *, now: int) -> Chart:
+    """Return the chart of these days until now."""
     first = days[0].begin
     count = max(1, -(-(now - first) // HOUR))
     hours = [hour for day in days for hour in day.hours]
@@ -72,11 +72,11 @@ def picture_of(days: Sequence[Day], *, now: int) -> Picture:
     rounded = {cluster: [round(value, 2) for value in values] for cluster, values in node_hours.items()}
     offset = timezone.localtime(datetime.fromtimestamp(now, UTC)).utcoffset()
     seconds = int(offset.total_seconds()) if offset else 0
-    return Picture(tuple(first + place * HOUR for place in range(count)), seconds, jobs, rounded)
+    return Chart(tuple(first + place * HOUR for place in range(count)), seconds, jobs, rounded)
 
 
 def _clusters(hours: Iterable[Hour]) -> dict[str, str]:
-    """Return under which name each cluster is drawn, by name; the smallest of many share one."""
+    """Return the label of each cluster in the chart; if there are many, the smallest ones share one."""
     sizes: Counter[str] = Counter()
     for hour in hours:
         sizes[hour.cluster] += int(hour.node_seconds) + 1

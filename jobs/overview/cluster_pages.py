@@ -1,4 +1,4 @@
-"""Pages of the admin site about clusters: what they are by their cluster.json, and what their nodes do now."""
+"""Admin pages for clusters: their configuration in cluster.json, and the current state of their nodes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
+from accounts.formatting import quantity
 from archive import root
 from archive.format.cluster_json import Cluster, MetricConfig, SubCluster, Topology
 from jobs.overview.nodes import MOST_HOSTS, Node, loads_of, nodes_of
@@ -26,7 +27,7 @@ _LINK = '<span class="job-link"><a href="{}{}/change/">{}</a> {}</span>'
 
 @dataclass(frozen=True)
 class Unit:
-    """A socket, or the whole node where no sockets are told: what it holds, as numbers of cores and so on."""
+    """A socket, or the whole node if there are no sockets: the numbers of its cores, hwthreads, memory domains."""
 
     name: str
     cores: list[int]
@@ -36,7 +37,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Section:
-    """A subcluster with how many nodes it has (None: any), and its sockets."""
+    """A subcluster, its number of nodes (None: any), and its sockets."""
 
     subcluster: SubCluster
     nodes: int | None
@@ -45,22 +46,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric with what subclusters have in place of its thresholds; None where they do not have the metric."""
+    """A metric and its overrides per subcluster, None if the subcluster does not have the metric."""
 
     config: MetricConfig
     overrides: list[tuple[str, MetricConfig | None]]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the table of nodes is limited to; an empty text is no limit."""
+class NodeFilter:
+    """The filter of the table of nodes; an empty text matches all nodes."""
 
     subcluster: str = ""
     state: str = ""
     host: str = ""
 
-    def fits(self, node: Node) -> bool:
-        """Tell whether the node is chosen."""
+    def matches(self, node: Node) -> bool:
+        """Return whether the node matches."""
         return (
             (not self.subcluster or node.subcluster == self.subcluster)
             and (not self.state or self.state in node.marks)
@@ -70,7 +71,7 @@ class Choice:
 
 @require_safe
 def cluster_list(request: HttpRequest) -> HttpResponse:
-    """Show all clusters with what they do."""
+    """Show all clusters with their load."""
     registry = root.registry()
     errors = registry.errors
     names = sorted({*registry.names(), *errors})
@@ -86,14 +87,14 @@ def cluster_list(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def cluster_page(request: HttpRequest, name: str) -> HttpResponse:
-    """Show one cluster: facts, metrics, and its nodes with the running jobs that the viewer may see."""
+    """Show a cluster: configuration, and nodes with the running jobs that the user may see."""
     registry = root.registry()
     cluster, error = registry.get(name), registry.errors.get(name)
     if cluster is None and error is None:
         raise Http404(f"no cluster {name}")
-    choice = Choice(*(request.GET.get(key, "").strip() for key in ("subcluster", "state", "host")))
+    choice = NodeFilter(*(request.GET.get(key, "").strip() for key in ("subcluster", "state", "host")))
     nodes = nodes_of(name=name, cluster=cluster, user=request.user)
-    chosen = [node for node in nodes if choice.fits(node)]
+    chosen = [node for node in nodes if choice.matches(node)]
     context = {
         "title": f"Cluster {name}",
         "name": name,
@@ -118,7 +119,7 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
 
 
 def _node_count(subcluster: SubCluster) -> int | None:
-    """Return how many nodes the list names; None where it names every host."""
+    """Return the number of nodes in the list; None if it matches any host."""
     if subcluster.nodes.matches_all:
         return None
     return sum(1 for _ in islice(subcluster.nodes.hosts(), MOST_HOSTS))
@@ -129,7 +130,7 @@ def _section(subcluster: SubCluster) -> Section:
 
 
 def _units(topology: Topology) -> list[Unit]:
-    """Return the sockets with what they hold; the whole node where none are told."""
+    """Return the sockets, or the whole node if there are none."""
     sockets = [(f"Socket {number}", hwthreads) for number, hwthreads in enumerate(topology.socket)]
     whole = [("Node", topology.node)] if topology.node else []
     return [
@@ -143,7 +144,7 @@ def _metrics(cluster: Cluster | None) -> list[Metric]:
 
 
 def _with_links(nodes: Iterable[Node]) -> list[tuple[Node, SafeString]]:
-    """Return the nodes with links to their jobs; a job's link is written once for all its nodes."""
+    """Return the nodes with links to their jobs; build the link of a job once for all its nodes."""
     pages = reverse("admin:jobs_job_changelist")
     links: dict[int, SafeString] = {}
     rows = []
@@ -155,7 +156,7 @@ def _with_links(nodes: Iterable[Node]) -> list[tuple[Node, SafeString]]:
         parts = [links[job.row_id] for job in shown]
         unnamed = node.others + len(node.jobs) - len(shown)
         if unnamed:
-            other = "other " if shown else ""
-            parts.append(format_html("{}{} {}job{}", "and " * bool(shown), unnamed, other, "" if unnamed == 1 else "s"))
-        rows.append((node, SafeString(" ".join(parts))))  # each part is safe already
+            noun = "other job" if shown else "job"
+            parts.append(format_html("{}{}", "and " if shown else "", quantity(unnamed, noun)))
+        rows.append((node, SafeString(" ".join(parts))))  # the parts are safe
     return rows

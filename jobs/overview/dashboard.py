@@ -1,4 +1,4 @@
-"""The numbers of the admin site's first page, for one person: all of them are of jobs that this person sees."""
+"""The figures of the admin site's first page, from the jobs that the user sees."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,18 +10,16 @@ from django.db.models import Count, QuerySet, Subquery
 from accounts.models import Role, User
 from archive import root
 from jobs.models import Job
-from jobs.overview.chart import Picture, picture_of
+from jobs.overview.chart import Chart, chart_of
 from jobs.overview.days import Day, Hour, Tally, last_days
 from jobs.querysets import JobQuerySet
 from jobs.states import JobState, MonitoringStatus
 
-# Nothing on this page is counted further.
-MOST_COUNTED = 10_000
+MOST_COUNTED = 10_000  # limit of the counts on this page
+TOP = 10  # number of users and projects in the tables
 
-TOP = 10  # users and projects that are listed
-
-# A cluster has gone quiet when its last event is longer ago than QUIET_PAUSES times the average pause between two
-# starts of the last days, and than QUIET_AT_LEAST seconds. With fewer than QUIET_STARTS starts nothing is usual.
+# A cluster is quiet if its last event is longer ago than QUIET_AT_LEAST seconds and than QUIET_PAUSES times the average
+# interval between starts of the last days. With fewer than QUIET_STARTS starts, there is no meaningful average.
 QUIET_PAUSES = 10
 QUIET_AT_LEAST = 3600
 QUIET_STARTS = 10
@@ -29,7 +27,7 @@ QUIET_STARTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Archiving:
-    """How many finished jobs wait for the archive, and for how many archiving was given up; see MOST_COUNTED."""
+    """The numbers of finished jobs that wait for the archive and of those whose archiving failed, see MOST_COUNTED."""
 
     waiting: int
     failed: int
@@ -37,7 +35,7 @@ class Archiving:
 
 @dataclass(frozen=True, slots=True)
 class EndState:
-    """How many jobs of the last days ended in a state, and which share of all that ended (0 to 1)."""
+    """The number of jobs of the last days that ended in a state, and their share of all ended jobs (0 to 1)."""
 
     state: str
     word: str
@@ -47,7 +45,7 @@ class EndState:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster's last days; `quiet_for` is how long it has been quiet (seconds), None unless that is unusual."""
+    """The last days of a cluster; `quiet_for`: seconds since the last event, if that is unusually long."""
 
     name: str
     running: int
@@ -60,7 +58,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A user or a project among those with the most node hours; `share` is of all node hours (0 to 1)."""
+    """A user or project with many node hours, and its share of all node hours (0 to 1)."""
 
     name: str
     jobs: int
@@ -70,7 +68,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What the page shows; times are epoch seconds, `since` is when the first of the last days began."""
+    """The figures of the page; times are epoch seconds, `since` is the begin of the first of the last days."""
 
     since: int
     counted_at: int
@@ -83,35 +81,35 @@ class Overview:
     clusters: tuple[Cluster, ...]
     users: tuple[Owner, ...]
     projects: tuple[Owner, ...]
-    picture: Picture
+    chart: Chart
     oversees: bool
     has_jobs: bool
 
     @property
     def finished(self) -> int:
-        """Return how many jobs of the last days have ended."""
+        """Return the number of jobs of the last days that have ended."""
         return sum(entry.jobs for entry in self.ended)
 
     @property
     def failed(self) -> EndState | None:
-        """Return the failed ones of the last days; None where nothing has ended."""
+        """Return the failed jobs of the last days; None if no job has ended."""
         return next((entry for entry in self.ended if entry.state == JobState.FAILED), None)
 
     @property
     def quiet(self) -> list[Cluster]:
-        """Return the clusters that went quiet."""
+        """Return the clusters that are quiet."""
         return [cluster for cluster in self.clusters if cluster.quiet_for is not None]
 
     @property
     def recent_jobs(self) -> int:
-        """Return how many jobs started on the last days."""
-        return sum(self.picture.started)
+        """Return the number of jobs that started in the last days."""
+        return sum(self.chart.started)
 
 
 def overview(user: User, *, now: int) -> Overview:
-    """Return the page's numbers for a user at a moment (epoch seconds)."""
+    """Return the figures for a user at a time (epoch seconds)."""
     jobs = Job.objects.visible_to(user)
-    # Who looks after the clusters and the archive; a user's own jobs tell nothing about either.
+    # A user's own jobs do not show the state of the archive or of a cluster.
     oversees = user.has_role(Role.ADMIN, Role.SUPPORT)
     days = last_days(jobs, now=now)
     hours = [hour for day in days for hour in day.hours]
@@ -130,21 +128,21 @@ def overview(user: User, *, now: int) -> Overview:
         clusters=_watched(jobs, _clusters(hours, running), days, now) if oversees else _clusters(hours, running),
         users=_top(day.users for day in days),
         projects=_top(day.projects for day in days),
-        picture=picture_of(days, now=now),
+        chart=chart_of(days, now=now),
         oversees=oversees,
         has_jobs=recent or jobs.exists(),
     )
 
 
 def is_quiet(*, last_event: int | None, starts: int, span: int, now: int) -> bool:
-    """Tell whether a cluster went quiet that had `starts` within the last `span` seconds (see QUIET_PAUSES)."""
+    """Return whether a cluster with `starts` in the last `span` seconds is quiet (see QUIET_PAUSES)."""
     if last_event is None or starts < QUIET_STARTS:
         return False
     return now - last_event > max(QUIET_AT_LEAST, QUIET_PAUSES * span / starts)
 
 
 def _running(jobs: JobQuerySet) -> Counter[str]:
-    """Count what runs, by cluster; by way of the keys, so that the small index of running jobs is used."""
+    """Count the running jobs by cluster, with a subquery of keys that uses the small index of running jobs."""
     keys = Job.objects.running().order_by().values("pk")
     counts = jobs.filter(pk__in=keys).order_by().values("cluster").annotate(count=Count("pk"))
     return Counter(dict(counts.values_list("cluster", "count")))
@@ -156,12 +154,12 @@ def _archiving(jobs: JobQuerySet) -> Archiving:
 
 
 def _capped(jobs: QuerySet[Job]) -> int:
-    """Count jobs, but no further than one beyond MOST_COUNTED."""
+    """Count jobs up to MOST_COUNTED + 1."""
     return jobs.order_by().values("pk")[: MOST_COUNTED + 1].count()
 
 
 def _ended(hours: Iterable[Hour]) -> tuple[EndState, ...]:
-    """Return the states in which jobs ended, the most frequent first; failed always, unless nothing ended."""
+    """Return the states in which jobs ended, the most frequent first; include failed if any job ended."""
     counts: Counter[str] = Counter()
     for hour in hours:
         if hour.state != JobState.RUNNING:
@@ -175,7 +173,7 @@ def _ended(hours: Iterable[Hour]) -> tuple[EndState, ...]:
 
 
 def _clusters(hours: Sequence[Hour], running: Counter[str]) -> tuple[Cluster, ...]:
-    """Return the clusters that had jobs on the last days, or have running ones, by name."""
+    """Return the clusters with jobs in the last days or running jobs, sorted by name."""
     by_cluster: dict[str, list[Hour]] = {name: [] for name in running}
     for hour in hours:
         by_cluster.setdefault(hour.cluster, []).append(hour)
@@ -193,7 +191,7 @@ def _clusters(hours: Sequence[Hour], running: Counter[str]) -> tuple[Cluster, ..
 
 
 def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], now: int) -> tuple[Cluster, ...]:
-    """Return those clusters and the configured ones, each with its last start as it is now, and whether it is quiet."""
+    """Return the active and the configured clusters, with their current last start and whether they are quiet."""
     by_name = {cluster.name: cluster for cluster in active}
     for name in root.registry().names():
         by_name.setdefault(name, Cluster(name, 0, 0, 0.0, None, None))
@@ -209,7 +207,7 @@ def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], 
 
 
 def _last_starts(jobs: JobQuerySet, clusters: Sequence[str], now: int) -> dict[str, int | None]:
-    """Return each cluster's last start: one look per cluster into its index, all in one query."""
+    """Return the last start of each cluster, in one query with one look-up in the index per cluster."""
     begun = jobs.filter(start_time__lte=now).order_by("-start_time", "-id").values("start_time")
     looks: dict[str, Any] = {
         f"last_{place}": Subquery(begun.filter(cluster=name)[:1]) for place, name in enumerate(clusters)
@@ -219,7 +217,7 @@ def _last_starts(jobs: JobQuerySet, clusters: Sequence[str], now: int) -> dict[s
 
 
 def _top(days: Iterable[dict[str, Tally]]) -> tuple[Owner, ...]:
-    """Return who had the most node hours on the last days; jobs without a project count, but are not listed."""
+    """Return those with the most node hours in the last days; jobs without a project count only for the shares."""
     tallies: dict[str, Tally] = {}
     for day in days:
         for name, tally in day.items():

@@ -1,7 +1,7 @@
-"""What happened on the last days, summed up in the database and remembered for a while: the numbers of the dashboard.
+"""The jobs of the last days, aggregated in the database and cached, for the dashboard.
 
-Nothing indexes when a job ended, so a day is the jobs that started on it. Such a day is read by way of the start's
-index; the older it is, the less it changes, and the longer it is remembered.
+There is no index of end times, so a day consists of the jobs that started on it, which have an index. The older a day
+is, the less it changes, and the longer it is cached.
 """
 
 import hashlib
@@ -37,21 +37,21 @@ from jobs.states import JobState
 
 DAYS = 7  # today and the six days before it
 
-# How long the numbers of a day stay as they are (seconds): today's, yesterday's, those of the days before.
+# Seconds for which a day is cached: today, yesterday, the days before.
 MOST_AGE = (60, 300) + (600,) * (DAYS - 2)
 
-_KEPT = 3600  # seconds: what is due is shown on while one request counts anew
-_LONGEST_COUNT = 60  # seconds until another request may count where one that began to was killed
-_WAIT = 0.05  # seconds between two looks for what another request counts
+_KEPT = 3600  # seconds in the cache: outdated days are used while a request counts them again
+_LONGEST_COUNT = 60  # seconds until another request may count, in case the first one was killed
+_WAIT = 0.05  # seconds between checks for the result of another request
 _HOUR = 3600
 
 
-# None of these has slots: out of the cache, which pickles, thousands of them would come several times as slowly.
+# These classes have no slots: the cache pickles them, and unpickling objects with slots takes several times as long.
 
 
 @dataclass(frozen=True)
 class Hour:
-    """Jobs of one cluster that started within an hour and are in the same state; `begin` is in epoch seconds."""
+    """The jobs of a cluster that started within an hour and are in the same state; times are epoch seconds."""
 
     begin: int
     cluster: str
@@ -65,19 +65,19 @@ class Hour:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a user or a project ran."""
+    """The jobs of a user or project."""
 
     jobs: int
     node_seconds: float
 
     def __add__(self, other: "Tally") -> "Tally":
-        """Return both together."""
+        """Return the sum of both."""
         return Tally(self.jobs + other.jobs, self.node_seconds + other.node_seconds)
 
 
 @dataclass(frozen=True)
 class Day:
-    """The jobs that started on one day, as counted at a moment; times are epoch seconds."""
+    """The jobs that started on a day, counted at `counted_at`; times are epoch seconds."""
 
     begin: int
     counted_at: int
@@ -87,7 +87,7 @@ class Day:
 
 
 def midnights(now: int) -> list[int]:
-    """Return when each of the last days began in the zone of TIME_ZONE, oldest first, and when today ends."""
+    """Return the begins of the last days in the current zone, oldest first, and the end of today."""
     zone = timezone.get_current_timezone()
     today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()
     dates = [today - timedelta(days=back) for back in range(DAYS - 1, -2, -1)]
@@ -95,10 +95,10 @@ def midnights(now: int) -> list[int]:
 
 
 def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
-    """Return the last days of these jobs, oldest first, counted anew only as far as they are due.
+    """Return the last days of these jobs, oldest first; count only those that are not cached or outdated.
 
-    While one request counts, the others get the older numbers; where there are none they wait, instead of all reading
-    the same rows at once.
+    While one request counts, the others get the outdated days or, if there are none, wait, so that they do not all read
+    the same rows.
     """
     bounds = midnights(now)
     spans = list(pairwise(bounds))
@@ -124,9 +124,10 @@ def last_days(jobs: JobQuerySet, *, now: int) -> tuple[Day, ...]:
 
 
 def _fingerprint(jobs: JobQuerySet, bounds: Sequence[int]) -> str:
-    """Return a text that is the same only for the same days of jobs that the same condition chooses.
+    """Return a cache key for these days and jobs.
 
-    It is made of the condition itself: who sees other jobs gets other numbers, whatever the rules of visibility are.
+    It is made from the SQL condition, so that users who see different jobs never share figures, whatever the rules of
+    visibility are.
     """
     try:
         condition: Any = jobs.order_by().values("pk").query.sql_with_params()
@@ -136,15 +137,15 @@ def _fingerprint(jobs: JobQuerySet, bounds: Sequence[int]) -> str:
 
 
 def _is_due(day: Day, back: int, now: int) -> bool:
-    """Tell whether a day so many days ago has to be counted anew; an empty one soon, as it costs nothing.
+    """Return whether to count the day `back` days ago again; an empty day, which is fast, as often as today.
 
-    So jobs that are imported show up on days of which it was known that there were none.
+    So jobs that are imported into empty days show up soon.
     """
     return not 0 <= now - day.counted_at < MOST_AGE[back if day.hours else 0]
 
 
 def _count(jobs: JobQuerySet, spans: Sequence[tuple[int, int]], *, today: int, now: int) -> list[Day]:
-    """Count days, given as (begin, end), oldest first, in two queries over these parts of the start's index."""
+    """Count days, given as (begin, end), oldest first, with two queries on these ranges of start times."""
     dated = jobs.order_by().filter(start_time__gte=spans[0][0], start_time__lt=spans[-1][1])
     parts = _joined(spans)
     if len(parts) > 1:
@@ -170,7 +171,7 @@ def _count(jobs: JobQuerySet, spans: Sequence[tuple[int, int]], *, today: int, n
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the same time in fewer spans: a database reads one range faster than two."""
+    """Join adjacent spans: a database reads one range faster than two."""
     joined: list[tuple[int, int]] = []
     for begin, end in spans:
         if joined and joined[-1][1] == begin:
@@ -181,7 +182,7 @@ def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _by_hour(jobs: Any, begin: int, today: int, now: int) -> Iterable[tuple[Any, ...]]:
-    """Yield (day, hour, and what follows `begin` in Hour) of these jobs; hours count from `begin`."""
+    """Yield (day, hour, and the fields of Hour after `begin`) of these jobs; hours count from `begin`."""
     has_ended = ~Q(job_state=JobState.RUNNING)
     hour = (F("start_time") - _whole(begin)) / _whole(_HOUR)
     grouped = jobs.annotate(hour=hour).values_list("day", "hour", "cluster", "job_state")
@@ -190,7 +191,7 @@ def _by_hour(jobs: Any, begin: int, today: int, now: int) -> Iterable[tuple[Any,
         node_seconds=_node_seconds(now),
         ended_today=Count("pk", filter=has_ended & Q(start_time__gte=_whole(today) - F("duration"))),
         last_start=Max("start_time"),
-        # An end in the future is a mistake, and must not hide that nothing happens any more.
+        # An end in the future is an error, and must not hide that a cluster is quiet.
         last_stop=Max(
             F("start_time") + F("duration"), filter=has_ended & Q(duration__lte=_whole(now) - F("start_time"))
         ),
@@ -208,7 +209,7 @@ def _whole(number: int) -> Value:
 
 
 def _node_seconds(now: int) -> Sum:
-    """Return nodes times seconds; a running job counts until now. As floats, whose sum cannot overflow."""
+    """Return the sum of nodes times seconds, until now for running jobs, as floats, which cannot overflow."""
     until_now = Greatest(_whole(now) - F("start_time"), _whole(0), output_field=BigIntegerField())
-    ran = Case(When(job_state=JobState.RUNNING, then=until_now), default=F("duration"))
-    return Sum(Cast("num_nodes", FloatField()) * Cast(ran, FloatField()))
+    duration = Case(When(job_state=JobState.RUNNING, then=until_now), default=F("duration"))
+    return Sum(Cast("num_nodes", FloatField()) * Cast(duration, FloatField()))

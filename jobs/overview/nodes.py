@@ -1,4 +1,4 @@
-"""What the nodes of clusters do now: what the scheduler last said of them, and which jobs run there."""
+"""The current state of nodes: the last report of the scheduler, and the running jobs."""
 
 import time
 from collections import Counter
@@ -17,8 +17,8 @@ from jobs.models import Job, NodeState
 from jobs.querysets import JobQuerySet
 
 STALE = 300  # seconds: adapters report each minute
-MOST_HOSTS = 20_000  # of a cluster's node lists that are looked at; a list of more is taken for a typing error
-MOST_RUNNING = 20_000  # jobs of a cluster that are looked at
+MOST_HOSTS = 20_000  # of a node list; a longer one is probably a typo
+MOST_RUNNING = 20_000  # running jobs of a cluster
 
 NO_REPORT = "no report"
 IS_STALE = "stale"
@@ -26,7 +26,7 @@ IS_STALE = "stale"
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A running job that the viewer may see."""
+    """A running job that the user may see."""
 
     row_id: int
     job_id: int
@@ -35,7 +35,7 @@ class RunningJob:
 
 @dataclass
 class Node:
-    """A node with its last report, the running jobs that the viewer may see, and how many others there are."""
+    """A node, its last report, the running jobs that the user may see, and the number of others."""
 
     hostname: str
     subcluster: str
@@ -47,19 +47,19 @@ class Node:
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether the report is too old to be believed."""
+        """Return whether the report is too old."""
         return self.report is not None and self.age > STALE
 
     @property
     def marks(self) -> list[str]:
-        """Return what the node can be counted and chosen by: the scheduler's words, and what is odd of its report."""
+        """Return the words to count and filter the node by: its states, or that its report is missing or stale."""
         if self.report is None:
             return [NO_REPORT]
         return [*self.words, IS_STALE] if self.is_stale else self.words
 
     @property
     def contradicts(self) -> bool:
-        """Tell whether a fresh report has another number of running jobs than the job table."""
+        """Return whether a recent report has another number of running jobs than the database."""
         return (
             self.report is not None and not self.is_stale and self.report.jobs_running != len(self.jobs) + self.others
         )
@@ -67,7 +67,7 @@ class Node:
 
 @dataclass
 class Load:
-    """What a cluster does, in numbers; times in epoch seconds."""
+    """The load of a cluster; times in epoch seconds."""
 
     running: int = 0
     running_seen: int = 0
@@ -77,12 +77,12 @@ class Load:
 
     @property
     def marks(self) -> list[tuple[str, int]]:
-        """Return by what the nodes can be counted and chosen, see Node.marks, with their numbers."""
+        """Return the numbers of nodes by mark, see Node.marks."""
         return sorted(self.states.items())
 
 
 class _Resource(msgspec.Struct):
-    """Of a job's resources, the host alone."""
+    """A resource of a job, decoded only to the host."""
 
     hostname: str = ""
 
@@ -92,7 +92,7 @@ _WORDS = msgspec.json.Decoder(list[str])
 
 
 def nodes_of(*, name: str, cluster: Cluster | None, user: Any) -> list[Node]:
-    """Return a cluster's nodes: those of its cluster.json, then others that were reported or that a job runs on."""
+    """Return the nodes of a cluster: those in cluster.json, then others with a report or a running job."""
     nodes: dict[str, Node] = {}
     for subcluster in cluster.subclusters if cluster else ():
         hosts = () if subcluster.nodes.matches_all else islice(subcluster.nodes.hosts(), MOST_HOSTS)
@@ -114,9 +114,9 @@ def nodes_of(*, name: str, cluster: Cluster | None, user: Any) -> list[Node]:
 
 
 def _running_by_host(cluster: str, user: Any) -> tuple[dict[str, list[RunningJob]], Counter[str]]:
-    """Return the running jobs that a user may see, and how many others there are, by host.
+    """Return the running jobs that a user may see, and the number of others, by host.
 
-    Of the others nothing but the hosts is read.
+    Only the hosts of the others are read.
     """
     jobs: dict[str, list[RunningJob]] = {}
     others: Counter[str] = Counter()
@@ -137,15 +137,15 @@ def _running_seen(user: Any) -> Any:
 
 
 def _by_cluster(jobs: JobQuerySet) -> Any:
-    """Add the cluster as `place`, by which a query cannot walk the index of all the cluster's jobs.
+    """Annotate the cluster as `place`, for which the index of clusters cannot be used.
 
-    SQLite would, past every job that ever ran, in place of the small index of running jobs.
+    SQLite would use it, and read all jobs of the cluster, instead of the small index of running jobs.
     """
     return jobs.order_by().annotate(place=Coalesce("cluster", Value("")))
 
 
 def _hosts(resources: str) -> set[str]:
-    """Return the hosts of a job; none where an imported job's resources have another form."""
+    """Return the hosts of a job; none if the resources, of an imported job, have another form."""
     try:
         return {resource.hostname for resource in _RESOURCES.decode(resources) if resource.hostname}
     except msgspec.MsgspecError:
@@ -153,9 +153,9 @@ def _hosts(resources: str) -> set[str]:
 
 
 def loads_of(*, names: Iterable[str], user: Any) -> dict[str, Load]:
-    """Return what each of these clusters does, by five queries whatever their number."""
+    """Return the load of each of these clusters, in five queries."""
     loads = {name: Load() for name in names}
-    other = Load()  # of clusters that are not asked for
+    other = Load()  # of other clusters, and ignored
     running = _by_cluster(Job.objects.running())
     for name, count in _counts(running):
         loads.get(name, other).running = count
@@ -177,7 +177,7 @@ def _counts(jobs: Any) -> Any:
     return jobs.values_list("place").annotate(Count("pk"))
 
 
-# One look at the end of each cluster's part of the index of starts.
+# One look-up per cluster, at the end of its part of the index of start times.
 _LAST_STARTS = """
     SELECT name, (SELECT max("start_time") FROM "jobs_job" WHERE "cluster" = name) FROM {names}
 """

@@ -1,4 +1,4 @@
-"""The admin site as a whole: its title, its first page, and the pages that belong to no model."""
+"""The admin site: title, first page, and pages without a model."""
 
 import time
 from typing import Any
@@ -20,10 +20,10 @@ class JobControlSite(AdminSite):
 
     site_header = site_title = "Job control"
     index_title = "Overview"
-    enable_nav_sidebar = False  # the header has the sections; the lists need the width
+    enable_nav_sidebar = False  # the header has the sections, and lists need the width
 
     def get_urls(self) -> list[Any]:
-        """Add the pages that belong to no model."""
+        """Add the cluster pages."""
         pages = [
             path("clusters/", self.admin_view(cluster_pages.cluster_list), name="clusters"),
             path("clusters/<str:name>/", self.admin_view(cluster_pages.cluster_page), name="cluster"),
@@ -31,7 +31,7 @@ class JobControlSite(AdminSite):
         return [*pages, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Add the sections that the header leads to: those that the person may open, the most used first."""
+        """Add the sections for the header: those that the user may open, the most used first."""
         context = super().each_context(request)
         models = {
             model["object_name"]: (model["name"], model["admin_url"])
@@ -45,7 +45,7 @@ class JobControlSite(AdminSite):
         return context
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        """Show what happens on the clusters, as far as the person sees their jobs."""
+        """Show the overview."""
         assert isinstance(request.user, User)
         overview = dashboard.overview(request.user, now=int(time.time()))
         return super().index(request, {"overview": overview, **(extra_context or {})})

@@ -1,4 +1,4 @@
-"""The words of the job list's search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`."""
+"""The syntax of the search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`."""
 
 import re
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from jobs.search.criteria import (
     by_state,
     by_tag,
     by_user,
-    named,
+    name_contains,
     on_hosts,
     with_value,
 )
 from jobs.states import JobState
 from jobs.text import is_whole
 
-HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad; several words narrow down."
+HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad, or several at once."
 
 _WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
 
 
 def narrow(criteria: Criteria, text: str, user: Any) -> None:
-    """Add what a user's search asks for; a word that means nothing becomes one of the problems."""
+    """Parse the text of a search and add its criteria; record words that cannot be understood as problems."""
     text, position = text.replace("\0", "").strip(), 0
     while position < len(text):
         word = _WORD.match(text, position)
@@ -42,7 +42,7 @@ def narrow(criteria: Criteria, text: str, user: Any) -> None:
         elif key.lower() not in _KEYS:
             criteria.problems.append(f"{word[0]!r}: expected one of {', '.join(f'{name}:' for name in _KEYS)}")
         elif not value:
-            criteria.problems.append(f"{word[0]!r}: expected a text behind the colon")
+            criteria.problems.append(f"{word[0]!r}: expected a text after the colon")
         else:
             _KEYS[key.lower()](criteria, value)
         position = word.end()
@@ -51,9 +51,9 @@ def narrow(criteria: Criteria, text: str, user: Any) -> None:
 
 
 def _narrow_by_bare_word(criteria: Criteria, value: str, user: Any) -> None:
-    """Take a number for a job id and anything else for a user, or a project where no such user is known.
+    """Interpret a number as a job id, anything else as a user or, if there is no such user, as a project.
 
-    Whether a name is known is asked only for who sees all jobs: the answer would tell others of jobs that they do not.
+    Only for users who see all jobs, look up whether a name exists: the answer would reveal hidden jobs to others.
     """
     seen = seen_by(user)
     if value.isascii() and value.isdecimal():
@@ -66,7 +66,7 @@ def _narrow_by_bare_word(criteria: Criteria, value: str, user: Any) -> None:
         criteria.add(by_project(value))
     else:
         criteria.problems.append(
-            f"{value[:80]!r}: no job has a user or project of this name; for others say host:, name: or tag:"
+            f"{value[:80]!r}: there is no job with this user or project; use host:, name: or tag: to search for others"
         )
 
 
@@ -98,7 +98,7 @@ _KEYS: dict[str, Callable[[Criteria, str], None]] = {
     "user": lambda criteria, value: criteria.add(by_user(value)),
     "project": lambda criteria, value: criteria.add(by_project(value)),
     "host": lambda criteria, value: criteria.add(on_hosts([value])),
-    "name": lambda criteria, value: criteria.add(named(value)),
+    "name": lambda criteria, value: criteria.add(name_contains(value)),
     "tag": _narrow_by_tag,
     "cluster": lambda criteria, value: criteria.add(by_cluster(value)),
     "partition": lambda criteria, value: criteria.add(with_value(partition=value)),

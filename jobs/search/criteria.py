@@ -1,8 +1,8 @@
-"""Find jobs among millions: which index answers a question, and how far back to look for what no index answers.
+"""Find jobs among millions: choose an index, and limit how far back a search without an index goes.
 
-A list shows the newest jobs that fit. Conditions that an index keeps in the order of start times cost nothing however
-many jobs there are. All others are tried on one job after the other; so that no view does that to the whole table, only
-the newest jobs of the best index are looked at, and the list says from when on.
+A list shows the newest matching jobs. A criterion whose index is ordered by start time is fast for any number of jobs.
+All others are tested job by job. To keep that from scanning the whole table, a search tests only the newest jobs of the
+best index, and the list shows how far back it went.
 """
 
 import json
@@ -20,189 +20,190 @@ from jobs.querysets import JobQuerySet, Plain, any_of, seen_by
 from jobs.states import JobState, MonitoringStatus
 
 REACH = 50_000
-"""Jobs that are looked at for what no index answers."""
+"""The number of jobs that a search without an index tests."""
 
 FURTHER = (250_000, 1_000_000)
-"""What somebody may ask for instead, who is willing to wait."""
+"""Larger numbers, which users may choose if they are willing to wait."""
 
-_MOST_HOSTS = 32  # of a job whose neighbours are looked for
-_FEW_TAGGED = 20_000  # jobs with a tag that are looked up one by one
+_MOST_HOSTS = 32  # of a job, to search for other jobs on them
+_FEW_TAGGED = 20_000  # up to this many jobs of a tag are looked up one by one
 
-# How well an index narrows a list down, best first.
-_BY_JOB_ID, _BY_ARCHIVING, _BY_TAG, _BY_USER, _BY_PROJECT, _RUNNING, _BY_SIGHT, _BY_CLUSTER, _BY_NOTHING = range(9)
+# Ranks of the indexes, the most selective first.
+_BY_JOB_ID, _BY_ARCHIVING, _BY_TAG, _BY_USER, _BY_PROJECT, _RUNNING, _BY_VISIBILITY, _BY_CLUSTER, _BY_NOTHING = range(9)
 
 
 class JobName(Func):
-    """The job name in the metadata, read by the database; null where there is none."""
+    """The job name in the metadata, extracted by the database; null if there is none."""
 
     output_field = TextField()
     template = "JSON_EXTRACT(%(expressions)s, '$.jobName')"
     arity = 1
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
-        """Return it as PostgreSQL reads JSON."""
+        """Return the SQL for PostgreSQL."""
         return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'jobName')", **context)
 
 
 @dataclass(frozen=True)
-class Condition:
-    """What a job must be: as it is tried on one job, and as an index answers it (parts that an index keeps in order).
+class Criterion:
+    """A condition on jobs, in a form to test job by job and in a form for an index.
 
-    With `few` the index leaves so few jobs that all of them can be looked at.
+    `indexed` are alternatives, each in the order of an index; empty without an index. `few`: the index selects so few
+    jobs that all of them can be tested.
     """
 
-    tried: "Q | Lookup[Any] | Exists"
-    parts: tuple[Q, ...] = ()
+    test: "Q | Lookup[Any] | Exists"
+    indexed: tuple[Q, ...] = ()
     rank: int = _BY_NOTHING
     few: bool = False
 
 
-NOTHING = Condition(Q(pk=None), (Q(pk=None),), rank=-1, few=True)
-"""No job at all."""
+NOTHING = Criterion(Q(pk=None), (Q(pk=None),), rank=-1, few=True)
+"""A criterion that no job matches."""
 
 
 @dataclass
 class Criteria:
-    """What somebody looks for; times are epoch seconds, both ends included."""
+    """The criteria of a search, and the range of start times (epoch seconds, both ends included)."""
 
-    conditions: list[Condition] = field(default_factory=list)
+    required: list[Criterion] = field(default_factory=list)
     since: int | None = None
     until: int | None = None
     problems: list[str] = field(default_factory=list)
 
-    def add(self, *conditions: Condition) -> None:
-        """Ask for more."""
-        self.conditions += conditions
+    def add(self, *criteria: Criterion) -> None:
+        """Require more criteria."""
+        self.required += criteria
 
     def between(self, since: int | None = None, until: int | None = None) -> None:
-        """Ask for starts in a time range, within the one asked for already."""
+        """Narrow the range of start times."""
         self.since = max((each for each in (self.since, since) if each is not None), default=None)
         self.until = min((each for each in (self.until, until) if each is not None), default=None)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The jobs that fit, newest first; `looked_since`: only starts from then on were looked at (epoch seconds)."""
+class SearchResult:
+    """The matching jobs, newest first; if `searched_since` (epoch seconds) is set, of those that started since."""
 
     jobs: JobQuerySet
-    looked_since: int | None
+    searched_since: int | None
 
 
-def find(*, user: Any, criteria: Criteria, reach: int = REACH) -> Found:
-    """Return the jobs that a user sees and that fit."""
+def find(*, user: Any, criteria: Criteria, reach: int = REACH) -> SearchResult:
+    """Return the jobs that match the criteria and are visible to a user."""
     newest_first = Job.objects.order_by("-start_time", "-pk")
     if criteria.problems:
-        return Found(newest_first.none(), None)
+        return SearchResult(newest_first.none(), None)
     in_range = newest_first.filter(_started(criteria.since, criteria.until))
-    conditions = [*criteria.conditions, *_sight(user)]
-    best = min(conditions, key=lambda condition: condition.rank, default=None)
-    if best is None or not best.parts:
-        best = Condition(Q(), (Q(),))
-    tried = [condition.tried for condition in conditions if condition is not best]
-    looked_since = None
-    if not best.few and (tried or len(best.parts) > 1):
-        looked_since = _looked_since(in_range, best.parts, reach)
-    jobs = in_range.filter(reduce(or_, best.parts)).filter(_started(looked_since, None)).filter(*tried)
-    return Found(jobs, looked_since)
+    required = [*criteria.required, *_visibility(user)]
+    best = min(required, key=lambda criterion: criterion.rank, default=None)
+    if best is None or not best.indexed:
+        best = Criterion(Q(), (Q(),))
+    tests = [criterion.test for criterion in required if criterion is not best]
+    searched_since = None
+    if not best.few and (tests or len(best.indexed) > 1):
+        searched_since = _start_of_newest(in_range, best.indexed, reach)
+    jobs = in_range.filter(reduce(or_, best.indexed)).filter(_started(searched_since, None)).filter(*tests)
+    return SearchResult(jobs, searched_since)
 
 
 def _started(since: int | None, until: int | None) -> Q:
     return (Q() if since is None else Q(start_time__gte=since)) & (Q() if until is None else Q(start_time__lte=until))
 
 
-def _looked_since(jobs: JobQuerySet, parts: Sequence[Q], reach: int) -> int | None:
-    """Return the start (epoch seconds) from which on `reach` jobs started; None where there are not so many.
+def _start_of_newest(jobs: JobQuerySet, indexed: Sequence[Q], reach: int) -> int | None:
+    """Return the start time (epoch seconds) since which about `reach` jobs started; None if there are fewer.
 
-    One query of one look into an index for each part.
+    This is a single query, with one look-up in an index per alternative.
     """
-    each = reach // len(parts)
-    starts = [Subquery(jobs.filter(part).values("start_time")[each : each + 1]) for part in parts]
+    each = reach // len(indexed)
+    starts = [Subquery(jobs.filter(part).values("start_time")[each : each + 1]) for part in indexed]
     rows = Job.objects.order_by().values_list(*starts)[:1]
     return max((start for row in rows for start in row if start is not None), default=None)
 
 
-def _sight(user: Any) -> list[Condition]:
-    """Return the condition that a job may be seen, none for who sees all."""
+def _visibility(user: Any) -> list[Criterion]:
+    """Return the criterion that a job is visible to the user; none if the user sees all jobs."""
     seen = seen_by(user)
     if seen is None:
         return []
     if not seen:
         return [NOTHING]
-    return [Condition(any_of(seen, by_index=False), tuple(Q(pair) for pair in seen), _BY_SIGHT)]
+    return [Criterion(any_of(seen, by_index=False), tuple(Q(pair) for pair in seen), _BY_VISIBILITY)]
 
 
-def _equal(column: str, value: Any, rank: int, *, few: bool = False) -> Condition:
-    return Condition(Exact(Plain(F(column)), value), (Q((column, value)),), rank, few)
+def _equal(column: str, value: Any, rank: int, *, few: bool = False) -> Criterion:
+    return Criterion(Exact(Plain(F(column)), value), (Q((column, value)),), rank, few)
 
 
-def by_job_id(job_id: int) -> Condition:
-    """Runs of a job id."""
+def by_job_id(job_id: int) -> Criterion:
+    """Match the runs of a job id."""
     return _equal("job_id", job_id, _BY_JOB_ID, few=True)
 
 
-def by_user(user: str) -> Condition:
-    """Jobs of a user."""
+def by_user(user: str) -> Criterion:
+    """Match the jobs of a user."""
     return _equal("user", user, _BY_USER)
 
 
-def by_project(project: str) -> Condition:
-    """Jobs of a project."""
+def by_project(project: str) -> Criterion:
+    """Match the jobs of a project."""
     return _equal("project", project, _BY_PROJECT)
 
 
-def by_cluster(cluster: str) -> Condition:
-    """Jobs of a cluster."""
+def by_cluster(cluster: str) -> Criterion:
+    """Match the jobs of a cluster."""
     return _equal("cluster", cluster, _BY_CLUSTER)
 
 
-def by_state(state: str) -> Condition:
-    """Jobs in a state; an index keeps the running ones."""
+def by_state(state: str) -> Criterion:
+    """Match the jobs in a state; only running jobs have an index."""
     if state == JobState.RUNNING:
-        return Condition(Q(job_state=state), (Q(job_state=state),), _RUNNING)
-    return Condition(Q(job_state=state))
+        return Criterion(Q(job_state=state), (Q(job_state=state),), _RUNNING)
+    return Criterion(Q(job_state=state))
 
 
-def by_archiving(word: str) -> Condition:
-    """Jobs on their way into the archive: waiting, failed, archived or disabled; indexes keep the first two."""
+def by_archiving(word: str) -> Criterion:
+    """Match the jobs with an archiving state: waiting, failed (both have an index), archived or disabled."""
     if word == "waiting":
         waiting = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=JobState.RUNNING)
-        # By way of the keys, so that the small index of waiting jobs is used and not the one of the list's order.
+        # A subquery of keys, so that the database uses the small index of waiting jobs, not that of start times.
         keys = Q(pk__in=Job.objects.awaiting_archive().order_by().values("pk"))
-        return Condition(waiting, (keys,), _BY_ARCHIVING)
+        return Criterion(waiting, (keys,), _BY_ARCHIVING)
     status = {"failed": MonitoringStatus.FAILED, "archived": MonitoringStatus.ARCHIVED}.get(
         word, MonitoringStatus.DISABLED
     )
     condition = Q(monitoring_status=status)
-    return Condition(condition, (condition,), _BY_ARCHIVING) if word == "failed" else Condition(condition)
+    return Criterion(condition, (condition,), _BY_ARCHIVING) if word == "failed" else Criterion(condition)
 
 
-def by_tag(tag: Tag) -> Condition:
-    """Jobs with a tag; its jobs are looked up one by one where it is on few."""
+def by_tag(tag: Tag) -> Criterion:
+    """Match the jobs with a tag; look up the jobs of a rare tag one by one."""
     links = JobTag.objects.filter(tag=tag)
     tried = Exists(links.filter(job_id=OuterRef("pk")))
     if links[: _FEW_TAGGED + 1].count() > _FEW_TAGGED:
-        return Condition(tried)
-    return Condition(tried, (Q(pk__in=links.values("job_id")),), _BY_TAG, few=True)
+        return Criterion(tried)
+    return Criterion(tried, (Q(pk__in=links.values("job_id")),), _BY_TAG, few=True)
 
 
-def with_value(**lookups: Any) -> Condition:
-    """Jobs whose columns fit Django look-ups that no index answers."""
-    return Condition(Q(**lookups))
+def with_value(**lookups: Any) -> Criterion:
+    """Match the jobs that satisfy Django look-ups without an index."""
+    return Criterion(Q(**lookups))
 
 
-def on_hosts(hosts: Iterable[str]) -> Condition:
-    """Jobs that have a node of one of these names."""
-    return Condition(reduce(or_, (Q(Contains(F("resources"), json.dumps(host))) for host in hosts)))
+def on_hosts(hosts: Iterable[str]) -> Criterion:
+    """Match the jobs that have one of these hosts."""
+    return Criterion(reduce(or_, (Q(Contains(F("resources"), json.dumps(host))) for host in hosts)))
 
 
-def named(part: str) -> Condition:
-    """Jobs with this text in their name, whatever the case."""
-    return Condition(Q(IContains(JobName(F("meta_data")), part)))
+def name_contains(part: str) -> Criterion:
+    """Match the jobs whose name contains a text, ignoring case."""
+    return Criterion(Q(IContains(JobName(F("meta_data")), part)))
 
 
-def beside(job: Job) -> tuple[Condition, ...]:
-    """Other jobs that ran at the same time as a job on a node of the same name; ask for starts until its end, too."""
+def concurrent_with(job: Job) -> tuple[Criterion, ...]:
+    """Match other jobs that ran on a host of the job and ended after its start; the caller limits their starts."""
     ended = GreaterThan(F("start_time") + F("duration"), job.start_time)
     hosts = [str(node.get("hostname")) for node in job.nodes[:_MOST_HOSTS]]
-    at_the_time = Condition(Q(job_state=JobState.RUNNING) | Q(ended))
-    return by_cluster(job.cluster), Condition(~Q(pk=job.pk)), at_the_time, on_hosts(hosts)
+    at_the_time = Criterion(Q(job_state=JobState.RUNNING) | Q(ended))
+    return by_cluster(job.cluster), Criterion(~Q(pk=job.pk)), at_the_time, on_hosts(hosts)

@@ -1,4 +1,4 @@
-"""Filters for templates: numbers and times as the admin site writes them (see jobs.admin.display)."""
+"""Template filters for numbers and times (see jobs.admin.display)."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -7,6 +7,7 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from accounts.formatting import time_element
 from jobs import history
 from jobs.admin import display
 from jobs.overview.dashboard import MOST_COUNTED
@@ -19,7 +20,7 @@ register.filter("number", display.number)
 register.filter("ranges", display.ranges)
 register.filter("history_text", history.text_of)
 
-# Slurm's words for a node's state by what they mean for the node; others are neither good nor bad news.
+# Colours of Slurm's node states; others are neutral.
 _NODE_KINDS = {
     "good": ("IDLE",),
     "run": ("ALLOCATED", "MIXED", "COMPLETING"),
@@ -30,22 +31,22 @@ _KIND_OF = {word: kind for kind, words in _NODE_KINDS.items() for word in words}
 
 
 @register.filter
-@lru_cache(maxsize=256)  # a page has the same few words and times a thousand times
+@lru_cache(maxsize=256)  # a page repeats a few words and times thousands of times
 def node_word(word: str) -> SafeString:
-    """Return a word for a node's state, coloured by what it means."""
+    """Return a node state as a coloured word."""
     return display.pill(word.replace("_", " ").lower(), _KIND_OF.get(word, "quiet"))
 
 
 @register.filter
 @lru_cache(maxsize=256)
 def ago(seconds: int, age: int) -> SafeString:
-    """Return how long ago a time of this server's clock (epoch seconds) was, with UTC on hover."""
-    return display.timed(seconds, f"{display.duration(age)} ago")
+    """Return an age (seconds) of a time (epoch seconds), such as '4:05 ago', with UTC on hover."""
+    return time_element(datetime.fromtimestamp(seconds, UTC), f"{display.duration(age)} ago")
 
 
 @register.filter
 def mebibytes(count: int) -> str:
-    """Return MiB, Slurm's unit of memory, as '0', '512 MiB', '3.5 GiB' or '1.2 TiB'."""
+    """Return a number of MiB, Slurm's unit, as '0', '512 MiB', '3.5 GiB' or '1.2 TiB'."""
     if not count:
         return "0"
     value: float = count
@@ -58,25 +59,25 @@ def mebibytes(count: int) -> str:
 
 @register.filter
 def grouped(number: int) -> str:
-    """Return a whole number with its thousands apart."""
+    """Return an integer with grouped thousands."""
     return f"{number:,}"
 
 
 @register.filter
 def capped(number: int) -> str:
-    """Return a number that was counted to one beyond MOST_COUNTED at the furthest."""
+    """Return a count that is limited to MOST_COUNTED + 1."""
     return f"more than {MOST_COUNTED:,}" if number > MOST_COUNTED else f"{number:,}"
 
 
 @register.filter
 def clock(seconds: int) -> SafeString:
-    """Return the time of day of epoch seconds, to the second, with UTC on hover."""
-    return display.timed(seconds, f"{_local(seconds):%H:%M:%S}")
+    """Return the time of day, to the second, with UTC on hover."""
+    return time_element(datetime.fromtimestamp(seconds, UTC), f"{_local(seconds):%H:%M:%S}")
 
 
 @register.filter
 def day(seconds: int) -> str:
-    """Return the day of epoch seconds, as a filter of the job list takes it."""
+    """Return the local date in the form for filters of the job list."""
     return f"{_local(seconds):%Y-%m-%d}"
 
 
@@ -86,7 +87,7 @@ def _local(seconds: int) -> datetime:
 
 @register.filter
 def hours(number: float) -> str:
-    """Return hours, with a decimal where there are few."""
+    """Return hours, with one decimal if there are few."""
     return f"{number:,.0f}" if number >= 100 or number == 0 else f"{number:,.1f}"
 
 
@@ -98,5 +99,5 @@ def as_hours(seconds: float) -> str:
 
 @register.filter
 def percent(share: float) -> str:
-    """Return a share of 0 to 1 in per cent."""
+    """Return a share (0 to 1) in per cent."""
     return f"{share * 100:.1f} %"

@@ -1,15 +1,15 @@
-// The picture of the first page: jobs and node hours per hour, from the numbers in the page, drawn with Bokeh.
+// The charts of the overview: jobs and node hours per hour, from the data in the page, drawn with Bokeh.
 (() => {
   "use strict";
 
-  const picture = JSON.parse(document.getElementById("picture-data").textContent);
-  const section = document.getElementById("picture");
+  const chart = JSON.parse(document.getElementById("chart-data").textContent);
+  const section = document.getElementById("chart");
   const root = document.documentElement;
   const HOUR = 3600 * 1000;
   const OUTCOMES = { completed: "--bar-good", failed: "--bar-bad", other: "--bar-warn", running: "--bar-run" };
   const CLUSTERS = ["--bar-1", "--bar-2", "--bar-3", "--bar-4", "--bar-5", "--bar-6"];
 
-  let drawing = 0; // counts up, so that what was begun in other colours stops
+  let drawing = 0; // incremented to abort a drawing in old colours
   let views = [];
 
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
@@ -20,17 +20,17 @@
     return made;
   };
 
-  // The axis knows no zones: it is given the site's clock as if it were UTC.
-  const lefts = picture.begins.map((begin) => (begin + picture.offset) * 1000);
+  // The axis does not support time zones, so local times are passed as if they were UTC.
+  const lefts = chart.begins.map((begin) => (begin + chart.offset) * 1000);
   const clock = (milliseconds) => new Date(milliseconds).toISOString().slice(0, 16).replace("T", " ");
   const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 1 });
 
   const PLOTS = {
     jobs: {
-      series: Object.entries(picture.jobs).map(([name, values]) => ({ name, values, variable: OUTCOMES[name] })),
+      series: Object.entries(chart.jobs).map(([name, values]) => ({ name, values, variable: OUTCOMES[name] })),
     },
     nodeHours: {
-      series: Object.entries(picture.nodeHours).map(([name, values], place) => ({
+      series: Object.entries(chart.nodeHours).map(([name, values], place) => ({
         name, values, variable: CLUSTERS[place % CLUSTERS.length],
       })),
     },
@@ -87,7 +87,7 @@
       });
       bottoms = tops;
     }
-    // Bars that nobody sees, as high as the plot, so that resting anywhere over an hour shows its numbers.
+    // Invisible bars of full height, so that hovering anywhere over an hour shows its numbers.
     const hovered = figure.quad({
       left: { field: "left" }, right: { field: "right" }, bottom: 0, top: Math.max(...totals) * 1.06 || 1,
       source: new Bokeh.ColumnDataSource({ data: { left: lefts, right: lefts.map((left) => left + HOUR) } }),

@@ -1,4 +1,4 @@
-// Sends the form of a deletion under way again and again, until it is finished or somebody presses Stop.
+// Submits the form of a running deletion repeatedly, until it is finished or Stop is pressed.
 "use strict";
 const place = document.getElementById("deletion");
 let stopped = false;
@@ -23,7 +23,7 @@ function interrupted() {
   button.disabled = false;
   const text = document.createElement("p");
   text.className = "warning-line";
-  text.textContent = "Interrupted: the server did not answer. What is deleted stays deleted; Continue goes on.";
+  text.textContent = "Interrupted: the server did not respond. Press Continue to go on with the deletion.";
   place.append(text);
 }
 

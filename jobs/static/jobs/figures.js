@@ -1,11 +1,11 @@
-// One plot of the job page, drawn with Bokeh: its colours, its numbers, and what resting on it shows.
+// A plot of the job page, drawn with Bokeh: colours, numbers and tooltips.
 
-// Eight colours that people with any kind of colour vision tell apart, at least 3:1 on the page; then the same dashed.
+// Eight colours, distinguishable with any colour vision and with a contrast of at least 3:1; then the same, dashed.
 export const COLOURS = {
   light: ["#0072b2", "#c65102", "#00795a", "#b0408c", "#8a6d00", "#332288", "#5f6368", "#7a3b10"],
   dark: ["#56b4e9", "#f08a3c", "#2fc99a", "#e39ac6", "#f0e442", "#a79bf0", "#b8bdc2", "#d9a679"],
 };
-// Not the colours of lines; apart by their dashes too.
+// Different from the colours of lines, and told apart by their dashes as well.
 export const THRESHOLDS = {
   normal: { light: "#333333", dark: "#eeeeee", dash: [8, 4], css: "dashed" },
   caution: { light: "#333333", dark: "#eeeeee", dash: [2, 3], css: "dotted" },
@@ -50,7 +50,7 @@ const clock = (milliseconds) => {
 
 export const withUnit = (value, unit) => (unit ? `${number(value)} ${unit}` : number(value));
 
-// Some archives number the one series that a node has.
+// Some archives have an id for the only series of a node.
 export const nameOf = (line, metric) =>
   line.id === null || metric.scope === "node" ? line.host : `${line.host} ${metric.scope} ${line.id}`;
 
@@ -59,7 +59,7 @@ export const look = (place, name) => ({
   dash: Math.floor(place / COLOURS[name].length) % 2 ? [5, 3] : [],
 });
 
-// Milliseconds on the axis are those of the page's zone, at the offset that it had when the job started.
+// Milliseconds on the axis are local times, with the UTC offset at the start of the job.
 const times = (job, at, count, timestep) => {
   const first = (job.start + job.offset) * 1000;
   return Float64Array.from({ length: count }, (_, place) => first + (at ? at[place] : place) * timestep * 1000);
@@ -67,7 +67,7 @@ const times = (job, at, count, timestep) => {
 
 const floats = (values) => Float64Array.from(values, (value) => (value === null ? NaN : value));
 
-// Bokeh fills an area across missing values: each stretch without one becomes a patch of its own.
+// Bokeh fills areas across missing values, so each stretch without any becomes a separate patch.
 const patches = (x, low, high) => {
   const xs = [];
   const ys = [];
@@ -86,7 +86,7 @@ const patches = (x, low, high) => {
   return { xs, ys };
 };
 
-// A point without neighbours is no line; it becomes a dot.
+// A point without neighbours has no line and becomes a dot.
 const lonePlaces = (y) => {
   const there = (place) => place >= 0 && place < y.length && !Number.isNaN(y[place]);
   return Array.from(y.keys()).filter((place) => there(place) && !there(place - 1) && !there(place + 1));
@@ -108,7 +108,7 @@ const whenRows = (job, milliseconds) => [
   ["UTC", clock(milliseconds - job.offset * 1000)],
 ];
 
-// Each fills a figure and returns what hovering needs, and how to show other points of the same series.
+// These fill a figure and return the parts of its tooltip, and a function to show other points of the same series.
 const addBand = (figure, job, metric, colours) => {
   const colour = COLOURS[colours.name][0];
   const [area, source, lone] = [new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource()];
@@ -173,7 +173,7 @@ const addLines = (figure, job, metric, colours, places) => {
   return { renderers, mode: metric.lines.length > 4 ? "mouse" : "vline", rows, update };
 };
 
-// A threshold far above all samples would press them flat: it stays outside, and the caption says where it is.
+// A threshold far above all samples would flatten them: it is left out of the plot and named in the caption.
 export const isFar = (metric, value) => metric.statistics.max > 0 && value > 10 * metric.statistics.max;
 
 const highest = (metric) => {
@@ -196,7 +196,7 @@ const dress = (figure, colours) => {
   for (const lines of figure.grids) lines.grid_line_color = colours.line;
 };
 
-// Returns the figure, its range of time, and how to show other points of the same metric. `job` is the server's answer.
+// Returns the figure, its time range, and a function to show other points. `job` is the response of the server.
 export const figureOf = (job, metric, colours, places) => {
   const [low, high] = [Math.min(0, metric.statistics.min), highest(metric)];
   const room = (high - low || 1) * 0.06;

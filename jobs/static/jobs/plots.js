@@ -1,4 +1,4 @@
-// The plots of a job's page: loads the samples, already reduced by the server, and draws one after the other.
+// The plots of the job page: load the samples, which the server has reduced, and draw one plot after the other.
 import { COLOURS, THRESHOLDS, element, figureOf, isFar, look, nameOf, theme, withUnit } from "./figures.js";
 
 const section = document.getElementById("plots");
@@ -11,11 +11,11 @@ const scope = part("scope");
 const whole = part("whole");
 const refresh = part("refresh");
 
-let shown = null; // the server's last answer
-let drawing = 0; // counts up, so that what was begun for an older answer stops
-let ranges = []; // of time, one per plot, kept in step
+let shown = null; // the last response of the server
+let drawing = 0; // incremented to abort the drawing of an older response
+let ranges = []; // the time ranges of the plots, kept in sync
 let views = [];
-let updates = new Map(); // metric's name to what shows other points of it
+let updates = new Map(); // by metric, a function to show other points
 
 const zoneText = () => {
   if (!shown.offset) return shown.zone;
@@ -28,7 +28,7 @@ const zoneText = () => {
 // --- all plots show the same time ---
 
 let following = false;
-let refining = 0; // the timer of `refine`
+let refining = 0; // the timer for `refine`
 
 const zoom = (start, end) => {
   following = true;
@@ -40,7 +40,7 @@ const zoom = (start, end) => {
   for (const button of [whole, part("earlier"), part("later")]) button.hidden = all;
 };
 
-// For those who do not drag: half of the time in view, or half a view aside, within the job's time.
+// Zoom and pan with buttons: to half of the visible time, or half a view aside, within the time of the job.
 const step = (factor, aside) => {
   const { start, end, bounds } = ranges[0];
   const width = (end - start) * factor;
@@ -49,7 +49,7 @@ const step = (factor, aside) => {
   zoom(begin, begin + width);
 };
 
-// A part of the time has more points than the whole shows; archived samples are quickly had again.
+// Load more points for a part of the time, if the job is archived, which makes this fast.
 const refine = async () => {
   if (!ranges.length) return;
   const { start, end } = ranges[0];
@@ -76,7 +76,7 @@ const follow = (range) => {
   });
 };
 
-// --- all of them ---
+// --- all plots ---
 
 const describe = (metric) => {
   const { min, avg, max } = metric.statistics;
@@ -104,7 +104,7 @@ const cellOf = (metric) => {
   return { cell, canvas, metric };
 };
 
-// Which colour a line has in all plots.
+// The index of the colour of each line, the same in all plots.
 const placesOf = (metrics) => {
   const places = new Map();
   const counts = {};
@@ -166,9 +166,9 @@ const draw = async () => {
       view.remove();
       return;
     }
-    view.canvas.events_el.removeAttribute("tabindex"); // a picture: nothing for the keyboard to do there
+    view.canvas.events_el.removeAttribute("tabindex"); // an image, without keyboard interaction
     views.push(view);
-    await turn(); // the page answers between two plots
+    await turn(); // keep the page responsive between two plots
   }
   if (kept && !whole.hidden) zoom(...kept);
   section.dataset.drawn = String(cells.length);
@@ -216,7 +216,7 @@ const load = async () => {
     again ||= shown.failed;
     offerScopes();
     part("axis").textContent = shown.metrics.length
-      ? `Times in ${zoneText()}. Drag across a plot to see a part of the time in all of them.`
+      ? `Times in ${zoneText()}. Drag across a plot to zoom all plots.`
       : "";
     say(shown.reason, shown.failed ? "errornote" : "quiet");
     part("time").hidden = !shown.metrics.length;

@@ -1,3 +1,3 @@
-// The page of a long piece of work goes on by itself: it sends its form, which the button "Continue" does without this.
-// The pause leaves time to press "Stop here".
+// Continues long work by submitting the form, like the button "Continue" without JavaScript, after a pause in which
+// "Stop here" can be pressed.
 setTimeout(() => document.getElementById("go-on").requestSubmit(), 500);

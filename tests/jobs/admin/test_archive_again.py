@@ -148,7 +148,7 @@ def test_a_load_that_fails_or_brings_less_leaves_the_files_as_they_are(
     row = Job.objects.get(pk=job.pk)
     assert (row.is_archived, row.statistics) == (True, job.statistics)
     page = client.get(f"{LIST}{job.pk}/change/").content.decode()
-    assert "Archiving again was given up; the archive keeps what it had" in page
+    assert "Archiving again was given up; the archive is unchanged" in page
     assert reason in page
     monkeypatch.undo()
     again(client, job)

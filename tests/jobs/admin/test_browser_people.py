@@ -52,7 +52,7 @@ def test_a_large_deletion_goes_on_by_itself_or_by_its_button(
         expect(page.get_by_text(f"{done} done.")).to_be_visible()
         page.get_by_role("button", name="Continue").click()
 
-    expect(page.get_by_text(f"Deleted {tag}; 3 jobs had it.")).to_be_visible()
+    expect(page.get_by_text(f"Deleted {tag} from 3 jobs.")).to_be_visible()
     assert not Tag.objects.exists()
 
 
@@ -62,7 +62,7 @@ def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, al
     expect(page.get_by_text("does not have the role api")).to_be_visible()
 
     page.get_by_label("Name").fill("notebook")
-    page.get_by_label("Days until it expires").fill("30")
+    page.get_by_label("Days until expiry").fill("30")
     page.get_by_role("button", name="Create token").click()
     secret = page.locator("#new-token").inner_text()
     expect(page.locator("#curl-line")).to_contain_text(f"{live_server.url}/api/jobs/")

@@ -138,7 +138,7 @@ def test_the_pages_only_show(path: str, cluster: Path, admin: User, login: Login
 
 def test_without_clusters_the_list_says_where_they_come_from(admin: User, login: Login) -> None:
     text = text_of(login(admin), LIST)
-    assert "No cluster is configured. Put a cluster.json into a folder of the job archive" in text
+    assert "No cluster is configured. Put a cluster.json into a directory of the job archive" in text
 
 
 def test_the_list_has_states_last_report_and_last_start_of_each_cluster(
@@ -265,7 +265,7 @@ def test_a_cluster_json_that_cannot_be_read_is_told_and_its_reason_to_administra
         client = login(user)
         assert "testcluster cluster.json cannot be read" in text_of(client, LIST)
         text = text_of(client, PAGE)
-        assert "cannot be read, so that its subclusters and metrics are unknown and no job of it is taken." in text
+        assert "cannot be read: subclusters and metrics are unknown, and jobs of the cluster are refused." in text
         assert ("Expected `str`" in text) == (str(cluster) in text) == (user is admin)
         assert rows(client)[report_host].startswith("not in cluster.json idle ")
 
@@ -280,7 +280,7 @@ def test_what_was_read_before_a_cluster_json_broke_is_still_shown(
 
     text = text_of(client, PAGE)
 
-    assert "cannot be read; the page shows it as it was before." in text
+    assert "cannot be read; this page shows its last valid version." in text
     assert "Subcluster gpu" in text
 
 
@@ -359,7 +359,7 @@ def test_nodes_can_be_chosen_by_subcluster_state_and_host(
     client = login(alice)
 
     assert set(rows(client, **query)) == hosts
-    assert ("No node fits." in client.get(PAGE, query).content.decode()) == (not hosts)
+    assert ("No matching nodes." in client.get(PAGE, query).content.decode()) == (not hosts)
 
 
 def test_of_very_many_nodes_the_first_are_shown_and_the_others_can_be_chosen(

@@ -241,7 +241,7 @@ def test_where_the_archive_cannot_be_written_the_database_is_right_and_the_edit_
     assert job.project == "cfd"
     text = response.content.decode()
     assert "The file meta.json could not be written yet" in text
-    assert "The last attempt to archive failed and will be repeated by itself" in text
+    assert "The last attempt to archive failed and will be repeated automatically" in text
     folder.unlink()
     shutil.move(archive_root.parent / "kept", folder)
     ArchiveWorker(at_once=True).drain()

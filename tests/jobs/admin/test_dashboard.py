@@ -77,7 +77,7 @@ def test_each_role_sees_its_own_numbers_whoever_looked_before(
         assert {owner.name for owner in seen.projects} == projects
         assert {cluster.name for cluster in seen.clusters} == {f"cluster{number}" for number in clusters}
         assert sum(cluster.node_seconds for cluster in seen.clusters) / 3600 == pytest.approx(node_hours, abs=0.1)
-        assert sum(map(sum, seen.picture.node_hours.values())) == pytest.approx(node_hours, abs=0.1)
+        assert sum(map(sum, seen.chart.node_hours.values())) == pytest.approx(node_hours, abs=0.1)
         assert {entry.state for entry in seen.ended} == states
         assert seen.running == running
         text = client.get(PAGE).content.decode()
@@ -214,19 +214,19 @@ def test_the_page_says_how_old_its_numbers_are(four_jobs: None, admin: User, log
 
     text = client.get(PAGE).content.decode()
 
-    assert "Today's figures are of <time" in text
+    assert "Today's figures are from <time" in text
     assert f">{datetime.fromtimestamp(counted_at, UTC):%H:%M:%S}</time>" in text
 
 
-def test_the_table_has_the_numbers_of_the_picture(four_jobs: None, admin: User, login: Login) -> None:
+def test_the_table_has_the_numbers_of_the_chart(four_jobs: None, admin: User, login: Login) -> None:
     response = login(admin).get(PAGE)
-    picture = response.context["overview"].picture
+    chart = response.context["overview"].chart
     text = response.content.decode()
 
-    assert text.count('<tr><th scope="row">') == len(picture.begins)
-    table = text[text.index('<div class="picture-table"') : text.index("</details>")]
+    assert text.count('<tr><th scope="row">') == len(chart.begins)
+    table = text[text.index('<div class="chart-table"') : text.index("</details>")]
     jobs = sum(int(found) for found in re.findall(r'</th><td class="number">([\d,]+)</td>', table))
-    assert jobs == sum(picture.started) == 4
+    assert jobs == sum(chart.started) == 4
 
 
 def test_own_actions_stay_on_the_page_and_those_of_others_do_not(

@@ -1,4 +1,4 @@
-"""The first page in a real Chromium: the picture in light and dark, no errors, nothing that axe-core finds serious."""
+"""The first page in a real Chromium: the chart in light and dark, no errors, nothing that axe-core finds serious."""
 
 import re
 import time
@@ -59,13 +59,13 @@ def week(db: None) -> None:
 
 @pytest.fixture
 def dashboard(week: None, logged_in: Page, live_server: LiveServer) -> Page:
-    """Open the page with its picture drawn."""
+    """Open the page with its chart drawn."""
     return logged_in
 
 
 def drawn(page: Page) -> None:
-    """Wait for the picture."""
-    expect(page.locator("#picture[data-drawn='2']")).to_be_visible(timeout=15_000)
+    """Wait for the chart."""
+    expect(page.locator("#chart[data-drawn='2']")).to_be_visible(timeout=15_000)
 
 
 def points(page: Page, plot: str, colour: str) -> int:
@@ -86,7 +86,7 @@ def errors_of_the_console(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_picture_is_drawn_in_the_colours_of_the_page(scheme: Any, dashboard: Page) -> None:
+def test_the_chart_is_drawn_in_the_colours_of_the_page(scheme: Any, dashboard: Page) -> None:
     page = dashboard
     errors = errors_of_the_console(page)
     page.emulate_media(color_scheme=scheme)
@@ -102,7 +102,7 @@ def test_the_picture_is_drawn_in_the_colours_of_the_page(scheme: Any, dashboard:
     expect(page.locator("[data-key=nodeHours]")).to_have_text("quiettestcluster")
 
 
-def test_the_picture_follows_a_change_of_the_theme(dashboard: Page) -> None:
+def test_the_chart_follows_a_change_of_the_theme(dashboard: Page) -> None:
     page = dashboard
     page.emulate_media(color_scheme="light")
     page.reload()
@@ -132,15 +132,15 @@ def test_the_numbers_of_an_hour_are_shown_on_hover(dashboard: Page) -> None:
     expect(tip).to_contain_text("failed")
 
 
-def test_the_table_under_the_picture_opens_by_keyboard(dashboard: Page) -> None:
+def test_the_table_under_the_chart_opens_by_keyboard(dashboard: Page) -> None:
     page = dashboard
-    expect(page.locator(".picture-table")).to_be_hidden()
+    expect(page.locator(".chart-table")).to_be_hidden()
 
-    page.locator("#picture summary").focus()
+    page.locator("#chart summary").focus()
     page.keyboard.press("Enter")
 
-    expect(page.locator(".picture-table")).to_be_visible()
-    expect(page.locator(".picture-table tbody tr").first.locator("time")).to_be_visible()
+    expect(page.locator(".chart-table")).to_be_visible()
+    expect(page.locator(".chart-table tbody tr").first.locator("time")).to_be_visible()
 
 
 def test_a_figure_leads_to_its_list(dashboard: Page) -> None:
@@ -158,7 +158,7 @@ def test_axe_finds_nothing_serious(scheme: Any, width: int, dashboard: Page) -> 
     page.emulate_media(color_scheme=scheme)
     page.reload()
     drawn(page)
-    page.locator("#picture summary").click()
+    page.locator("#chart summary").click()
     expect(page.get_by_text("went quiet")).to_be_visible()
 
     assert serious(page) == []

@@ -47,10 +47,10 @@ def find(page: Page, text: str) -> None:
     page.get_by_role("button", name="Search").click()
 
 
-def download(page: Page, kind: str) -> str:
+def download(page: Page, link: str) -> str:
     """Return the job list as a file."""
     with page.expect_download() as started:
-        page.get_by_role("link", name=kind, exact=True).click()
+        page.get_by_role("link", name=link, exact=True).click()
     return started.value.path().read_text()
 
 
@@ -61,9 +61,9 @@ def test_support_finds_a_failing_job_looks_at_its_plots_tags_it_and_leaves_a_not
     assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags"]
 
     find(page, "user:alice state:failed")
-    page.get_by_label("Save this list as").fill("alice's failures")
+    page.get_by_label("Save filter as").fill("alice's failures")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_label("Saved lists").get_by_role("link")).to_have_text("alice's failures")
+    expect(page.get_by_label("Saved filters").get_by_role("link")).to_have_text("alice's failures")
     page.get_by_role("link", name=str(job.job_id)).click()
     expect(page.locator("#plots")).to_have_attribute("data-drawn", "2", timeout=20_000)
     page.get_by_label("Type").fill("perf")
@@ -95,7 +95,7 @@ def test_a_manager_sees_the_project_tags_and_takes_its_list_along(
     page.get_by_label("Name").fill("ours")
     page.get_by_role("button", name="Add tag").click()
     page.goto(f"{live_server.url}/admin/jobs/job/")
-    text = download(page, "CSV")
+    text = download(page, "Export CSV")
 
     assert "review:ours" in text
     assert "secret" not in text
@@ -141,7 +141,7 @@ def test_an_admin_corrects_a_project_exports_and_revokes_a_token(
     assert meta["project"] == "chem"
 
     find(page, "project:chem")
-    assert json.loads(download(page, "NDJSON").splitlines()[0])["project"] == "chem"
+    assert json.loads(download(page, "Export NDJSON").splitlines()[0])["project"] == "chem"
     page.get_by_label("Sections").get_by_role("link", name="Users").click()
     page.get_by_role("link", name="bench").click()
     page.get_by_role("button", name="Revoke").click()
@@ -160,7 +160,7 @@ def test_axe_finds_nothing_serious_on_lists_job_pages_clusters_and_the_pages_bef
     log_in(page, live_server, admin)
     JobFactory.create(tags=[TagFactory.create()])
     find(page, "host:n01")
-    page.get_by_label("Save this list as").fill("mine")
+    page.get_by_label("Save filter as").fill("mine")
     page.get_by_role("button", name="Save", exact=True).click()
     for path in ("?q=host:n01&nodes_from=1", "?q=nonsense:x", "?state=preempted", f"{job.pk}/change/"):
         page.goto(f"{live_server.url}/admin/jobs/job/{path}")

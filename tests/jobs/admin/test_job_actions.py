@@ -66,7 +66,7 @@ def test_a_tag_is_removed_from_a_selection(carol: User, login: Login) -> None:
     form = run(client, "remove_tag", *jobs)
     response = client.post(form.context["action_url"], {"jobs": form.context["row_ids"], "tag": tag.pk}, follow=True)
 
-    assert f"Tag {tag} taken from 2 jobs." in response.content.decode()
+    assert f"Tag {tag} removed from 2 jobs." in response.content.decode()
     assert list(JobTag.objects.values_list("tag", flat=True)) == [other.pk]
 
 

@@ -141,7 +141,7 @@ def test_deleting_a_tag_takes_it_from_jobs_and_lets_the_archive_follow(admin: Us
     response = client.post(f"{LIST}selection/delete/", {"tags": tag.pk}, follow=True)
 
     assert '<td class="number">2</td>' in question
-    assert f"Deleted {tag}; 2 jobs had it." in response.content.decode()
+    assert f"Deleted {tag} from 2 jobs." in response.content.decode()
     assert not Tag.objects.exists()
     assert Job.objects.count() == 2
     assert [task.job_id for task in ArchiveTask.objects.all()] == [archived.pk]
@@ -217,7 +217,7 @@ def test_merging_into_a_tag_that_is_gone_changes_nothing(admin: User, login: Log
 
     response = login(admin).post(f"{LIST}selection/merge/", {"tags": tag.pk, "into": 4711}, follow=True)
 
-    assert "not there any more" in response.content.decode()
+    assert "does not exist any more" in response.content.decode()
     assert Tag.objects.get() == tag
 
 
@@ -293,9 +293,9 @@ def test_the_history_tells_who_renamed_merged_and_deleted(small_rounds: None, ad
     entries = LogEntry.objects.filter(user=admin).order_by("pk").values_list("object_repr", "change_message")
     assert [(what, message) for what, message in entries if message] == [
         ("perf:few", f"Renamed from {small}."),
-        (str(old), f"Merging into {kept} begun."),
+        (str(old), f"Merging into {kept} started."),
         (str(old), f"Merged into {kept}."),
         (str(kept), f"Merged {old} into it."),
-        (str(kept), "Deletion begun."),
+        (str(kept), "Deletion started."),
     ]
     assert "Renamed from" in client.get(f"{LIST}{small.pk}/history/").content.decode()

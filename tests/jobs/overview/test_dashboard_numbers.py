@@ -62,7 +62,7 @@ def test_a_day_begins_at_midnight_in_the_zone_of_the_site(admin: User, settings:
 
     assert (in_utc.started_today, in_utc.finished_today) == (0, 0)
     assert (in_auckland.started_today, in_auckland.finished_today) == (1, 1)
-    assert in_auckland.picture.offset == 13 * HOUR
+    assert in_auckland.chart.offset == 13 * HOUR
 
 
 def test_zones_that_share_a_midnight_but_not_their_days_do_not_share_numbers(admin: User, settings: Any) -> None:
@@ -165,24 +165,24 @@ def test_archiving_is_counted_to_a_limit(admin: User, monkeypatch: pytest.Monkey
     assert overview(admin, now=NOW).archiving == Archiving(waiting=3, failed=0)
 
 
-# --- the picture ---
+# --- the chart ---
 
 
-def test_the_picture_has_every_hour_until_now_and_all_jobs_in_it(admin: User) -> None:
+def test_the_chart_has_every_hour_until_now_and_all_jobs_in_it(admin: User) -> None:
     ended(MIDNIGHT + 30 * 60, MIDNIGHT + HOUR + 30 * 60, job_state="failed", num_nodes=2)
     ended(MIDNIGHT - DAY, MIDNIGHT - DAY + HOUR, job_state="timeout")
     JobFactory.create(start_time=NOW - 60, cluster="other")
 
-    picture = overview(admin, now=NOW).picture
+    chart = overview(admin, now=NOW).chart
 
-    assert len(picture.begins) == 6 * 24 + 10
-    assert {end - begin for begin, end in pairwise(picture.begins)} == {HOUR}
-    at_midnight = picture.begins.index(MIDNIGHT)
-    assert picture.jobs["failed"][at_midnight] == 1
-    assert picture.node_hours["testcluster"][at_midnight] == 2
-    assert picture.jobs["other"][at_midnight - 24] == 1
-    assert picture.jobs["running"][-1] == 1
-    newest = picture.rows[0]
+    assert len(chart.begins) == 6 * 24 + 10
+    assert {end - begin for begin, end in pairwise(chart.begins)} == {HOUR}
+    at_midnight = chart.begins.index(MIDNIGHT)
+    assert chart.jobs["failed"][at_midnight] == 1
+    assert chart.node_hours["testcluster"][at_midnight] == 2
+    assert chart.jobs["other"][at_midnight - 24] == 1
+    assert chart.jobs["running"][-1] == 1
+    newest = chart.rows[0]
     assert (newest.begin, newest.started, newest.jobs) == (NOW - HOUR, 1, (0, 0, 0, 1))
 
 
@@ -190,7 +190,7 @@ def test_the_smallest_of_many_clusters_share_a_colour(admin: User) -> None:
     for number in range(8):
         ended(MIDNIGHT, MIDNIGHT + HOUR * (number + 1), cluster=f"c{number}")
 
-    node_hours = overview(admin, now=NOW).picture.node_hours
+    node_hours = overview(admin, now=NOW).chart.node_hours
 
     assert list(node_hours) == ["c3", "c4", "c5", "c6", "c7", "other clusters"]
     assert sum(node_hours["other clusters"]) == 1 + 2 + 3
@@ -290,8 +290,8 @@ def test_jobs_that_are_imported_into_empty_days_show_within_a_minute(admin: User
     for back in (5, 3, 2):
         JobFactory.create(start_time=MIDNIGHT - back * DAY + HOUR, cluster="imported")
 
-    picture = overview(admin, now=NOW + 60).picture
-    shown = [begin for begin, jobs in zip(picture.begins, picture.started, strict=True) if jobs]
+    chart = overview(admin, now=NOW + 60).chart
+    shown = [begin for begin, jobs in zip(chart.begins, chart.started, strict=True) if jobs]
     assert shown == [MIDNIGHT - 5 * DAY + HOUR, MIDNIGHT - 3 * DAY, MIDNIGHT - 2 * DAY + HOUR]
 
 

@@ -12,9 +12,8 @@ from jobs.models import Job
 from jobs.search import criteria
 from jobs.search.criteria import (
     REACH,
-    Condition,
     Criteria,
-    beside,
+    Criterion,
     by_archiving,
     by_cluster,
     by_job_id,
@@ -22,6 +21,7 @@ from jobs.search.criteria import (
     by_state,
     by_tag,
     by_user,
+    concurrent_with,
     find,
     on_hosts,
     with_value,
@@ -31,7 +31,7 @@ from tests.support.factories import JobFactory, TagFactory, UserFactory
 pytestmark = pytest.mark.django_db
 
 
-def found(user: User, *conditions: Condition, reach: int = REACH, **between: int) -> list[int]:
+def found(user: User, *conditions: Criterion, reach: int = REACH, **between: int) -> list[int]:
     """Return the job ids that are found, in their order."""
     criteria = Criteria()
     criteria.add(*conditions)
@@ -57,9 +57,9 @@ def test_what_no_index_answers_is_looked_for_among_the_newest(admin: User) -> No
     near, far = find(user=admin, criteria=criteria, reach=3), find(user=admin, criteria=criteria, reach=7)
 
     assert [job.job_id for job in near.jobs] == [6]
-    assert near.looked_since == Job.objects.get(job_id=4).start_time
+    assert near.searched_since == Job.objects.get(job_id=4).start_time
     assert [job.job_id for job in far.jobs] == [6, 1]
-    assert far.looked_since is None
+    assert far.searched_since is None
 
 
 def test_the_newest_are_those_of_the_best_index_and_of_the_range_asked_for(admin: User) -> None:
@@ -98,7 +98,7 @@ def test_who_sees_no_job_finds_none(roles: list[str]) -> None:
     JobFactory.create(user="alice", meta_data='{"jobName":"secret"}')
     stranger = UserFactory.create(username="stranger", roles=roles)
 
-    for condition in (by_user("alice"), criteria.named("secret"), on_hosts(["n01"])):
+    for condition in (by_user("alice"), criteria.name_contains("secret"), on_hosts(["n01"])):
         assert found(stranger, condition) == []
 
 
@@ -133,9 +133,9 @@ def test_names_and_hosts_are_found_as_they_are_written(admin: User) -> None:
     JobFactory.create(job_id=2, meta_data=None, resources='[{"hostname":"n01"},{"hostname":"n010"}]')
     JobFactory.create(job_id=3, meta_data='{"jobName":null}', resources='[{"hostname":"n%"}]')
 
-    assert found(admin, criteria.named("water")) == [1]
-    assert found(admin, criteria.named("100%_")) == [1]
-    assert found(admin, criteria.named("gromacs")) == []
+    assert found(admin, criteria.name_contains("water")) == [1]
+    assert found(admin, criteria.name_contains("100%_")) == [1]
+    assert found(admin, criteria.name_contains("gromacs")) == []
     assert found(admin, on_hosts(["n010"])) == [2]
     assert found(admin, on_hosts(["n%"])) == [3]
 
@@ -156,7 +156,7 @@ def test_beside_a_job_ran_what_shared_a_node_with_it_at_the_time(admin: User) ->
     create(6, 1100, 10, host="n02")
     create(7, 1100, 10, cluster="other")
     create(8, 800, 0)
-    criteria = Criteria([*beside(job)])
+    criteria = Criteria([*concurrent_with(job)])
     criteria.between(until=job.stop_time)
 
     assert {each.job_id for each in find(user=admin, criteria=criteria).jobs} == {3, 4, 8}
