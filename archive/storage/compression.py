@@ -92,7 +92,7 @@ def compress(store: ArchiveStore, key: JobKey) -> Compressed | None:
         def check_unchanged(names: Sequence[str]) -> None:
             for name, identity in zip(names, begun_with, strict=False):
                 if _identity(folder.path / name) != identity:
-                    raise ArchiveError(f"{folder.path / name}: was changed by another process meanwhile")
+                    raise ArchiveError(f"{folder.path / name}: was written by another process meanwhile")
 
         try:
             plain = (folder.path / DATA_FILE).open("rb")
