@@ -150,5 +150,5 @@ def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
         ("Array job", job.array_job_id or ""),
         ("Database id", job.pk),
     ]
-    found = [("Owner and cluster", owner), ("Time and state", times), ("Size", size)]
+    found = [("Cluster and owner", owner), ("Time and state", times), ("Size", size)]
     return [(heading, [(label, value) for label, value in facts if value != ""]) for heading, facts in found]
