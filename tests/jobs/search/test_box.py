@@ -69,10 +69,10 @@ def test_words_find_jobs(text: str, found: set[int], jobs: list[Job], admin: Use
     ("text", "problem"),
     [
         ("hots:g01", "'hots:g01': expected one of job:, user:, project:, host:"),
-        ('user:""', "expected a text behind the colon"),
+        ('user:""', "expected a text after the colon"),
         ("tag:perf", "tag:'perf': expected type and name, as tag:perf:bad"),
         ("state:odd", "state:'odd': expected one of running, completed"),
-        ("nobody", "'nobody': no job has a user or project of this name"),
+        ("nobody", "'nobody': there is no job with this user or project"),
         ("99999999999999999999", "expected a job id"),
         ("job:x", "'x': expected a job id"),
         ('name:"open', "'name:\"open': expected words, and texts with spaces as"),
