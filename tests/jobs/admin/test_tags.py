@@ -194,7 +194,7 @@ def test_two_tags_become_one(admin: User, login: Login) -> None:
     sent = {"tags": f"{kept.pk},{old.pk}", "into": kept.pk}
     response = client.post(f"{LIST}selection/merge/", sent, follow=True)
 
-    assert "Which tag is kept" in question
+    assert "The tag to keep" in question
     assert f"Merged into {kept}; 2 jobs changed." in response.content.decode()
     assert list(Tag.objects.all()) == [kept]
     assert list(JobTag.objects.order_by("job_id").values_list("job_id", "tag_id")) == [
