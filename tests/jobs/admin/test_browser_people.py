@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import ApiToken, User
-from jobs.admin import tags
+from jobs.admin import tags as tag_pages
 from jobs.models import JobTag, Tag
 from jobs.tags import services
 from tests.support.browser import IN_CHROMIUM, log_in, serious
@@ -39,7 +39,7 @@ def test_a_large_deletion_goes_on_by_itself_or_by_its_button(
 ) -> None:
     page = logged_in
     monkeypatch.setattr(services, "BATCH", 2)
-    monkeypatch.setattr(tags, "_ROUND", 0)
+    monkeypatch.setattr(tag_pages, "_ROUND", 0)
     tag = TagFactory.create()
     JobFactory.create_batch(3, tags=[tag])
     if not by_itself:
@@ -106,7 +106,7 @@ def test_axe_finds_nothing_serious(
     page.get_by_role("button", name="Go").click()
     look("merging")
     monkeypatch.setattr(services, "BATCH", 2)
-    monkeypatch.setattr(tags, "_ROUND", 0)
+    monkeypatch.setattr(tag_pages, "_ROUND", 0)
     page.route("**/progress.js", lambda route: route.fulfill(body="", content_type="text/javascript"))
     page.get_by_role("button", name="Merge 2 tags").click()
     expect(page.get_by_role("button", name="Continue")).to_be_visible()
