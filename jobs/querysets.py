@@ -1,6 +1,6 @@
 """Sets of jobs and of the archive's tasks: the jobs that a user sees, and the named states of archiving.
 
-docs/archiving-states.md has the picture of these states.
+docs/architecture.md has the picture of these states.
 """
 
 from collections.abc import Iterable

@@ -7,7 +7,7 @@ it began with leaves the row, and meta.json is written once more. The job's row 
 so that an edit and a claim cannot pass each other unseen.
 
 Words: a task is *claimed* by one worker, *released* for others to claim at once, *failed* when an attempt did, and
-*given up* when no attempt is to follow. docs/archiving-states.md has the picture.
+*given up* when no attempt is to follow. docs/architecture.md has the picture.
 """
 
 import contextlib
