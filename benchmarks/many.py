@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import django
 
+from benchmarks import guard
+
 if TYPE_CHECKING:
     from jobs.rows.columns import Row
 
@@ -96,10 +98,7 @@ def main() -> None:
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
-    try:
-        demo.require_empty()
-    except demo.DemoError as error:
-        sys.exit(f"Refused: {error}. DATABASE_URL and ARCHIVE_ROOT must name empty ones.")
+    guard.require_empty()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     call_command("migrate", verbosity=0)
     demo.write_cluster(root.store())
@@ -113,10 +112,10 @@ def main() -> None:
         tags = list(tag_ids(_TAGS).values())
         common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
         insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
-    create_user(username="benchmark-admin", roles=[Role.ADMIN], password=None)
-    projects = ["proj99", "proj01", "proj02"]
-    create_user(username="benchmark-manager", roles=[Role.MANAGER], password=None, projects=projects)
-    create_user(username="user001", roles=[Role.USER], password=None)
+    admin, manager, user = guard.PEOPLE
+    create_user(username=admin, roles=[Role.ADMIN], password=None)
+    create_user(username=manager, roles=[Role.MANAGER], password=None, projects=["proj99", "proj01", "proj02"])
+    create_user(username=user, roles=[Role.USER], password=None)
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")

@@ -9,6 +9,8 @@ import sys
 
 import django
 
+from benchmarks import guard
+
 
 def main() -> None:
     """Migrate, write the demo cluster, create finished jobs and a user with a token."""
@@ -23,10 +25,7 @@ def main() -> None:
     from jobs import demo
     from jobs.models import Job
 
-    try:
-        demo.require_empty()
-    except demo.DemoError as error:
-        sys.exit(f"Refused: {error}. DATABASE_URL and ARCHIVE_ROOT must name empty ones.")
+    guard.require_empty()
     call_command("migrate", verbosity=0)
     demo.write_cluster(root.store())
     resources = json.dumps([{"hostname": f"n{node:02}", "hwthreads": [0, 1, 2, 3]} for node in range(1, 5)])

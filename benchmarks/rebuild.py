@@ -26,6 +26,8 @@ from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
 
+from benchmarks import guard
+
 ROOT = Path(__file__).resolve().parent.parent
 _FIRST = 1_000_000
 _START = 1_700_000_000
@@ -87,6 +89,8 @@ def command(name: str, *arguments: str) -> None:
     """Run a command of manage.py, or `empty` or `plain`, in this process; print its seconds."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
+    if name == "migrate":
+        guard.require_empty()
     begin = time.perf_counter()
     if name == "empty":
         empty()

@@ -29,6 +29,7 @@ from typing import Any
 import orjson
 import psutil
 
+from benchmarks import guard
 from benchmarks.api import ROOT, free_port
 
 NODE_METRICS = ("cpu_load", "mem_used", "nfs_read", "nfs_write", "nfs_total")
@@ -227,6 +228,7 @@ def main() -> None:
         import django
 
         django.setup()
+        guard.require_empty()
         if options.single:
             fill(10, options.nodes, options.hours)
             times = single(10)
