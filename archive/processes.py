@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import forkserver, resource_tracker
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ Made = TypeVar("Made")
 
 _MOST = 8  # processes: more than that one database does not keep up with
 _OBJECTS_BEFORE_COLLECTION = 50_000
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def cores() -> int:
@@ -77,12 +79,21 @@ def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    # A Ctrl-C reaches the whole group: the server would end with a traceback while it still imports. Its helper is
+    # started before, because that unblocks the signals.
+    resource_tracker.ensure_running()
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        forkserver.ensure_running()  # it inherits the mask, and so do the processes
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
     return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(preload, on_terminate))
 
 
 def _begin(preload: str, on_terminate: signal.Handlers) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_terminate)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Mostly done. The server has none of it if it began for other work, or found no module from its working directory.
     importlib.import_module(preload)
