@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, UserFactory, token_for
 from tests.support.paths import DATA
 from tests.support.server import Server, running_server
+
+# Processes that tests start from a fork server read the settings anew, without pytest.
+os.environ.setdefault("SECRET_KEY", "of the tests")
 
 TEST_CLUSTER: dict[str, Any] = {
     "name": "testcluster",
@@ -76,6 +82,13 @@ def django_db_modify_db_settings(
     config = django_settings.DATABASES["default"]
     if "sqlite" in config["ENGINE"]:
         config.setdefault("TEST", {})["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> None:
+    """Start the server of processes with all that any test needs; the first command would load only its own part."""
+    multiprocessing.set_forkserver_preload(["jobs.maintenance.preload", "jobs.archiving.preload", "archive.check.walk"])
+    forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)
