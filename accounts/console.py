@@ -18,7 +18,7 @@ def on_terminal() -> bool:
 
 
 def printable(text: str) -> str:
-    """Return a text with `?` in place of control characters, for one line of a terminal."""
+    """Return a text with `?` in place of unprintable characters, for one line of a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
@@ -30,7 +30,7 @@ def whole_number(text: str, *, least: int, most: int) -> int:
 
 
 class ServerCommand(BaseCommand):
-    """A command that prints nothing with `-v 0` and ends without a traceback when it is interrupted.
+    """A command that prints nothing with `-v 0` and ends without a traceback if it is interrupted.
 
     System checks are off by default, so that revoking a token does not wait for a hanging file system. Commands that
     use the archive turn them on.

@@ -13,14 +13,14 @@ from jobs.models import Job
 
 @register(Tags.database)
 def check_archive_is_there(databases: Sequence[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """Refuse an archive that is empty though the database has archived jobs: a file system that is not mounted."""
+    """Report an archive that is empty although the database has archived jobs: its file system may not be mounted."""
     problem = archive_problem() if databases else None
     hint = "Mount the archive's file system, or correct ARCHIVE_ROOT."
     return [Error(problem, hint=hint, id="jobs.E001")] if problem else []
 
 
 def missing_archive() -> str | None:
-    """Return that the archive is empty though the database has archived jobs, or None."""
+    """Return an error message if the archive is empty although the database has archived jobs; else None."""
     store = root.store()
     if Job.objects.archived().exists() and not store.holds_jobs():
         return f"the database has archived jobs, but {store.root} holds none: is its file system mounted?"
@@ -28,14 +28,14 @@ def missing_archive() -> str | None:
 
 
 def archive_problem() -> str | None:
-    """Return why the server and the worker must not start with this archive, or None.
+    """Return why the server and the worker must not start with this archive; None if they may.
 
-    Creates a missing root, unless the database says that there should be one.
+    Create a missing root, unless the database has archived jobs.
     """
     try:
         if problem := missing_archive():
             return problem
-    except DatabaseError:  # not migrated yet, or away: each has its own error elsewhere
+    except DatabaseError:  # not migrated yet, or unreachable: both are reported elsewhere
         return None
     try:
         root.store().prepare()

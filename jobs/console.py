@@ -31,7 +31,6 @@ __all__ = [
     "ServerCommand",
     "complaining",
     "confirm",
-    "count",
     "days_ago",
     "following",
     "leave_now",
@@ -52,14 +51,14 @@ Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
 _LARGEST_TIME = 2**63 - 1
 _MOST_DAYS = 18250  # 50 years
 _COMMANDS_ACCOUNT = "manage.py"
-_LOOK_EVERY = 0.2  # seconds between two looks of a bar at what another thread counts
+_LOOK_EVERY = 0.2  # seconds between two updates of a bar from another thread's count
 
 
 def shell_actor() -> Actor:
     """Return the actor of a command, for the history: the account that has the shell's user name, if there is one.
 
-    Otherwise the account `manage.py`, which is created when it is first needed: inactive, without role and password.
-    The shell's user and host are named in either case.
+    Otherwise use the account `manage.py`, which is created when it is first needed: inactive, without role and
+    password. In either case the actor names the shell's user and host.
     """
     try:
         name = pwd.getpwuid(os.geteuid()).pw_name
@@ -72,13 +71,8 @@ def shell_actor() -> Actor:
     return Actor(user.pk, f"the shell of {name} on {socket.gethostname()}")
 
 
-def count(number: int, noun: str) -> str:
-    """Return `1 job`, `2 jobs`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def parse_when(text: str) -> int:
-    """Parse epoch seconds or an ISO date or time to epoch seconds; without a zone it counts in TIME_ZONE.
+    """Parse epoch seconds or an ISO date or time to epoch seconds; a time without a zone is in TIME_ZONE.
 
     A fraction of a second is rounded up, so that "before" keeps its meaning for whole seconds.
     """
@@ -97,12 +91,12 @@ def parse_when(text: str) -> int:
 
 
 def days_ago(text: str) -> int:
-    """Parse a number of days to the time that lies so far back (epoch seconds)."""
+    """Parse a number of days and return the time that many days ago (epoch seconds)."""
     return int(time.time()) - whole_number(text, least=0, most=_MOST_DAYS) * 86400
 
 
 def shown_time(seconds: int) -> str:
-    """Return epoch seconds as a time in TIME_ZONE, for people."""
+    """Return epoch seconds as a readable time in TIME_ZONE."""
     try:
         return f"{datetime.fromtimestamp(seconds, timezone.get_default_timezone()):%Y-%m-%d %H:%M:%S %Z}"
     except (OverflowError, ValueError, OSError):
@@ -110,12 +104,12 @@ def shown_time(seconds: int) -> str:
 
 
 def shown_size(size: int) -> str:
-    """Return bytes for people, as `3.40GB`."""
+    """Return a readable size, such as `3.40GB`; `size` is in bytes."""
     return tqdm.format_sizeof(size, "B")
 
 
 def require_answer(*, yes: bool) -> None:
-    """Raise CommandError where a confirmation is needed and there is nobody to give it."""
+    """Raise CommandError if a confirmation is needed and there is no terminal to ask on."""
     if not yes and not on_terminal():
         raise CommandError(
             "There is no terminal to ask on: give --yes to do it without a question.", returncode=BAD_USAGE
@@ -123,7 +117,7 @@ def require_answer(*, yes: bool) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> bool:
-    """Ask on the terminal; True at once with `yes`. Anything but y or yes is a no."""
+    """Ask on the terminal, and return whether the answer is y or yes; with `yes` return True without asking."""
     require_answer(yes=yes)
     if yes:
         return True
@@ -133,7 +127,7 @@ def confirm(question: str, *, yes: bool) -> bool:
 
 
 def progress(*, total: int | None, unit: str, verbosity: int) -> Bar:
-    """Return a bar on stderr with rate and time left; it stays silent without a terminal or with `-v 0`."""
+    """Return a progress bar on stderr with rate and time left, silent without a terminal or with `-v 0`."""
     silent = verbosity < 1 or not sys.stderr.isatty()
     return tqdm(total=total, unit=f" {unit}s", disable=silent, file=sys.stderr, dynamic_ncols=True)
 
@@ -150,7 +144,7 @@ def complaining(stderr: OutputWrapper, verdict: str) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def following(bar: Bar, done: Callable[[], int]) -> Iterator[None]:
-    """Move a bar along with a number that other threads count up."""
+    """Keep a bar at the number that `done` returns and other threads increment."""
     if bar.disable:
         yield
         return
@@ -172,11 +166,11 @@ def following(bar: Bar, done: Callable[[], int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
-    """Let SIGTERM and SIGINT set an event; the same signal a second time ends the process at once."""
+    """Set an event on SIGTERM or SIGINT; the same signal a second time ends the process at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        # Not here: a handler that finds the main thread inside Event.wait would wait for the lock that it holds itself.
+        # Not in the handler: if the main thread is inside Event.wait, it holds the lock that `set` would wait for.
         threading.Thread(target=stopping.set, name="stop").start()
 
     before: dict[int, Any] = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -190,8 +184,8 @@ def stop_on_signals(stopping: threading.Event) -> Iterator[None]:
 def leave_now(status: int) -> None:
     """End this process without waiting for its threads and processes.
 
-    Python would, and one may hang in a metric store for as long as its time-out. What it held has been given back, and
-    its files appear whole or not at all.
+    Python would wait, and one of them may hang on a metric store until its timeout. Its jobs have been released, and
+    files appear whole or not at all.
     """
     sys.stdout.flush()
     sys.stderr.flush()

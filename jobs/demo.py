@@ -1,4 +1,4 @@
-"""Synthetic data of `make run`: a cluster, and jobs of several users and projects on the last seven days."""
+"""Synthetic data for `make run`: a cluster, and jobs of several users and projects from the last seven days."""
 
 import itertools
 import logging
@@ -44,7 +44,7 @@ _METRICS: list[tuple[str, str, str, str, str, float]] = [
 
 
 class DemoError(Exception):
-    """The database or the archive is not one that demo data may be put into."""
+    """The database or the archive holds other data, so demo data must not be added to it."""
 
 
 def cluster_document() -> bytes:
@@ -93,7 +93,7 @@ def cluster_document() -> bytes:
 def require_empty() -> None:
     """Raise DemoError unless the database has no users and no jobs, and the archive no clusters and no jobs.
 
-    Asked before the migrations run, so a database without our tables is empty if it has no tables at all.
+    Called before the migrations run, so a database without our tables is empty only if it has no tables at all.
     """
     tables = set(connection.introspection.table_names())
     for model in (User, Job):
@@ -108,7 +108,7 @@ def require_empty() -> None:
 
 
 def write_cluster(store: ArchiveStore) -> None:
-    """Put the demo cluster's cluster.json into the archive, unless it is there."""
+    """Write the demo cluster's cluster.json to the archive, unless it is there."""
     store.prepare()
     if CLUSTER not in store.clusters():
         store.write_cluster(CLUSTER, cluster_document())
@@ -133,7 +133,7 @@ def create_jobs(count: int = 210) -> None:
 
 
 def clear() -> int:
-    """Delete all jobs of the demo cluster from database and archive, and return how many rows went."""
+    """Delete all jobs of the demo cluster from database and archive, and return the number of deleted rows."""
     row_ids = list(Job.objects.filter(cluster=CLUSTER).values_list("pk", flat=True))
     deleted = delete_jobs(row_ids=row_ids)
     store = root.store()

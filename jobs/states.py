@@ -1,4 +1,4 @@
-"""The words for the states of a job and of its archiving: ours, and those of newer clients that stand for one."""
+"""The states of a job and of its archiving, and the words of newer clients that are mapped to them."""
 
 from django.db import models
 
@@ -17,7 +17,7 @@ class JobState(models.TextChoices):
 
 
 class MonitoringStatus(models.IntegerChoices):
-    """How far monitoring of a job has come; ARCHIVING of a finished job means that it waits for the archive."""
+    """The progress of a job's monitoring; a finished job with ARCHIVING waits for the archive."""
 
     DISABLED = 0, "disabled"
     ARCHIVING = 1, "running or archiving"
@@ -26,7 +26,7 @@ class MonitoringStatus(models.IntegerChoices):
 
 
 class TaskPurpose(models.TextChoices):
-    """What a worker claims a job for."""
+    """The purpose of a worker's claim on a job."""
 
     WRITE = "write", "write its files"
     REMOVE = "remove", "take it out of the archive"
@@ -42,15 +42,15 @@ _TAKEN_AS_FAILED = frozenset(
 
 
 def is_start_state(word: str) -> bool:
-    """Return whether a start may carry this word; the job is stored as running whatever it says."""
+    """Return whether a start may have this state; the job is stored as running in any case."""
     word = word.lower()
     return not word or word in _STATES or word in _TAKEN_AS_FAILED
 
 
 def final_state(word: str) -> tuple[str, str | None] | None:
-    """Translate a stop's word into (state, the scheduler's own word where it differs); None for an unknown word.
+    """Translate a stop's word to (state, the scheduler's own word if it differs); return None for an unknown word.
 
-    Case is ignored; no word means completed.
+    Case is ignored; an empty word means completed.
     """
     lower = word.lower() or JobState.COMPLETED.value
     if lower in _TAKEN_AS_FAILED:

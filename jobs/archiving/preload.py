@@ -1,4 +1,4 @@
-"""What the processes that write jobs have loaded before each is forked; imported by their server alone."""
+"""Preload the code of the processes that write jobs, before each is forked; only their fork server does."""
 
 import django
 

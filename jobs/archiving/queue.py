@@ -1,10 +1,10 @@
 """The queue of the archive's work on jobs: claims, leases, retries and edits, all kept in the database.
 
-A job that waits says so itself (finished, monitoringStatus 1). A worker claims it by a row of ArchiveTask, a lease
-that it renews while it works; when it dies the lease runs out and another takes the job. An edit of a job that is
-archived or being archived counts up `edits` in the edit's own transaction: a claim that ends with another count than
-it began with leaves the row, and meta.json is written once more. The job's row is locked before its task is changed,
-so that an edit and a claim cannot pass each other unseen.
+The job's own row records that it waits (finished, monitoringStatus 1). A worker claims it with a row of ArchiveTask, a
+lease that it renews while it works. If it dies, the lease runs out and another worker takes the job. An edit of a job
+that is archived or being archived increments `edits` in the transaction of the edit: if the count has changed when a
+claim ends, the row stays and meta.json is written once more. The job's row is locked before its task is changed, so
+that an edit and a claim cannot miss each other.
 
 Words: a task is *claimed* by one worker, *released* for others to claim at once, *failed* when an attempt did, and
 *given up* when no attempt is to follow. docs/architecture.md has the picture.
@@ -72,17 +72,17 @@ _LEASE_END = {
 _JOBS = f'"{Job._meta.db_table}"'
 _TASKS = f'"{ArchiveTask._meta.db_table}"'
 
-# The named states of jobs/querysets.py in the words of SQL, as constants: so the planner finds the partial index
-# jobs_to_archive, whose terms AWAITS_ARCHIVE are.
+# The named states of jobs/querysets.py in SQL, with constants, so that the planner can use the partial index
+# jobs_to_archive: its condition is AWAITS_ARCHIVE.
 _RUNNING = f"""j."job_state" = '{JobState.RUNNING.value}'"""
 _AWAITS_ARCHIVE = f"""j."monitoring_status" = {MonitoringStatus.ARCHIVING.value} AND NOT ({_RUNNING})"""
 _ARCHIVED = f"""j."monitoring_status" = {MonitoringStatus.ARCHIVED.value}"""
 _IDLE = f"""NOT (j."monitoring_status" = {MonitoringStatus.ARCHIVING.value}) AND NOT ({_RUNNING})"""  # not busy()
 _EDITED, _TRIED, _UNTRIED = 't."edits" > 0', 't."attempts" > 0', 't."attempts" = 0'
 
-# Jobs that wait and were not tried, those that were, archived ones whose meta.json has to follow an edit, and those for
-# which nothing is to be written. Those that were tried or edited begin with the tasks, of which there are few: the plus
-# keeps SQLite, which has no statistics, from going through all jobs and looking for the task of each.
+# Waiting jobs without and with a failed attempt, archived jobs whose meta.json has to follow an edit, and jobs with
+# nothing to write. The queries for tried and edited jobs begin with the tasks, because there are few: the plus keeps
+# SQLite, which has no statistics, from scanning all jobs and looking up the task of each.
 _UNTRIED_JOBS = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE {_AWAITS_ARCHIVE} AND j."cluster" = %s AND (t."job_id" IS NULL OR ({_UNTRIED} AND {{free}}))"""
 _TRIED_JOBS = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
@@ -92,7 +92,7 @@ _EDITED_JOBS = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
 _IDLE_JOBS = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE {_IDLE} AND (t."job_id" IS NULL OR {{free}})"""
 
-# Each name is one look into the index, however many jobs of that cluster wait.
+# One index look-up per cluster, however many of its jobs wait.
 _WAITING_CLUSTERS = f"""
     WITH RECURSIVE next(cluster) AS (
         SELECT (SELECT MIN(j."cluster") FROM {_JOBS} j WHERE {_AWAITS_ARCHIVE})
@@ -121,8 +121,8 @@ def claim_waiting(
 ) -> list[Claim]:
     """Claim up to `limit` finished jobs of a cluster that are due; workers on other hosts claim others meanwhile.
 
-    `only`: of these row ids. Untried jobs come first, then at most `retries` (None: any number) of those that failed
-    before; of both the oldest, or the `newest`, first.
+    `only` limits it to these row ids. Untried jobs come first, then at most `retries` (None: any number) jobs that
+    failed before; both oldest first, or `newest` first.
     """
     claims = _claim(worker, limit, _UNTRIED_JOBS, [cluster], only, newest=newest)
     left = limit - len(claims) if retries is None else min(limit - len(claims), retries)
@@ -137,7 +137,7 @@ def claim_edited(worker: str, limit: int, *, only: Collection[int] | None = None
 
 
 def claim_for_removal(worker: str, row_ids: Collection[int]) -> list[Claim]:
-    """Claim those of these jobs that neither run nor wait, to take them out of the archive."""
+    """Claim these jobs to take them out of the archive, except those that run or wait."""
     return _claim(worker, len(row_ids), _IDLE_JOBS, [], row_ids, purpose=TaskPurpose.REMOVE)
 
 
@@ -159,10 +159,10 @@ def _claim(
 ) -> list[Claim]:
     """Claim jobs in one statement, which delays the writers of the API by a fraction of a millisecond.
 
-    It is run only where a look without a write lock finds work, since an idle worker asks five times a second. The last
-    condition is for two workers at once: jobs that the other claimed after this statement began are left to it.
-    `row_id` is the column of the table that the statement begins with, so that the oldest or `newest` are found without
-    sorting all.
+    It runs only if a query without a write lock finds work, since an idle worker asks five times a second. The last
+    condition is for two workers at once: it leaves out jobs that the other claimed after this statement began.
+    `row_id` is the id column of the table that `source` begins with, so that the oldest or `newest` jobs are found
+    without sorting all of them.
     """
     source = source.format(free=_free("t"))
     if only is not None:
@@ -186,10 +186,10 @@ def _claim(
 
 
 def reclaim_expired() -> None:
-    """Free the jobs whose leases have ended: at once, but after some deaths with a pause as after a failure.
+    """Free the jobs whose leases have ended: at once, but after several deaths with a pause as after a failure.
 
-    A job that kills each worker that claims it (too large for the memory, say) so leaves the others alone. A claim for
-    removal was no attempt to write: it is dropped, and the job is as it was before.
+    The pause keeps a job that kills each worker that claims it (one too large for the memory, say) from delaying the
+    others. A claim for removal was not an attempt to write: it is dropped, and the job is as it was before.
     """
     expired = ArchiveTask.objects.expired()
     tasks = list(expired[:_FREED_AT_ONCE])
@@ -202,24 +202,24 @@ def reclaim_expired() -> None:
 
 
 def _drop_claims(claims: ArchiveTaskQuerySet) -> None:
-    """End claims as if they had not been made: a row that says nothing without its claim goes."""
+    """End claims as if they had not been made; delete rows that hold nothing but the claim."""
     claims.blank()._raw_delete(using="default")
     claims.update(worker="", not_before=Now())
 
 
 def clear_backoff(*, only: Collection[int] | None = None) -> None:
-    """End the pauses after failed attempts, of all jobs or of these; claims stay."""
+    """End the pauses after failed attempts, for all jobs or for `only`; claims stay."""
     paused = ArchiveTask.objects.unclaimed()
     (paused if only is None else paused.filter(pk__in=only)).update(not_before=Now())
 
 
 def renew(worker: str) -> None:
-    """Renew the leases of all that a worker has claimed."""
+    """Renew the leases of all jobs that a worker has claimed."""
     ArchiveTask.objects.claimed_by(worker).update(not_before=_after(LEASE))
 
 
 def release(worker: str, *, only: Collection[int] | None = None, but: Collection[int] = ()) -> None:
-    """Give back a worker's claims, all or these or all but these, for others to claim at once."""
+    """Release a worker's claims, all or `only` these, `but` not those, so that others can claim the jobs at once."""
     claimed = ArchiveTask.objects.claimed_by(worker).exclude(pk__in=but)
     (claimed if only is None else claimed.filter(pk__in=only)).update(worker="", not_before=Now())
 
@@ -249,7 +249,7 @@ def renewing(worker: str, has_claims: Callable[[], object]) -> Iterator[None]:
 
 
 def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
-    """Record that jobs lie in the archive, each with its statistics as JSON text, and drop the claims.
+    """Record that jobs are in the archive, each with its statistics as JSON text, and drop the claims.
 
     A job that was edited meanwhile stays due, so that its meta.json follows.
     """
@@ -278,8 +278,8 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
 def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool = False) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or given up.
 
-    `permanent`: no later attempt can succeed. `died`: the worker did, as far as its lease tells, which is no reason for
-    a pause the first times.
+    `permanent`: no later attempt can succeed. `died`: the worker died, as far as its lease shows; the first few times
+    that causes no pause.
     """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
@@ -300,7 +300,7 @@ def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool 
 
 
 def _give_up(row_id: int) -> None:
-    """Let a job no longer wait, in the caller's transaction: it is failed, or archived as before where it was.
+    """End a job's wait, in the caller's transaction: mark it as failed, or as archived if the archive had it before.
 
     An edit that meta.json has yet to follow is never given up.
     """
@@ -312,8 +312,8 @@ def _give_up(row_id: int) -> None:
 def retire(worker: str, row_ids: Collection[int]) -> dict[int, int]:
     """Record that the archive no longer has these jobs (monitoringStatus 0); no edit is written to it from then on.
 
-    Returns, by row id, the monitoringStatus that each had, for `reinstate`. A job whose claim was lost, or that has an
-    edit that meta.json has yet to follow, is left out and stays as it is.
+    Return the previous monitoringStatus by row id, for `reinstate`. A job is left out, and stays as it is, if its claim
+    was lost or its meta.json has yet to follow an edit.
     """
     with transaction.atomic():
         jobs = Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk")
@@ -329,13 +329,13 @@ def retire(worker: str, row_ids: Collection[int]) -> dict[int, int]:
 
 
 def reinstate(retired: Mapping[int, int]) -> None:
-    """Take `retire` back, of jobs whose files could not be taken out after all."""
+    """Undo `retire` for jobs whose files could not be taken out after all."""
     archived = [row_id for row_id, status in retired.items() if status == MonitoringStatus.ARCHIVED]
     Job.objects.filter(pk__in=archived).update(monitoring_status=MonitoringStatus.ARCHIVED)
 
 
 def end_removal(worker: str, removed: Collection[int]) -> None:
-    """End a worker's claims for removal; of the jobs that it removed from the archive, nothing is left to do."""
+    """End a worker's claims for removal; delete the tasks of the jobs that it removed from the archive."""
     claimed = ArchiveTask.objects.claimed_by(worker)
     claimed.filter(pk__in=removed)._raw_delete(using="default")
     _drop_claims(claimed)
@@ -355,8 +355,8 @@ def retry_failed(*, only: Iterable[int] | None = None) -> int:
 def write_again(row_ids: Sequence[int]) -> None:
     """Let archived, unclaimed jobs wait to be rewritten, inside the transaction that locked their rows.
 
-    Their statistics tell them from jobs that wait for the first time (see AWAITS_REWRITE): the files that the archive
-    has must not be replaced by less.
+    Their statistics distinguish them from jobs that wait for the first time (see AWAITS_REWRITE): files in the archive
+    must not be replaced by ones with fewer samples.
     """
     ArchiveTask.objects.filter(pk__in=row_ids).update(attempts=0, error="", not_before=Now())
     jobs = Job.objects.archived().filter(pk__in=row_ids)
@@ -364,10 +364,10 @@ def write_again(row_ids: Sequence[int]) -> None:
 
 
 def record_edit(row_ids: Sequence[int]) -> None:
-    """Note that jobs changed, inside the transaction that changes them and after it locked their rows.
+    """Record that jobs were edited, inside the transaction that changes them and after it has locked their rows.
 
     Only jobs in the archive and claimed ones need it: a job that waits for the first time is written with the edit
-    anyway. One that waits to be rewritten may yet keep the files that it has.
+    anyway. One that waits to be rewritten may end up keeping its files.
     """
     ArchiveTask.objects.filter(pk__in=row_ids).update(edits=F("edits") + 1)
     clear_backoff(only=row_ids)

@@ -1,4 +1,4 @@
-"""The archive worker: claims finished jobs as they come and writes them, several at a time."""
+"""The archive worker: claim finished jobs as they come and write them, several at a time."""
 
 import contextlib
 import logging
@@ -20,15 +20,15 @@ logger = logging.getLogger(__name__)
 
 _IDLE = 0.2  # seconds between two looks for work; an idle worker begins within 0.3 s of a stop
 _COLLECT = 0.05  # seconds of finished work that one transaction records
-_AT_ONCE = 4  # jobs of a cluster written at once: half of the time they wait for the disk or a metric store
+_AT_ONCE = 4  # jobs of a cluster written at once; they spend half the time waiting for the disk or a metric store
 _CLAIMED = 32  # jobs of a cluster claimed at once
-_RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: those that hang again leave the others a way
+_RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: if they hang again, the others still make progress
 _TIDY_EVERY = 1.0  # seconds
-_AFTER_TROUBLE = 2.0  # seconds until the database is asked again when it did not answer
+_AFTER_TROUBLE = 2.0  # seconds until the next query after the database did not answer
 
-# Where so many attempts of a cluster in a row fail, and not by the jobs' own fault, its metric source or the archive is
-# in doubt: the newest untried job, each time another, finds out whether it works again, with pauses that double up to
-# the longest (seconds). The others lose no attempt, and go on with the first success.
+# If this many attempts of a cluster fail in a row, and not through the fault of the jobs, its metric source or the
+# archive is in doubt: one job at a time, the newest untried one, probes whether it works again, with pauses that double
+# up to the longest (seconds). The others lose no attempt, and go on after the first success.
 _FAILURES_UNTIL_DOUBT = _AT_ONCE
 _LONGEST_PAUSE = 60.0
 _DRAIN_FAILURES = 10  # in a row, after which drain leaves the cluster's other jobs waiting
@@ -36,27 +36,27 @@ _DRAIN_FAILURES = 10  # in a row, after which drain leaves the cluster's other j
 
 @dataclass
 class Backoff:
-    """The failed attempts of a cluster in a row that were not their jobs' own fault, and the pause after them."""
+    """A cluster's consecutive failed attempts that were not the fault of the jobs, and the pause after them."""
 
     failures: int = 0
     _failed_at: float = 0.0
 
     @property
     def in_doubt(self) -> bool:
-        """Return whether the metric source or the archive seems to fail, and not only jobs of their own."""
+        """Return whether the metric source or the archive seems to fail, rather than single jobs."""
         return self.failures >= _FAILURES_UNTIL_DOUBT
 
     def is_older_than_failure(self, begun: float) -> bool:
-        """Return whether an attempt began (monotonic seconds) before the last failure: its own says nothing new."""
+        """Return whether an attempt began (monotonic seconds) before the last failure: if it fails, that is no news."""
         return begun < self._failed_at
 
     def add_failure(self, *, certain: bool) -> None:
-        """Count a failed attempt; `certain`: doubt begins with it."""
+        """Count a failed attempt; `certain`: the cluster is in doubt at once."""
         self.failures = max(self.failures + 1, _FAILURES_UNTIL_DOUBT if certain else 0)
         self._failed_at = time.monotonic()
 
     def pause(self) -> float:
-        """Return the seconds until the next try; 0 or less: it is due."""
+        """Return the seconds until the next attempt; 0 or less if it is due."""
         tries = self.failures - _FAILURES_UNTIL_DOUBT
         length = 0 if tries < 1 else min(2.0 ** (tries - 1), _LONGEST_PAUSE)
         return self._failed_at + length - time.monotonic()
@@ -64,7 +64,7 @@ class Backoff:
 
 @dataclass(eq=False)
 class ClusterPool:
-    """A cluster's part of a worker: an executor of its own, so a source that hangs delays no other cluster."""
+    """A cluster's part of a worker, with its own executor, so that a source that hangs delays no other cluster."""
 
     executor: Executor
     backoff: Backoff = field(default_factory=Backoff)
@@ -73,7 +73,7 @@ class ClusterPool:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A claimed job in the hands of a cluster's pool since `begun` (monotonic seconds)."""
+    """A claimed job that was submitted to a cluster's pool at `begun` (monotonic seconds)."""
 
     pool: ClusterPool
     claim: queue.Claim
@@ -93,8 +93,8 @@ class ArchiveWorker:
     """Drain finished jobs into the archive. Any number may run, on any number of hosts.
 
     `only` limits it to these row ids; `at_once` ends the pauses after failures before it drains. With `in_processes`
-    jobs are written by processes, on all cores, and one that needs more memory than there is ends its own process
-    alone; otherwise by threads of this process.
+    jobs are written by processes, on all cores, and a job that needs too much memory kills only its own process;
+    otherwise by threads of this process.
     """
 
     only: Collection[int] | None = None
@@ -131,13 +131,13 @@ class ArchiveWorker:
     def run(self) -> Counts:
         """Archive jobs as they come, until `stopping` is set; jobs in work then are finished or released."""
         with self._working():
-            if self.in_processes:  # let the server process load everything now, not when the first job comes
+            if self.in_processes:  # let the fork server load everything now, not when the first job comes
                 self._pools[None] = ClusterPool(self._new_executor())
                 self._pools[None].executor.submit(time.monotonic)
             in_trouble = False
             while not self.stopping.is_set():
                 try:
-                    if in_trouble:  # jobs that were claimed when it began, and never came into work
+                    if in_trouble:  # release jobs that were claimed just before and never submitted
                         queue.release(self.name, but=[work.claim.row_id for work in self._in_work.values()])
                         in_trouble = False
                     self._tidy()
@@ -154,10 +154,7 @@ class ArchiveWorker:
         return self.counts
 
     def _tidy(self) -> None:
-        """Each second free the jobs of dead workers, and move SQLite's write-ahead log into the database file.
-
-        The latter so that no request has to do it.
-        """
+        """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to."""
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY_EVERY
             queue.reclaim_expired()
@@ -193,7 +190,7 @@ class ArchiveWorker:
                 claims = queue.claim_waiting(self.name, cluster, limit, only=self.only, newest=newest, retries=retries)
             rows = fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
-                if claim.row_id in rows:  # else it was deleted this moment
+                if claim.row_id in rows:  # else it has just been deleted
                     self._in_work[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
                     pool.in_work += 1
 
@@ -208,7 +205,7 @@ class ArchiveWorker:
             return pool.executor.submit(writing.write, row)
 
     def _room(self, pool: ClusterPool, *, draining: bool) -> int:
-        """Return how many jobs a pool may take now: one at a time, after a pause, while it is in doubt."""
+        """Return how many jobs a pool may take now: while its cluster is in doubt, one at a time after a pause."""
         backoff = pool.backoff
         if backoff.in_doubt:
             trying = any(not backoff.is_older_than_failure(work.begun) for work in self._works_of(pool))
@@ -238,12 +235,12 @@ class ArchiveWorker:
             self._forget(future)
 
     def _failed(self, work: Work, error: Exception) -> None:
-        """Record a failure; release a job instead that met the failure which already put its cluster in doubt."""
+        """Record a failure; if it began before the failure that put its cluster in doubt, release the job instead."""
         pool, own = work.pool, _is_of_the_job(error)
         if not own and pool.backoff.in_doubt and pool.backoff.is_older_than_failure(work.begun):
             queue.release(self.name, only=[work.claim.row_id])
             return
-        died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, and so all are
+        died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, which ends all of them
         reason = "a process that writes jobs was killed (is memory short?)" if died else writing.describe(error)
         logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
         permanent = isinstance(error, SourceError) and not error.transient
@@ -257,7 +254,7 @@ class ArchiveWorker:
                 queue.release(self.name, only=self._cancel_queued([pool]))
 
     def _cancel_queued(self, pools: Collection[ClusterPool]) -> list[int]:
-        """Cancel the jobs that these pools have not begun; return their row ids."""
+        """Cancel the jobs that these pools have not started; return their row ids."""
         cancelled = [future for future, work in self._in_work.items() if work.pool in pools and future.cancel()]
         return [self._forget(future).claim.row_id for future in cancelled]
 
@@ -278,7 +275,7 @@ class ArchiveWorker:
 
 
 def _is_of_the_job(error: Exception) -> bool:
-    """Return whether an attempt failed by the job's own fault, so that other jobs need not fail too."""
+    """Return whether the job itself caused the failure, so that other jobs need not fail too."""
     if isinstance(error, SourceError):
         return not error.source_failed
     return not isinstance(error, OSError | ArchiveVersionError | BrokenExecutor)

@@ -27,9 +27,9 @@ def meta_document(row: Row, statistics: str | None) -> bytes:
 def write(row: Row) -> str:
     """Write a finished job to the archive, durable on return; return its statistics as JSON text.
 
-    A job that is archived already gets its meta.json anew. One that was archived and waits again, which its statistics
-    tell, gets its samples anew, unless they are less than what the archive has. Reads no database, so that threads can
-    write side by side. Raises SourceError, ArchiveError or OSError.
+    If the job is archived, only meta.json is written anew. If it was archived and waits again (it has statistics), its
+    samples are loaded anew, unless the archive has more of them. Reads no database, so that threads can write side by
+    side. Raises SourceError, ArchiveError or OSError.
     """
     job, key = row.info(), row.key
     if row.monitoring_status == MonitoringStatus.ARCHIVED:
@@ -54,9 +54,9 @@ def write(row: Row) -> str:
 
 
 def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
-    """Raise SourceError where the archive has samples of a job that a new load has not brought: any series with fewer.
+    """Raise SourceError if any series of a job has fewer samples in a new load than in the archive.
 
-    Where its data file is gone or cannot be read, the metrics of its statistics count.
+    If its data file is missing or cannot be read, the new load must have every metric of its statistics.
     """
     new = sample_counts(data)
     if not new:
@@ -72,16 +72,16 @@ def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:
 
 
 def write_edit(row_id: int) -> None:
-    """Bring meta.json of a job up to date after an edit, if it is archived and no worker holds it.
+    """Bring meta.json of a job up to date after an edit, if it is archived and no worker has claimed it.
 
-    The edit is recorded (queue.record_edit): the worker tries again what fails here, the reason is kept, and a worker
-    that writes the job at this moment sees the edit.
+    The edit is recorded (queue.record_edit): if writing fails here, the reason is kept and the worker tries again, and
+    a worker that is writing the job now sees the edit.
     """
     worker = queue.worker_name()
     try:
         for claim in queue.claim_edited(worker, 1, only=[row_id]):
             try:
-                for row in fetch_rows([row_id]).values():  # none where the job was deleted this moment
+                for row in fetch_rows([row_id]).values():  # none if the job has just been deleted
                     queue.finish(worker, [(claim, write(row))])
             except (ArchiveError, OSError) as error:
                 logger.warning("meta.json of job %s could not be written, will be tried again: %s", row_id, error)
@@ -91,5 +91,5 @@ def write_edit(row_id: int) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Return the reason of a failure as it is kept and shown."""
+    """Return the reason for a failure as it is stored and shown."""
     return f"{type(error).__name__}: {error}"

@@ -48,14 +48,14 @@ class DatabaseCheck:
                 path = job_folder(root.store().root, key)
                 if key not in known:
                     yield Finding(Code.ROW_MISSING, path, "the database has no such job", key)
-                # What differs may have been edited between the two readings: then it does not when read once more.
+                # The job may have been edited between the two reads, so the difference must persist in a second read.
                 elif known[key] in rows and _differences(rows[known[key]], key) and not _is_edited(known[key]):
                     differences = [text for row in _fetch([known[key]]) for text in _differences(row, key).values()]
                     if differences:
                         yield Finding(Code.ROW_DIFFERS, path / META_FILE, "; ".join(differences), key)
 
     def rows_without_folder(self) -> Iterator[Finding | None]:
-        """Look for the folder of each row; yield the finding, or None where it is there."""
+        """Look for the folder of each row; yield a finding if it is missing, else None."""
         last = 0
         while rows := list(self.rows().filter(pk__gt=last).order_by("pk").only(*_KEY)[:_BATCH]):
             for row in rows:
@@ -67,7 +67,7 @@ _KEY = ("cluster", "job_id", "start_time")
 
 
 def _has_files(key: JobKey) -> bool:
-    """Return whether a job has a folder with files; what is wrong with these has findings of its own."""
+    """Return whether a job has a folder with files; damage to the files has its own findings."""
     store = root.store()
     return store.has_job(key) or bool(store.data_files(key))
 
@@ -87,7 +87,7 @@ def _is_edited(row_id: int) -> bool:
 
 
 def _differences(row: Row, key: JobKey) -> dict[str, str]:
-    """Return what an archived job's row and its meta.json disagree about, by key."""
+    """Return a description of each difference between an archived job's row and its meta.json, by key."""
     if row.monitoring_status != MonitoringStatus.ARCHIVED:
         return {}  # the worker is about to write it
     try:
@@ -95,7 +95,7 @@ def _differences(row: Row, key: JobKey) -> dict[str, str]:
     except InvalidJobError as error:
         return {"": str(error)}
     except (DocumentError, OSError):
-        return {}  # has a finding of its own
+        return {}  # has its own finding
     here = _compared(job.row, sorted(job.tags))
     there = _compared(row, sorted((tag["type"], tag["name"]) for tag in _json(row.tags)))
     return {
@@ -125,12 +125,12 @@ def _shown(value: Any) -> str:
 
 
 def knows(key: JobKey | None) -> bool:
-    """Return whether the database has this job: a folder with its name must then not be moved away."""
+    """Return whether the database has this job, so that a folder with its name must not be moved away."""
     return key is not None and bool(Job.objects.ids_of([key]))
 
 
 def repair(finding: Finding) -> str:
-    """Repair one finding from the database; return what was done, an empty text where it is left."""
+    """Repair one finding from the database; return a description of the repair, empty if there was none."""
     if finding.job is None:
         return ""
     row_id = Job.objects.ids_of([finding.job]).get(finding.job)
@@ -140,7 +140,7 @@ def repair(finding: Finding) -> str:
         if finding.code in (Code.META_MISSING, Code.BAD_META):
             return _write_meta(row.id)
         if finding.code == Code.ROW_DIFFERS:
-            # Statistics are of the samples, which the database has not: which of the two is right is not known.
+            # Statistics come from the samples, which the database does not have, so either side may be right.
             return "" if {"statistics", ""} & _differences(row, finding.job).keys() else _write_meta(row.id)
         if finding.code in _LOST and _is_read(finding) and (root.store().root / finding.job.cluster).is_dir():
             return _archive_again(row, finding)
@@ -148,14 +148,14 @@ def repair(finding: Finding) -> str:
 
 
 def _is_read(finding: Finding) -> bool:
-    """Return whether a damaged data file is the one that is read; an intact one may lie beside the other."""
+    """Return whether the finding concerns the data file that is read; a damaged file may lie beside it."""
     return finding.code != Code.BAD_DATA or (
         finding.job is not None and root.store().data_files(finding.job)[:1] == [finding.path]
     )
 
 
 def _write_meta(row_id: int) -> str:
-    """Write meta.json from the row, by the way of an edit: what else works on the job is in nobody's way."""
+    """Write meta.json from the row, as after an edit, which is safe beside other work on the job."""
     with transaction.atomic():
         list(Job.objects.archived().select_for_update().filter(pk=row_id).values_list("pk"))
         queue.record_edit([row_id])
@@ -168,9 +168,9 @@ def _write_meta(row_id: int) -> str:
 def _archive_again(row: Row, finding: Finding) -> str:
     """Let an archived job wait for the archive again, if that loses nothing.
 
-    It does not where its metric source gives, this moment, samples with the statistics that the row has: else the
-    worker would replace these by what the source still knows. A job without statistics that never had samples has
-    nothing but its meta.json.
+    That requires that its metric source returns, right now, samples with the statistics of the row: otherwise the
+    worker would replace those with statistics of the samples that are left. If the job never had samples, write its
+    meta.json, its only file.
     """
     job, stored = row.info(), _json(row.statistics)
     try:
@@ -192,7 +192,7 @@ def _archive_again(row: Row, finding: Finding) -> str:
 
 
 def _agree(stored: dict[str, Any], found: dict[str, Any] | None) -> bool:
-    """Return whether the source has the samples that these statistics of a metric were taken of."""
+    """Return whether the statistics `found` from the source's samples of a metric match the stored ones."""
     if found is None:
         return False
     return all(

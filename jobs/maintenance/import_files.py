@@ -1,4 +1,4 @@
-"""The files of an import: read and check them, and copy them into the archive. Runs in processes without a database."""
+"""Read and check the files of an import, and copy them into the archive; runs in processes without a database."""
 
 import filecmp
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from jobs.rows.columns import Row
 
 
 class ReadJob(NamedTuple):
-    """Where a job was found, what it gives a row, and whether its files lie in our archive already."""
+    """The files of a job, the values of its row, and whether the files are in our archive already."""
 
     found: FoundJob
     job: ArchivedJob
@@ -26,14 +26,14 @@ class ReadJob(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What came of some meta.json: jobs, and a line for each that is refused."""
+    """The result of reading some meta.json files: jobs, and a line for each refused file."""
 
     jobs: list[ReadJob]
     refused: list[str]
 
 
 def read_jobs(root: Path, found: list[FoundJob]) -> tuple[Reading, list[FoundJob] | None]:
-    """Read and check meta.json of some jobs; return what was read, and what is left where that is much already.
+    """Read and check meta.json of some jobs; return the result, and the rest of `found` if the batch became too large.
 
     `root` is that of our archive.
     """
@@ -55,7 +55,7 @@ def read_jobs(root: Path, found: list[FoundJob]) -> tuple[Reading, list[FoundJob
 
 
 def _check_place(meta: Path, job: ArchivedJob) -> None:
-    """Raise InvalidJobError for a meta.json in a folder whose names are those of another job."""
+    """Raise InvalidJobError for a meta.json in a folder that is named after another job."""
     folder = meta.parent.absolute()
     if meta.name == META_FILE and len(folder.parents) > DEPTH:
         named = parse_job_folder(folder.parents[DEPTH - 1], folder)
@@ -66,14 +66,14 @@ def _check_place(meta: Path, job: ArchivedJob) -> None:
 
 
 class Copying(NamedTuple):
-    """Jobs whose files are to be copied, and the rows that their meta.json are made from; no rows in a dry run."""
+    """Jobs whose files are to be copied, and the rows that their meta.json are written from; None in a dry run."""
 
     jobs: Sequence[ReadJob]
     rows: Sequence[Row] | None
 
 
 def check_and_copy(root: Path, copying: Copying) -> tuple[list[str | None], None]:
-    """Check data files, copy what is not in place, durable on return; return why each job is refused, None if not.
+    """Check data files and copy missing files, durable on return; return for each job why it is refused, or None.
 
     `root` is that of our archive.
     """
@@ -98,7 +98,7 @@ def check_and_copy(root: Path, copying: Copying) -> tuple[list[str | None], None
 
 
 def _missing_copies(store: ArchiveStore, one: ReadJob) -> Sequence[Path]:
-    """Return the data files that our archive lacks; raise InvalidJobError where it holds others of this job."""
+    """Return the data files that our archive lacks; raise InvalidJobError if it has different ones of this job."""
     key = one.job.key
     here = {path.name: path for path in store.data_files(key)}
     theirs = {data_name(path): path for path in one.found.data}
@@ -112,7 +112,7 @@ def _missing_copies(store: ArchiveStore, one: ReadJob) -> Sequence[Path]:
 
 
 def check_data(path: Path) -> None:
-    """Raise DocumentError unless a data.json or data.json.gz is whole and holds metric -> scope -> samples."""
+    """Raise DocumentError unless a data.json or data.json.gz is complete and holds metric -> scope -> samples."""
     raw = path.read_bytes()
     try:
         check_outline(decompress(raw) if path.suffix == ".gz" else raw)

@@ -1,10 +1,11 @@
-"""Jobs of other archives into database and archive: find their folders, check each job, copy its files, add its row.
+"""Import jobs of other archives: find their folders, check each job, copy its files, add its row.
 
-The order of the steps, for a kill at any instant: row ids are reserved, the data files are copied, then meta.json is
-written, which names the row's id, each durable and whole, then a batch of rows is inserted in one transaction. Before
-it there is a complete folder without a row: the next run finds the same files in place and goes on from there. After it
-there are row and folder, alike in every value. At no time does a row claim files that are not there. Rows before files,
-or files inside the transaction, would do that or keep starts and stops waiting for the disk.
+The order of the steps makes a kill at any instant safe: row ids are reserved, the data files are copied, then meta.json
+is written, which names the row's id, each durable and whole; then a batch of rows is inserted in one transaction.
+Before the commit there is a complete folder without a row: the next run finds its files in place and goes on from
+there. After it, row and folder agree in every value. At no time does a row claim files that are not there. If rows were
+inserted before the files, they would; if files were copied in the transaction, starts and stops would wait for the
+disk.
 
 Files are read, checked and copied in processes on all cores; this one alone talks to the database.
 """
@@ -39,7 +40,7 @@ _LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take 
 
 @dataclass
 class ImportCounts:
-    """Numbers of jobs of an import, the clusters whose cluster.json it copied, and those that have none."""
+    """Numbers of jobs of an import, the clusters whose cluster.json it copied, and the clusters without one."""
 
     imported: int = 0
     skipped: int = 0
@@ -50,7 +51,7 @@ class ImportCounts:
 
 
 class _Batch(NamedTuple):
-    """Jobs whose files are being copied, by their row ids to be, and the ids of their tags."""
+    """Jobs whose files are being copied, by their reserved row ids, and the ids of their tags."""
 
     jobs: dict[int, ReadJob]
     tags: dict[Pair, int]
@@ -58,9 +59,9 @@ class _Batch(NamedTuple):
 
 @dataclass
 class JobImport:
-    """Import jobs from sources; `counts` is right at any time, also when `run` was interrupted.
+    """Import jobs from sources; `counts` is right at any time, even if `run` is interrupted.
 
-    `trouble` takes a line for each refused job, `progress` the number of jobs that are dealt with.
+    `trouble` is called with a line for each refused job, `progress` with the number of jobs just done.
     """
 
     sources: Sequence[Source]
@@ -72,7 +73,7 @@ class JobImport:
     _twice: list[FoundJob] = field(default_factory=list)
 
     def run(self) -> ImportCounts:
-        """Import all that is not there yet; with `dry_run` only check it."""
+        """Import all jobs that have no row; with `dry_run` only check them."""
         for source in self.sources:
             for path in source.cluster_files():
                 self._import_cluster(path)
@@ -91,7 +92,7 @@ class JobImport:
         self.trouble(text)
 
     def _import_cluster(self, path: Path) -> None:
-        """Copy a cluster.json unless its cluster is configured here."""
+        """Copy a cluster.json, unless its cluster is configured here."""
         store = root.store()
         try:
             raw = path.read_bytes()
@@ -106,14 +107,14 @@ class JobImport:
             self.counts.clusters.append(name)
 
     def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
-        """Let jobs pass through the steps; some batches are in each step at a time."""
+        """Pass jobs through the steps, several batches at a time in each."""
         here = root.store().root
         chosen = (self._choose(reading) for reading in workers.map(partial(read_jobs, here), _batches(found)))
         for refused in workers.map(partial(check_and_copy, here), chosen):
             self._insert(self._copied.popleft(), refused)
 
     def _choose(self, reading: Reading) -> Copying:
-        """Take the jobs that have no row, and reserve ids for them and their tags."""
+        """Select the jobs that have no row, and reserve ids for them and their tags."""
         for text in reading.refused:
             self._refuse(text)
         known = Job.objects.ids_of(one.job.key for one in reading.jobs)
@@ -124,7 +125,7 @@ class JobImport:
             if one.job.key in known:
                 self.counts.skipped += 1
             elif one.job.key in under_way or one.job.key in chosen:
-                # The first of them may turn out to be broken: this one is looked at when that is known.
+                # The first copy may turn out to be broken, so this one is read again once that is known.
                 self._twice.append(one.found)
                 twice += 1
             else:
@@ -159,14 +160,14 @@ class JobImport:
         self.progress(len(batch.jobs))
 
     def _note_overwritten(self, jobs: Iterable[ReadJob]) -> None:
-        """Note that meta.json has to follow the rows of jobs that somebody else inserted while they were copied."""
+        """Record that meta.json has to follow the rows of jobs that another process inserted during the copying."""
         if known := Job.objects.ids_of(one.job.key for one in jobs if not one.in_place):
             with transaction.atomic():
                 queue.record_edit(sorted(known.values()))
 
 
 def _batches(found: Iterable[FoundJob]) -> Iterator[list[FoundJob]]:
-    """Yield jobs some at a time."""
+    """Yield jobs in batches, limited by number and by the size of their data files."""
     batch: list[FoundJob] = []
     size = 0
     for one in found:

@@ -1,4 +1,4 @@
-"""Where the jobs of an import lie: what a PATH of import_jobs means, and the jobs found there."""
+"""The sources of an import: each PATH argument of import_jobs, and the jobs found there."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
 
 @dataclass(frozen=True, slots=True)
 class FoundJob:
-    """Where one job's files lie; `meta` may be missing."""
+    """The paths of one job's files; `meta` may be missing on disk."""
 
     meta: Path
     data: tuple[Path, ...] = ()
@@ -25,14 +25,14 @@ class FoundJob:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What one PATH means: a folder to search, or a meta.json with or without its data file."""
+    """One PATH argument: a folder to search, or a meta.json with or without its data file."""
 
     path: Path
     data: Path | None = None
 
     @classmethod
     def parse(cls, text: str) -> "Source":
-        """Read a PATH; raise ValueError for one that is neither there nor a pair of files that are."""
+        """Parse a PATH; raise ValueError if it is neither an existing path nor a pair of existing files."""
         if Path(text).exists():
             return cls(Path(text))
         for position, character in enumerate(text):
@@ -42,7 +42,7 @@ class Source:
         raise ValueError(f"{text!r}: expected a folder, a meta.json, or meta.json:data.json; there is no such file")
 
     def jobs(self, trouble: Report) -> Iterator[FoundJob]:
-        """Yield the jobs, by cluster, id and start; `trouble` takes a line for each folder that cannot be read."""
+        """Yield the jobs, by cluster, id and start; call `trouble` with a line for each folder that cannot be read."""
         if self.path.is_dir():
             yield from _search(self.path, DEPTH, trouble)
         else:
@@ -60,9 +60,9 @@ class Source:
         return next(self.jobs(lambda text: None), None) is None and not self.cluster_files()
 
     def remark(self) -> str | None:
-        """Return what to say before reading, or None."""
+        """Return a remark to print before reading, or None."""
         if self.path.is_file() and self.data is None and _data_beside(self.path):
-            return f"{self.path}: taken alone; to take the data files beside it along give the folder"
+            return f"{self.path}: imported without samples; to import the data files beside it, give the folder"
         try:
             version = (self.path / VERSION_FILE).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:

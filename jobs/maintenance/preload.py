@@ -1,4 +1,4 @@
-"""What the processes of a rebuild or an import have loaded before each is forked; imported by their server alone."""
+"""Preload the code of the processes of rebuilds and imports, before each is forked; only their fork server does."""
 
 import django
 

@@ -1,7 +1,7 @@
-"""The job table from the archive: rows for the jobs that the archive holds and the database does not.
+"""Rebuild the job table from the archive: add rows for the jobs that are in the archive and not in the database.
 
-Two passes. The first looks at the beginning of each meta.json for the greatest row id, so that no job that is started
-meanwhile and none from elsewhere is given an id that belongs to a job further on. The second reads and inserts.
+Two passes. The first looks at the beginning of each meta.json for the greatest row id, so that neither a job that is
+started meanwhile nor a job from elsewhere gets an id that belongs to a job read later. The second reads and inserts.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,7 @@ _BEGINNING = 64  # bytes of a meta.json that hold its first key and value
 
 @dataclass
 class RebuildCounts:
-    """What became of the jobs in the archive."""
+    """Numbers of the jobs in the archive, by outcome."""
 
     restored: int = 0
     present: int = 0
@@ -41,21 +41,21 @@ class RebuildCounts:
 
 
 class _Survey(NamedTuple):
-    """How many jobs there are, and the greatest row id that one of them may name."""
+    """The number of jobs, and the greatest row id that one of them may name."""
 
     jobs: int
     greatest: int
 
 
 class _Refused(NamedTuple):
-    """A folder that is refused, with the reason in one line, and the job that its names stand for."""
+    """A refused folder, with the reason in one line, and the job that the folder is named after."""
 
     text: str
     key: JobKey | None
 
 
 class _Reading(NamedTuple):
-    """What came of some folders, and how large the files were (bytes)."""
+    """The jobs and refusals of some folders, and the size of the files (bytes)."""
 
     jobs: list[ArchivedJob]
     refused: list[_Refused]
@@ -64,9 +64,10 @@ class _Reading(NamedTuple):
 
 @dataclass
 class Rebuild:
-    """Insert the missing rows, of one cluster or of all; `counts` is right at any time, also when `run` was stopped.
+    """Insert the missing rows, of one cluster or of all; `counts` is right at any time, even if `run` is interrupted.
 
-    `trouble` takes a line for each refused folder, `total` the number of jobs, `progress` how many more are done.
+    `trouble` is called with a line for each refused folder, `total` with the number of all jobs, `progress` with the
+    number of jobs just done.
     """
 
     trouble: Report
@@ -106,7 +107,7 @@ class Rebuild:
         self.progress(len(reading.jobs) + len(reading.refused))
 
     def _batches(self, trouble: Report) -> Iterator[list[str]]:
-        """Yield the folders of job ids (CLUSTER/1034/871 under the root), by number, some at a time."""
+        """Yield the folders of job ids (CLUSTER/1034/871 under the root), by number, in batches."""
         root = store().root
         clusters = _folders(root, trouble) if self.cluster is None else [str(root / self.cluster)]
         ids = (
@@ -116,7 +117,7 @@ class Rebuild:
 
 
 def _folders(path: str | Path, trouble: Report) -> Iterator[str]:
-    """Yield the folders in a folder, numbers by value; `trouble` takes a line for one that cannot be read."""
+    """Yield the folders in a folder, numbers by value; call `trouble` with a line if it cannot be read."""
     try:
         names = list_folders(path)
     except OSError as error:
@@ -126,7 +127,7 @@ def _folders(path: str | Path, trouble: Report) -> Iterator[str]:
 
 
 def _survey(ids: list[str]) -> tuple[_Survey, None]:
-    """Count the jobs in folders of job ids and find the greatest row id; what cannot be read is left to `_read`."""
+    """Count the jobs in folders of job ids and find the greatest row id; `_read` reports unreadable files."""
     jobs = greatest = 0
     for folder in ids:
         for path in _folders(folder, lambda text: None):
@@ -138,9 +139,9 @@ def _survey(ids: list[str]) -> tuple[_Survey, None]:
 
 
 def _joined(readings: Iterable[_Reading]) -> Iterator[_Reading]:
-    """Join readings that are inserted in one transaction.
+    """Join readings, to be inserted in one transaction each.
 
-    A transaction costs PostgreSQL much and holds up nobody; SQLite's keeps all other writers waiting.
+    On PostgreSQL a transaction is expensive and blocks nobody; on SQLite it keeps all other writers waiting.
     """
     most = _INSERTED_TOGETHER if connection.vendor == "postgresql" else 1
     jobs, refused, size = [], [], 0
@@ -155,7 +156,7 @@ def _joined(readings: Iterable[_Reading]) -> Iterator[_Reading]:
 
 
 def _read(root: Path, ids: list[str]) -> tuple[_Reading, list[str] | None]:
-    """Read the jobs in folders of job ids; return them, and the folders left where that is much already."""
+    """Read the jobs in folders of job ids; return them, and the rest of `ids` if the batch became too large."""
     jobs: list[ArchivedJob] = []
     refused: list[_Refused] = []
     size = 0
@@ -177,9 +178,9 @@ def _read(root: Path, ids: list[str]) -> tuple[_Reading, list[str] | None]:
 
 
 def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused | None:
-    """Read the job in a folder; return it and how large its meta.json is (bytes), None where there is nothing.
+    """Read the job in a folder; return it and the size of its meta.json (bytes), or None if there are no files.
 
-    The folder is a text: Path objects would take as long as all the rest.
+    The folder is a string: Path objects would take as long as all the rest.
     """
     try:
         job, size = restore.read_job(f"{folder}/{META_FILE}")

@@ -1,4 +1,4 @@
-"""From meta.json to a job's row: the values that it gives, and inserting many of them with their tags."""
+"""Convert meta.json to a job's row, and insert many rows with their tags."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,26 +22,26 @@ from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final
 from jobs.tags.ids import Pair, tag_ids
 
 Report = Callable[[str], Any]
-"""Takes one line about something that is left out, with the reason."""
+"""A function that is called with one line about something that is left out, with the reason."""
 
 LARGEST_BATCH = 8_000_000
-"""Bytes of meta.json, about, that one process reads for another in one go."""
+"""Roughly the bytes of meta.json that one process reads for another in one batch."""
 
-_TRIES = 5  # of a batch that meets a start of one of its jobs, or the deletion of one of its tags
+_TRIES = 5  # for a batch that conflicts with the deletion of one of its tags
 
 _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 _LONGEST_TEXT = 255
-_LARGEST_ID = 2**53  # which no table reaches; the ids that come after it must fit into 63 bits
+_LARGEST_ID = 2**53  # no table reaches it; the ids after it must fit into 63 bits
 _NUL = "\\u0000"
 _BEGINS_LIKE_OURS = re.compile(rb'\s*\{\s*"id"\s*:\s*([1-9][0-9]{0,15})\s*,\s*"jobId"')
 
 
 class ArchivedJob(NamedTuple):
-    """What the database stores of an archived job, as plain values, which travel between processes.
+    """The values that the database stores of an archived job, in plain types that can be passed between processes.
 
-    `row` has no id and no tags yet. `own_id` is the row id that a meta.json of our own names; tags are by type and
-    name, each with the id that such a meta.json names.
+    `row` has no id and no tags yet. If this server wrote the meta.json, `own_id` is the row id in it, and each tag, by
+    type and name, has the id in it; otherwise these are None.
     """
 
     row: Row
@@ -54,16 +54,16 @@ class ArchivedJob(NamedTuple):
         return self.row.key
 
     def as_stored(self, row_id: int, ids: Mapping[Pair, int]) -> Row:
-        """Return the row as the database will have it, for its meta.json; `ids` has the ids of tags."""
+        """Return the row as it will be in the database, for its meta.json; `ids` are the ids of tags."""
         by_id = sorted((ids[pair], *pair) for pair in self.tags)
         tags = orjson.dumps([{"id": tag_id, "type": type_, "name": name} for tag_id, type_, name in by_id])
         return self.row._replace(id=row_id, tags=tags.decode() if by_id else None)
 
 
 def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
-    """Return the values of the row of a job; raise InvalidJobError for one that has no place in it.
+    """Return the values of a job's row; raise InvalidJobError for a value that does not fit.
 
-    `meta` is what `decode_meta` made of `raw`.
+    `meta` is the result of `decode_meta(raw)`.
     """
     state = final_state(meta.job_state) if meta.job_state else None
     if state is None:
@@ -87,7 +87,7 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
         smt=_number("smt", meta.smt, 0, _INT32),
         job_state=word,
         duration=_number("duration", meta.duration, 0, _INT64 - meta.start_time),
-        walltime=max(0, meta.walltime),  # an unlimited job's is negative
+        walltime=max(0, meta.walltime),  # negative for an unlimited job
         tags=None,
         resources=_resources(meta.resources),
         meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
@@ -100,7 +100,7 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
 
 
 def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
-    """Read a meta.json; return its job and how large it is (bytes).
+    """Read a meta.json; return its job and its size (bytes).
 
     Raises InvalidJobError, DocumentError, or OSError.
     """
@@ -109,13 +109,13 @@ def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
 
 
 def own_id_at_most(beginning: bytes) -> int:
-    """Return the id at the beginning of a meta.json that may be one of our own, 0 where there is none."""
+    """Return the id at the beginning of a meta.json that this server may have written; 0 if there is none."""
     found = _BEGINS_LIKE_OURS.match(beginning)
     return int(found[1]) if found and int(found[1]) <= _LARGEST_ID else 0
 
 
 def _is_ours(raw: bytes, meta: JobMeta) -> bool:
-    """Return whether this server wrote a meta.json: then it names its row, and has our keys in our order.
+    """Return whether this server wrote a meta.json: it names the id of its row, and has our keys in our order.
 
     ClusterCockpit's own files have no id; those of its newer releases have other keys, in another order.
     """
@@ -133,7 +133,7 @@ def _tags(tags: Iterable[TagName]) -> list[tuple[Pair, int | None]]:
 
 
 def _text(key: str, text: str) -> str:
-    text = text.replace("\0", "")  # which PostgreSQL refuses
+    text = text.replace("\0", "")  # PostgreSQL refuses it
     if len(text) > _LONGEST_TEXT:
         raise InvalidJobError(f"{key} is {text[:40]!r}…, expected at most {_LONGEST_TEXT} characters, got {len(text)}")
     return text
@@ -170,7 +170,7 @@ def _clean_resource(resource: Resource) -> Resource:
 
 
 def ids_of_tags(jobs: Iterable[ArchivedJob]) -> dict[Pair, int]:
-    """Return the ids of these jobs' tags; a new one gets the id that a meta.json of our own names, where it is free."""
+    """Return the ids of these jobs' tags; a new tag gets the id in a meta.json of this server, if that id is free."""
     wishes: dict[Pair, int] = {}
     wanted: set[Pair] = set()
     for job in jobs:
@@ -180,12 +180,12 @@ def ids_of_tags(jobs: Iterable[ArchivedJob]) -> dict[Pair, int]:
 
 
 def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None = None) -> set[int]:
-    """Insert rows under these ids, with their tags, in one transaction; return the ids of those inserted.
+    """Insert rows with these ids and their tags in one transaction; return the ids of the inserted rows.
 
-    The others are there already, or their id is. Where `written` has the ids of tags that stand in the files of these
-    jobs and a tag has another id by now, it is noted that meta.json has to follow.
+    A job is not inserted if it or its id exists. `written` are the ids of tags in the meta.json of these jobs, if those
+    are written already: if a tag has another id now, an edit is recorded, so that meta.json follows.
     """
-    # In one order everywhere, so that two imports of the same jobs wait for each other and do not deadlock.
+    # Always in the same order, so that two imports of the same jobs wait for each other and do not deadlock.
     ordered = sorted(jobs.items(), key=lambda item: item[1].key)
     for tries in range(1, _TRIES + 1):
         try:
@@ -196,7 +196,7 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
-        except IntegrityError:  # a tag was deleted between look and insert
+        except IntegrityError:  # a tag was deleted between look-up and insert
             if tries == _TRIES:
                 raise
         else:
@@ -205,7 +205,7 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
 
 
 def restore(jobs: Iterable[ArchivedJob]) -> int:
-    """Insert the jobs that have no row, under their own ids where these are free; return how many."""
+    """Insert the jobs that have no row, with their own ids if these are free; return the number of new rows."""
     restored = 0
     waiting = {job.key: job for job in jobs}
     while waiting:
@@ -223,7 +223,7 @@ def restore(jobs: Iterable[ArchivedJob]) -> int:
                 others.append(job)
         if others:
             rows |= dict(zip(reserve_ids(len(others)), others, strict=True))
-        # Those that a start or another rebuild was faster with are looked at again.
+        # Jobs that a start or another rebuild inserted meanwhile are looked up again.
         inserted = insert(rows) if rows else set()
         for row_id in inserted:
             del waiting[rows[row_id].key]

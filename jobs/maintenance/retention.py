@@ -1,9 +1,10 @@
-"""Old jobs out of the archive, and with `rows` out of the database: which may go, and the order of the steps.
+"""Take old jobs out of the archive and, with `rows`, out of the database.
 
-For a kill at any instant: a job's row is claimed, so that nobody else writes its files. Its data files are copied,
-where it is moved. Then the row says that the archive no longer has the job (monitoringStatus 0): from then on no edit
-is written to the archive, so meta.json stays as it is while it is copied. Then the folder gets its hidden name, the row
-is deleted where that is wanted, and the hidden folder goes last: while it lies there, the next run finds the row by it.
+The order of the steps makes a kill at any instant safe. A job's row is claimed, so that no worker writes its files. If
+the job is to be moved, its data files are copied. Then the row records that the archive no longer has the job
+(monitoringStatus 0): from then on no edit is written to the archive, so meta.json does not change while it is copied.
+Then the folder is renamed to a hidden name, the row is deleted if requested, and the hidden folder is removed last:
+while it exists, it leads the next run to the row.
 """
 
 import threading
@@ -25,14 +26,14 @@ from jobs.deletion.services import delete_jobs
 from jobs.models import ArchiveTask, Job, JobTag
 
 _BATCH = 32  # jobs that are claimed at once
-_THREADS = 8  # jobs whose files are worked on at once: mostly they wait for the disk
-_PATIENCE = queue.LEASE.seconds + 2  # seconds until what a killed process held is free again
+_THREADS = 8  # jobs whose files are worked on at once; the threads mostly wait for the disk
+_PATIENCE = queue.LEASE.seconds + 2  # seconds until the jobs of a killed process are free again
 _LOOK_EVERY = 0.5  # seconds
 
 
 @dataclass
 class RetentionCounts:
-    """Jobs and bytes that a run took out, or would, also by cluster, and the jobs that it left."""
+    """Jobs and bytes that a run took out or would take out, in total and by cluster, and the jobs that it left."""
 
     jobs: int = 0
     size: int = 0
@@ -45,7 +46,7 @@ class RetentionCounts:
     failed: int = 0
 
     def add(self, found: removal.DueFolder) -> None:
-        """Count a job, or what a killed run left of one."""
+        """Count a job, or the rest of a job from a killed run."""
         if found.removed:
             self.leftovers += 1
             return
@@ -61,7 +62,7 @@ class _NotBegunError(ArchiveError):
 
 @dataclass(slots=True)
 class _Entry:
-    """A job that may go: its folder, by its hidden name once it has that, and its row, if it has one."""
+    """A job to take out: its folder, renamed to a hidden name in the course of it, and its row, if it has one."""
 
     found: removal.DueFolder
     folder: Path
@@ -71,10 +72,10 @@ class _Entry:
 
 @dataclass
 class Retention:
-    """Take out of the archive what ended before a time (epoch seconds); `counts` is right at any time.
+    """Take jobs that ended before a time (epoch seconds) out of the archive; `counts` is right at any time.
 
-    With a `target` the jobs are moved there. `rows` deletes their rows, too. `trouble` takes a line for each job that
-    could not be taken out, `progress` the number of jobs that are done.
+    With a `target` the jobs are moved there. `rows` deletes their rows, too. `trouble` is called with a line for each
+    job that could not be taken out, `progress` with the number of jobs just done.
     """
 
     before: int
@@ -90,16 +91,16 @@ class Retention:
     _hopeless: Exception | None = None
 
     def survey(self) -> RetentionCounts:
-        """Count what would go, and change nothing."""
+        """Count the jobs that are due, and change nothing."""
         for entries in self._batches():
             for entry in entries:
                 self.counts.add(entry.found)
         return self.counts
 
     def run(self) -> RetentionCounts:
-        """Take the jobs out, until all are or `stopping` is set.
+        """Take the jobs out, until all are done or `stopping` is set.
 
-        Raises OSError for what no job would come past, a full file system for one; ArchiveError for a bad target.
+        Raise OSError for an error that affects every job, such as a full file system; ArchiveError for a bad target.
         """
         if self.target:
             removal.prepare_target(root.store(), self.target, self.cluster)
@@ -113,7 +114,7 @@ class Retention:
         return self.counts
 
     def _batches(self) -> Iterator[list[_Entry]]:
-        """Yield what may go."""
+        """Yield the jobs that are due, in batches."""
         found = removal.find(root.store(), before=self.before, cluster=self.cluster, trouble=self._refuse)
         while not self.stopping.is_set() and (batch := list(islice(found, _BATCH))):
             yield self._choose(batch)
@@ -123,7 +124,7 @@ class Retention:
         self.trouble(text)
 
     def _choose(self, batch: Sequence[removal.DueFolder]) -> list[_Entry]:
-        """Leave out what runs or waits, and with `omit_tagged` what has tags: those of the row, else of meta.json."""
+        """Leave out jobs that run or wait, and with `omit_tagged` those with tags, by the row or else by meta.json."""
         known = Job.objects.ids_of(found.key for found in batch)
         rows = Job.objects.filter(pk__in=known.values())
         busy = set(rows.busy().values_list("pk", flat=True))
@@ -132,7 +133,7 @@ class Retention:
         for found in batch:
             row_id = known.get(found.key)
             has_tags = self.omit_tagged and (found.tagged if row_id is None else row_id in tagged)
-            if found.removed:  # the job is gone already, but may have come back since: then the row is not of this one
+            if found.removed:  # taken out earlier; if the job has been added again since, the row is not of this folder
                 came_back = row_id in busy or root.store().has_job(found.key)
                 entries.append(_Entry(found, found.folder, None if came_back else row_id, keeps_row=has_tags))
             elif row_id in busy:
@@ -144,7 +145,7 @@ class Retention:
         return entries
 
     def _take_out(self, entries: Sequence[_Entry], pool: ThreadPoolExecutor) -> None:
-        """Take one batch out of the archive, in the order that this module's beginning explains."""
+        """Take one batch out of the archive, in the order that the module's docstring explains."""
         retired: dict[int, int] = {}
         copied: list[_Entry] = []
         gone: list[_Entry] = []
@@ -167,12 +168,12 @@ class Retention:
         self._each(self._remove, gone, pool)
 
     def _claim(self, row_ids: set[int]) -> set[int]:
-        """Claim rows, after their meta.json followed the last edit; wait for what a killed process may hold."""
+        """Claim rows once their meta.json has followed the last edit; wait for claims of a killed process to expire."""
         edited = ArchiveTask.objects.filter(pk__in=row_ids, edits__gt=0, job__in=Job.objects.archived())
         due = list(edited.values_list("pk", flat=True))
         if due:
             ArchiveWorker(only=due, at_once=True).drain()
-            row_ids -= set(edited.filter(worker="").values_list("pk", flat=True))  # which could not be written
+            row_ids -= set(edited.filter(worker="").values_list("pk", flat=True))  # meta.json could not be written
         claimed: set[int] = set()
         give_up_at = time.monotonic() + _PATIENCE
         while missing := row_ids - claimed:
@@ -184,7 +185,7 @@ class Retention:
         return claimed
 
     def _without_rows_or_in(self, held: Collection[int], entries: Sequence[_Entry]) -> list[_Entry]:
-        """Leave out the jobs with a row that somebody else is at, or edited this moment."""
+        """Leave out the jobs whose row another process has claimed or has just edited."""
         free = [entry for entry in entries if entry.row_id is None or entry.row_id in held]
         self.counts.held += len(entries) - len(free)
         return free
@@ -192,7 +193,7 @@ class Retention:
     def _each(
         self, step: Callable[[_Entry], None], entries: Sequence[_Entry], pool: ThreadPoolExecutor
     ) -> list[_Entry]:
-        """Do one step for each job in threads; return those for which it was done."""
+        """Do one step for each job in threads; return the jobs for which it succeeded."""
 
         def attempt(entry: _Entry) -> Exception | None:
             try:

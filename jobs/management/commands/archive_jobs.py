@@ -1,4 +1,4 @@
-"""Archive now what waits."""
+"""Archive the waiting jobs now."""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, whole_number
+from accounts.formatting import quantity
 from jobs.archiving import queue
 from jobs.archiving.worker import ArchiveWorker, Counts
 from jobs.checks import archive_problem
-from jobs.console import count, following, progress, stop_on_signals
+from jobs.console import following, progress, stop_on_signals
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import JobQuerySet
 from jobs.states import MonitoringStatus
@@ -23,18 +24,18 @@ def _row_id(text: str) -> int:
 
 
 class Command(ServerCommand):
-    """Choose the jobs, let a worker of this process write them, print why any failed."""
+    """Select the jobs, let a worker in this process write them, and print why any failed."""
 
     help = (
-        "Archive the stopped jobs that wait, now and in this process, those too that pause after a failed attempt. "
-        "Prints the reason of each failure; exit status 1 when there was one. Workers may run beside it."
+        "Archive the stopped jobs that wait, now and in this process, including those that pause after a failed "
+        "attempt. Prints the reason for each failure; the exit status is 1 if there was one. Workers may run beside it."
     )
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--failed", action="store_true", help="Also try the jobs again whose archiving was given up (status 2)."
+            "--failed", action="store_true", help="Also retry jobs whose archiving was given up (status 2)."
         )
         parser.add_argument(
             "--job",
@@ -43,7 +44,7 @@ class Command(ServerCommand):
             nargs="+",
             action="extend",
             metavar="DATABASE-ID",
-            help="Only these jobs, by their id in the database (not the scheduler's).",
+            help="Archive only these jobs, by their database id (not the scheduler's).",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -54,7 +55,7 @@ class Command(ServerCommand):
         if problem := archive_problem():
             raise CommandError(problem)
         if options["failed"]:
-            self.note(f"{count(queue.retry_failed(only=only), 'failed job')} will be tried again.")
+            self.note(f"{quantity(queue.retry_failed(only=only), 'failed job')} will be tried again.")
         before = dict(_failures(only))
         counts, interrupted = self._drain(only)
         failures = {row_id: attempts for row_id, attempts in _failures(only) if attempts > before.get(row_id, 0)}
@@ -63,17 +64,17 @@ class Command(ServerCommand):
         self._explain(only)
         left = _waiting(only).exclude(pk__in=failures).count()
         self.say(
-            f"{count(counts.archived, 'job')} archived, {counts.failed} failed"
+            f"{quantity(counts.archived, 'job')} archived, {counts.failed:,} failed"
             + (
-                f", {left} still wait (with another worker, stopped just now, or left after others failed)."
+                f", {left:,} still wait (with another worker, stopped just now, or left after others failed)."
                 if left
                 else "."
             )
         )
         if interrupted:
-            raise CommandError("Interrupted: what was not begun still waits.", returncode=INTERRUPTED)
+            raise CommandError("Interrupted: the other jobs still wait.", returncode=INTERRUPTED)
         if counts.failed:
-            raise CommandError(f"{count(counts.failed, 'job')} could not be archived.")
+            raise CommandError(f"{quantity(counts.failed, 'job')} could not be archived.")
 
     def _drain(self, only: Collection[int] | None) -> tuple[Counts, bool]:
         worker = ArchiveWorker(only=only, at_once=True)
@@ -85,7 +86,7 @@ class Command(ServerCommand):
             return worker.drain(), worker.stopping.is_set()
 
     def _explain(self, only: Collection[int] | None) -> None:
-        """Say of jobs that were named why there was nothing to do for them."""
+        """Print, for each job that was named, why there was nothing to do for it."""
         for part in _parts(only or ()):
             for job in Job.objects.filter(pk__in=part).only("job_state", "monitoring_status").order_by("pk"):
                 if job.is_running:
@@ -118,6 +119,6 @@ def _waiting(only: Collection[int] | None) -> JobQuerySet:
 
 
 def _failures(only: Collection[int] | None) -> list[tuple[int, int]]:
-    """Return row id and number of failed attempts of the jobs that have failed."""
+    """Return row id and number of failed attempts of each job with a failed attempt."""
     failed = ArchiveTask.objects.filter(attempts__gt=0).values_list("pk", "attempts")
     return list(failed if only is None else failed.filter(pk__in=only))

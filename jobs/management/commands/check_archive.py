@@ -13,24 +13,25 @@ from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from accounts.formatting import quantity
 from archive.check import repair
 from archive.check.findings import Code, Finding, Severity
 from archive.check.walk import ArchiveCheck
 from archive.exceptions import ArchiveError
 from archive.format.layout import is_valid_cluster_name
 from jobs.checks import missing_archive
-from jobs.console import count, progress
+from jobs.console import progress
 from jobs.maintenance import check
 from jobs.maintenance.check import DatabaseCheck, knows
 
 
 class Command(ServerCommand):
-    """Check, repair what is asked for and safe, print what was found as it comes."""
+    """Check the archive, repair it if asked to, and print findings as they come."""
 
     help = (
-        "Check every file of the job archive: that it is there, whole, well-formed, and in its place, and that "
-        "statistics fit the samples. Prints a line for each finding; exit status 1 while there are errors. Changes "
-        "nothing without --repair. Works beside the server and its workers."
+        "Check every file of the job archive: that it is there, complete, well-formed and in its place, and that "
+        "statistics fit the samples. Prints a line for each finding; the exit status is 1 if errors remain. Changes "
+        "nothing without --repair. The server and its workers may run meanwhile."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -40,13 +41,13 @@ class Command(ServerCommand):
             "--against-database",
             action="store_true",
             help="Also compare with the database: archived jobs without a folder, folders without a job, jobs whose "
-            "meta.json says something else.",
+            "meta.json differs.",
         )
         parser.add_argument(
             "--repair",
             action="store_true",
-            help="Repair what loses nothing, and say of each finding what was done. With --against-database, missing "
-            "files are written again from the database and the metric source.",
+            help="Make the repairs that lose nothing, and print each with its finding. With --against-database, "
+            "missing files are written again from the database and the metric source.",
         )
         parser.add_argument("--json", action="store_true", help="Print one JSON document instead of lines.")
 
@@ -81,7 +82,7 @@ class Command(ServerCommand):
         if not self.as_json:
             self.say(self._closing())
         if self.counts["remaining"]:
-            raise CommandError(f"{count(self.counts['remaining'], 'error')}: see above.")
+            raise CommandError(f"{quantity(self.counts['remaining'], 'error')}: see above.")
 
     def _check_files(self, check: ArchiveCheck) -> None:
         with (
@@ -142,7 +143,7 @@ class Command(ServerCommand):
     def _closing(self) -> str:
         counts = self.counts
         text = (
-            f"{count(counts['jobs'], 'job')} checked, {count(counts['errors'], 'error')}, "
-            f"{count(counts['warnings'], 'warning')}"
+            f"{quantity(counts['jobs'], 'job')} checked, {quantity(counts['errors'], 'error')}, "
+            f"{quantity(counts['warnings'], 'warning')}"
         )
-        return f"{text}, {counts['repaired']} repaired." if self.with_repair else f"{text}."
+        return f"{text}, {counts['repaired']:,} repaired." if self.with_repair else f"{text}."

@@ -1,45 +1,50 @@
-"""Compress the data files of the archive that are not compressed."""
+"""Compress the archive's plain data files."""
 
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.console import INTERRUPTED, ServerCommand
+from accounts.formatting import quantity
 from archive import root
 from archive.exceptions import ArchiveError
 from archive.storage.compression import Compression, CompressionCounts
 from jobs.checks import archive_problem
-from jobs.console import complaining, count, days_ago, progress, shown_size, stop_on_signals
+from jobs.console import complaining, days_ago, progress, shown_size, stop_on_signals
 
 
 class Command(ServerCommand):
-    """Find the files, compress them, say how much that saved."""
+    """Find the files, compress them, and print how much that saved."""
 
     help = (
         "Compress each data.json of the archive to data.json.gz. The new file is read back and compared before the "
-        "plain one is removed. What cannot be compressed is named with its reason and left as it is, and the exit "
-        "status is 1. Interrupted or killed, it keeps what it has done; run again, it goes on."
+        "plain one is removed. A file that cannot be compressed is left as it is and reported with the reason, and the "
+        "exit status is 1. If it is interrupted or killed, run it again to go on."
     )
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--older-than", metavar="DAYS", type=days_ago, help="Only jobs that ended more days ago.")
+        parser.add_argument(
+            "--older-than", metavar="DAYS", type=days_ago, help="Only jobs that ended more than DAYS days ago."
+        )
         parser.add_argument("--cluster", metavar="C", help="Only jobs of this cluster.")
-        parser.add_argument("--dry-run", action="store_true", help="Say how much there is, and change nothing.")
+        parser.add_argument(
+            "--dry-run", action="store_true", help="Print the number of files and bytes, and change nothing."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Compress, and print the sizes."""
         which = {"store": root.store(), "before": options["older_than"], "cluster": options["cluster"]}
         if options["dry_run"]:
             counts = Compression(**which, trouble=complaining(self.stderr, "left")).survey()
-            self.say(f"Dry run: {count(counts.files, 'file')} ({shown_size(counts.before)}) would be compressed.")
+            self.say(f"Dry run: {quantity(counts.files, 'file')} ({shown_size(counts.before)}) would be compressed.")
         else:
             if problem := archive_problem():
                 raise CommandError(problem)
             counts = self._run(which)
         if counts.failed:
-            raise CommandError(f"{count(counts.failed, 'job')} could not be done: see the reasons above.")
+            raise CommandError(f"{quantity(counts.failed, 'job')} could not be done: see the reasons above.")
 
     def _run(self, which: dict[str, Any]) -> CompressionCounts:
         with progress(total=None, unit="file", verbosity=self.verbosity) as bar:
@@ -60,4 +65,4 @@ class Command(ServerCommand):
 
 def _closing(counts: CompressionCounts) -> str:
     sizes = f": {shown_size(counts.before)} before, {shown_size(counts.after)} after" if counts.files else ""
-    return f"{count(counts.files, 'file')} compressed{sizes}."
+    return f"{quantity(counts.files, 'file')} compressed{sizes}."

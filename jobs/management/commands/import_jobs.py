@@ -7,19 +7,20 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand
+from accounts.formatting import quantity
 from jobs.checks import archive_problem
-from jobs.console import Bar, complaining, count, progress
+from jobs.console import Bar, complaining, progress
 from jobs.maintenance.import_jobs import ImportCounts, JobImport
 from jobs.maintenance.import_sources import Source
 
 
 class Command(ServerCommand):
-    """Parse the paths, run the import, print what came of it."""
+    """Parse the paths, run the import, and print its counts."""
 
     help = (
-        "Import archived jobs of another ClusterCockpit archive into the database and into the archive of this "
-        "server. Data files are copied byte for byte. Jobs that exist here are skipped, so that an interrupted import "
-        "goes on when it is run again. A job that cannot be taken is named with its reason, and the exit status is 1."
+        "Import jobs from another ClusterCockpit archive into the database and the archive of this server. Data files "
+        "are copied byte for byte. Jobs that exist here are skipped, so an interrupted import goes on when it is run "
+        "again. A job that cannot be imported is reported with the reason, and the exit status is 1."
     )
     requires_system_checks = "__all__"
 
@@ -31,7 +32,7 @@ class Command(ServerCommand):
             nargs="+",
             help="The root of an archive, a cluster's folder, a job's folder, or a pair meta.json:data.json (or "
             "meta.json:data.json.gz); a meta.json alone is a job without samples. A cluster.json in a root or a "
-            "cluster's folder is copied when that cluster is not configured here.",
+            "cluster's folder is copied if that cluster is not configured here.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Check every job, and change nothing.")
 
@@ -57,12 +58,12 @@ class Command(ServerCommand):
             self.note(f"cluster {name}: jobs, but no cluster.json, neither there nor here.")
         if counts.in_place:
             self.note(
-                f"{count(counts.in_place, 'job')} lie in the archive of this server already: rows only, no file "
+                f"{quantity(counts.in_place, 'job')} already in the archive of this server: only rows added, no file "
                 "touched."
             )
         self.say(_closing(counts, dry_run=dry_run))
         if counts.refused:
-            raise CommandError(f"{counts.refused} refused: see the reasons above.")
+            raise CommandError(f"{counts.refused:,} refused: see the reasons above.")
 
     def _run(self, work: JobImport, bar: Bar) -> ImportCounts:
         try:
@@ -89,4 +90,5 @@ def _source(text: str) -> Source:
 
 def _closing(counts: ImportCounts, *, dry_run: bool) -> str:
     done = "would be imported" if dry_run else "imported"
-    return f"{count(counts.imported, 'job')} {done}, {counts.skipped} skipped (here already), {counts.refused} refused."
+    others = f"{counts.skipped:,} skipped (here already), {counts.refused:,} refused"
+    return f"{quantity(counts.imported, 'job')} {done}, {others}."

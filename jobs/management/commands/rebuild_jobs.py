@@ -9,21 +9,22 @@ from django.db import DatabaseError
 from tqdm import tqdm
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from accounts.formatting import quantity
 from archive.format.layout import is_valid_cluster_name
 from archive.root import store
 from jobs.checks import archive_problem
-from jobs.console import Bar, count, progress
+from jobs.console import Bar, progress
 from jobs.maintenance.rebuild import Rebuild, RebuildCounts
 
 
 class Command(ServerCommand):
-    """Call the rebuild, print what came of it."""
+    """Run the rebuild, and print its counts."""
 
     help = (
-        "Restore the job table from the archive: jobs that the archive holds and the database does not get their rows "
-        "back, with tags, metadata and statistics. Rows that exist stay as they are, nothing is deleted, no file of "
-        "the archive is changed, data files are not read. Run again, it goes on where it was interrupted. A folder "
-        "that cannot be read is named with its reason, and the exit status is 1."
+        "Restore the job table from the archive: add rows for jobs that are in the archive and not in the database, "
+        "with tags, metadata and statistics. Existing rows and all files stay as they are; data files are not read. If "
+        "it is interrupted, run it again to go on. A folder that cannot be read is reported with the reason, and the "
+        "exit status is 1."
     )
     requires_system_checks = "__all__"
 
@@ -46,7 +47,7 @@ class Command(ServerCommand):
             counts = self._run(work, bar)
         self.say(_closing(counts))
         if counts.refused:
-            raise CommandError(f"{counts.refused} refused: see the reasons above.")
+            raise CommandError(f"{counts.refused:,} refused: see the reasons above.")
 
     def _run(self, work: Rebuild, bar: Bar) -> RebuildCounts:
         try:
@@ -68,4 +69,4 @@ class Command(ServerCommand):
 
 
 def _closing(counts: RebuildCounts) -> str:
-    return f"{count(counts.restored, 'job')} restored, {counts.present} there already, {counts.refused} refused."
+    return f"{quantity(counts.restored, 'job')} restored, {counts.present:,} there already, {counts.refused:,} refused."

@@ -1,4 +1,4 @@
-"""Delete or move what the archive has of jobs that ended long ago."""
+"""Delete old jobs from the archive, or move them to another archive."""
 
 import argparse
 from pathlib import Path
@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from accounts.formatting import quantity
 from archive import root
 from archive.exceptions import ArchiveError
 from archive.storage.removal import open_target
@@ -16,7 +17,6 @@ from jobs.checks import archive_problem
 from jobs.console import (
     complaining,
     confirm,
-    count,
     days_ago,
     progress,
     require_answer,
@@ -36,37 +36,41 @@ def _what_to_do(text: str) -> str:
 
 
 class Command(ServerCommand):
-    """Say what would go, ask, and take it out of the archive."""
+    """Print the jobs that are due, ask, and take them out of the archive."""
 
     help = (
         "Delete the archived jobs that ended more than a number of days ago, or move them to another archive: each "
-        "copy is compared with what it was made from before the job goes here. Jobs that run or wait for the archive "
-        "stay. Without --rows the database keeps the jobs, as jobs without samples. Interrupted or killed, it keeps "
-        "what it has done; run again, it goes on."
+        "copy is compared with its original before that is removed. Jobs that run or wait for the archive are kept. "
+        "Without --rows the database keeps the jobs, without samples. If it is interrupted or killed, run it again to "
+        "go on."
     )
     requires_system_checks = "__all__"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument(
-            "--older-than", metavar="DAYS", type=days_ago, required=True, help="Only jobs that ended more days ago."
+            "--older-than",
+            metavar="DAYS",
+            type=days_ago,
+            required=True,
+            help="Only jobs that ended more than DAYS days ago.",
         )
         parser.add_argument(
             "--do",
             metavar="delete|move:TARGET",
             type=_what_to_do,
             required=True,
-            help="Delete the jobs' files, or move them to the archive TARGET: one that is there, an empty folder, or "
-            "a folder that is made; other file systems are allowed.",
+            help="Delete the jobs' files, or move them to the archive TARGET: an existing archive, an empty folder, or "
+            "a folder to create; it may be on another file system.",
         )
         parser.add_argument("--omit-tagged", action="store_true", help="Keep jobs that have a tag.")
         parser.add_argument("--rows", action="store_true", help="Delete the jobs from the database, too.")
         parser.add_argument("--cluster", metavar="C", help="Only jobs of this cluster.")
-        parser.add_argument("--dry-run", action="store_true", help="Say what would go, and change nothing.")
-        parser.add_argument("--yes", action="store_true", help="Do not ask; needed where there is no terminal.")
+        parser.add_argument("--dry-run", action="store_true", help="Print which jobs are due, and change nothing.")
+        parser.add_argument("--yes", action="store_true", help="Do not ask; required without a terminal.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Count, ask, take out, and say how much."""
+        """Count the jobs, ask, take them out, and print how many were taken out."""
         dry_run, yes = options["dry_run"], options["yes"]
         if not dry_run:
             require_answer(yes=yes)
@@ -87,7 +91,7 @@ class Command(ServerCommand):
         else:
             counts = self._run(which, done, yes=yes)
         if counts.failed:
-            raise CommandError(f"{count(counts.failed, 'folder')} could not be taken: see the reasons above.")
+            raise CommandError(f"{quantity(counts.failed, 'folder')} could not be taken: see the reasons above.")
 
     def _target(self, what: str) -> ArchiveStore | None:
         if what == "delete":
@@ -98,13 +102,13 @@ class Command(ServerCommand):
             raise CommandError(f"--do {what}: {error}", returncode=BAD_USAGE) from None
 
     def _describe(self, work: Retention) -> RetentionCounts:
-        """Print how much of which clusters is meant."""
+        """Print number and size of the jobs that are due, by cluster."""
         counts = work.survey()
         self.say(f"{_size_of(counts)} ended before {shown_time(work.before)}{_left(counts)}")
         for cluster, (jobs, size) in sorted(counts.by_cluster.items()):
-            self.say(f"  {printable(cluster)}  {count(jobs, 'job')}  {shown_size(size)}")
+            self.say(f"  {printable(cluster)}  {quantity(jobs, 'job')}  {shown_size(size)}")
         if counts.leftovers:
-            self.say(f"{count(counts.leftovers, 'job')} of an interrupted run: the rest of the files")
+            self.say(f"{quantity(counts.leftovers, 'job')} of an interrupted run: the rest of the files")
         return counts
 
     def _run(self, which: dict[str, Any], done: str, *, yes: bool) -> RetentionCounts:
@@ -130,15 +134,15 @@ class Command(ServerCommand):
 
 
 def _size_of(counts: RetentionCounts) -> str:
-    return f"{count(counts.jobs, 'job')} ({shown_size(counts.size)})"
+    return f"{quantity(counts.jobs, 'job')} ({shown_size(counts.size)})"
 
 
 def _left(counts: RetentionCounts) -> str:
     reasons = {"tagged": counts.tagged, "running or waiting": counts.busy, "in use": counts.held}
-    left = ", ".join(f"{number} {why}" for why, number in reasons.items() if number)
+    left = ", ".join(f"{number:,} {why}" for why, number in reasons.items() if number)
     return f"; left: {left}" if left else ""
 
 
 def _closing(work: Retention, done: str) -> str:
-    rows = f", {count(work.counts.rows, 'row')} deleted" if work.rows else ""
+    rows = f", {quantity(work.counts.rows, 'row')} deleted" if work.rows else ""
     return f"{_size_of(work.counts)} {done}{rows}{_left(work.counts)}."

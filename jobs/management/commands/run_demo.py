@@ -1,4 +1,4 @@
-"""Run server and archive worker with demo data: what `make run` calls."""
+"""Run server and archive worker with demo data, for `make run`."""
 
 import ipaddress
 import json
@@ -19,12 +19,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection, connections, transaction
 
 from accounts import tokens
+from accounts.formatting import quantity
 from accounts.models import ApiToken, Role
 from accounts.services import create_user
 from archive import root
 from jobs import demo
 from jobs.archiving.worker import ArchiveWorker
-from jobs.console import count
 from jobs.models import Job
 
 _ADMIN = "demo"
@@ -34,29 +34,29 @@ _PATIENCE = 60  # seconds until the server must have answered
 class Command(BaseCommand):
     help = (
         "Set up the database with demo data and run server and archive worker in the foreground, on 127.0.0.1:8080. "
-        "Keep what is there already; refuse a database or an archive with other data. For production see "
+        "Existing demo data is kept; a database or an archive with other data is refused. For production see "
         "docs/deployment.md."
     )
-    requires_system_checks = []  # the archive is made below
+    requires_system_checks = []  # the archive is created below
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the address, and whether to renew the data."""
         parser.add_argument("--bind", default="127.0.0.1", help="IP address to serve on; default 127.0.0.1")
         parser.add_argument("--port", default="8080", help="port to serve on; default 8080")
         parser.add_argument(
-            "--renew", action="store_true", help="replace the jobs of the demo cluster by new ones, and serve nothing"
+            "--renew", action="store_true", help="replace the jobs of the demo cluster with new ones, and do not serve"
         )
         where = settings.BASE_DIR / "var" / "demo-login.json"
-        parser.add_argument("--login-file", default=where, help="where the log-in is kept; default var/demo-login.json")
+        parser.add_argument("--login-file", default=where, help="file for the log-in; default var/demo-login.json")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Set up, start both processes, say where things are, and wait for Ctrl-C."""
+        """Set up, start both processes, print the addresses and the log-in, and wait for Ctrl-C."""
         host, port = _address(options["bind"], options["port"])
         if not options["renew"]:
             _require_free(host, port)
         login = _prepare(Path(options["login_file"]))
         if options["renew"]:
-            self.stderr.write(f"{count(demo.clear(), 'job')} of cluster {demo.CLUSTER} deleted")
+            self.stderr.write(f"{quantity(demo.clear(), 'job')} of cluster {demo.CLUSTER} deleted")
         demo.write_cluster(root.store())
         if not Job.objects.exists():
             self.stderr.write("creating demo jobs ...")
@@ -64,15 +64,15 @@ class Command(BaseCommand):
             ArchiveWorker().drain()
         if options["renew"]:
             created = Job.objects.filter(cluster=demo.CLUSTER).count()
-            self.stdout.write(f"{count(created, 'job')} of the last 7 days created; `make run` serves them")
+            self.stdout.write(f"{quantity(created, 'job')} of the last 7 days created; `make run` serves them")
             return
         job = Job.objects.archived().filter(cluster=demo.CLUSTER).values_list("pk", flat=True).first()
         connections.close_all()
         self._run(host, port, login, job)
 
     def _run(self, host: str, port: int, login: dict[str, str], job: int | None) -> None:
-        """Run both processes until one ends or somebody asks to stop."""
-        # What listens everywhere is reached here by the loopback address, and elsewhere by any name of this host.
+        """Run both processes until one ends or a signal arrives."""
+        # A server on all addresses is reached by the loopback address here, and by any name of this host elsewhere.
         everywhere = ipaddress.ip_address(host).is_unspecified
         url = f"http://{_bracketed('127.0.0.1' if everywhere else host)}:{port}"
         environment = dict(os.environ)
@@ -120,7 +120,7 @@ def _bracketed(host: str) -> str:
 
 
 def _require_free(host: str, port: int) -> None:
-    """Raise CommandError unless the address can be served on."""
+    """Raise CommandError unless the server can listen on the address."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -131,10 +131,10 @@ def _require_free(host: str, port: int) -> None:
 
 
 def _prepare(path: Path) -> dict[str, str]:
-    """Migrate and return username, password and token of the demo account, which is made at the first start.
+    """Migrate and return username, password and token of the demo account, which is created at the first start.
 
-    The file at `path` keeps them with the archive that belongs to the account. It proves that database and archive
-    are the demo's own; without that proof both must be empty.
+    The file at `path` stores them with the path of the demo's archive. It proves that database and archive are the
+    demo's own; without that proof both must be empty.
     """
     login: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if not _is_own(login):
@@ -151,7 +151,7 @@ def _prepare(path: Path) -> dict[str, str]:
 
 
 def _is_own(login: dict[str, str]) -> bool:
-    """Return whether the database and the archive of the settings are those that the demo made."""
+    """Return whether the demo created the database and the archive of the settings."""
     if login.get("archive") != str(settings.ARCHIVE_ROOT):
         return False
     if ApiToken._meta.db_table not in connection.introspection.table_names():
@@ -160,7 +160,7 @@ def _is_own(login: dict[str, str]) -> bool:
 
 
 def _create_account(path: Path) -> dict[str, str]:
-    """Create the demo account; its log-in is on disk before it is in the database."""
+    """Create the demo account; its log-in is written to disk before the transaction commits."""
     password = secrets.token_urlsafe(12)
     with transaction.atomic():
         user = create_user(username=_ADMIN, roles=[Role.ADMIN, Role.API], password=password, name="Demo account")
@@ -179,7 +179,7 @@ def _wait_until_it_answers(url: str, server: "subprocess.Popen[bytes]") -> None:
     while time.monotonic() < deadline and server.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=5).close()  # noqa: S310  a constant address
-        except OSError:  # refused, or silent: a busy machine may take its time
+        except OSError:  # refused, or timed out on a busy machine
             time.sleep(0.1)
         else:
             return

@@ -151,7 +151,7 @@ def test_pairs_and_single_files(run: Run, put: Put, tmp_path: Path, archive_root
     (pair / "samples.gz").write_bytes(gzip.compress(DATA))
     outcome = run("import_jobs", f"{pair}/m.json:{pair}/samples.gz", second / "meta.json")
     assert outcome.status == 0
-    assert "taken alone" in outcome.err
+    assert "imported without samples" in outcome.err
     store = ArchiveStore(archive_root)
     assert [path.name for path in store.data_files(JobKey("fritz", 1034871, 1649723812))] == ["data.json.gz"]
     assert store.data_files(JobKey("fritz", 12, 1649723812)) == []

@@ -424,9 +424,9 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "Traceback" not in err
-        assert f"Interrupted. {kept} jobs restored" in err
+        assert f"Interrupted. {kept:,} jobs restored" in err
     outcome = machine.run("rebuild_jobs")
-    assert outcome.out == f"{jobs - kept} jobs restored, {kept} there already, 0 refused.\n"
+    assert outcome.out == f"{jobs - kept:,} jobs restored, {kept:,} there already, 0 refused.\n"
 
 
 def test_starts_go_on_meanwhile(machine: Machine) -> None:
