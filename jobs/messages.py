@@ -1,8 +1,7 @@
-"""What schedulers and their hooks send: the bodies of start_job, stop_job, tag_job, delete_job and
-nodestate.
+"""The request bodies of schedulers and their hooks: start_job, stop_job, tag_job, delete_job and nodestate.
 
 Each is a msgspec Struct: decoding and validating are one step in C. Absent keys are None; every key may be null, which
-means the same. Keys that newer clients send and that have no place here are listed, so that a mistyped key is refused.
+means the same. Keys of newer clients that this server ignores are listed, so that a mistyped key can be refused.
 """
 
 from typing import Annotated
@@ -24,7 +23,7 @@ class Message(Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class Resource(Message, omit_defaults=True):
-    """One node of a job and what of it the job uses."""
+    """One node of a job, with the hardware threads and accelerators that the job uses."""
 
     hostname: Text | None = None
     hwthreads: list[Int32] | None = None
@@ -33,7 +32,7 @@ class Resource(Message, omit_defaults=True):
 
 
 class TagName(Message):
-    """A tag: its type and name; `id` and `scope` are taken and ignored."""
+    """A tag: its type and name; `id` and `scope` are accepted and ignored."""
 
     type: Text | None = None
     name: Text | None = None
@@ -42,7 +41,7 @@ class TagName(Message):
 
 
 class StartJob(Message):
-    """The body of start_job; see behaviour in docs/api.md. Times are epoch seconds, walltime seconds."""
+    """The body of start_job; docs/api.md describes the behaviour. Times are epoch seconds, walltime seconds."""
 
     job_id: Int64 | None = None
     user: Text | None = None
@@ -104,7 +103,7 @@ class DeleteJob(Message):
 
 
 class NodeReport(Message):
-    """One node: the scheduler's words for its state and what of it is in use; memory in the scheduler's unit."""
+    """One node: its state in the scheduler's words, and its resources in use; memory in the scheduler's unit."""
 
     hostname: Text | None = None
     states: list[Text] | Text | None = None
@@ -122,7 +121,7 @@ class NodeStates(Message):
 
 
 def encode_resources(resources: list[Resource]) -> str:
-    """Return resources as the JSON text that is stored: hostname first, empty lists and nulls left out."""
+    """Return resources as the JSON text to store: hostname first, empty lists and nulls omitted."""
     for resource in resources:
         resource.hwthreads = resource.hwthreads or None
         resource.accelerators = resource.accelerators or None

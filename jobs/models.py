@@ -1,6 +1,6 @@
-"""Jobs, tags, and the work that the archive has yet to do for them.
+"""Jobs, tags, archive tasks, node states and saved filters.
 
-A job's JSON columns hold the text exactly as it goes out again, so that lists pass it through without parsing it.
+A job's JSON columns hold the text exactly as it is sent again, so that lists pass it through without parsing it.
 """
 
 import time
@@ -18,7 +18,7 @@ from jobs.states import JobState, MonitoringStatus, TaskPurpose
 
 
 class Tag(models.Model):
-    """A label that staff or programs put on jobs: a type and a name."""
+    """A label on jobs, set by staff or programs: a type and a name."""
 
     type = models.CharField(max_length=255)
     name = models.CharField(max_length=255)
@@ -38,8 +38,8 @@ class Tag(models.Model):
 class Job(models.Model):
     """A batch job as the scheduler reported it. Times are epoch seconds, durations seconds.
 
-    Zero and the empty text mean "not reported". Columns that may be large come last: a database that stores rows in
-    pages then reads past them only where they are asked for.
+    Zero and the empty text mean "not reported". Columns that may be large come last, so that a database that stores
+    rows in pages reads them only if they are selected.
     """
 
     job_id = models.BigIntegerField("job id", help_text="The scheduler's id; it may come again for a later run.")
@@ -73,7 +73,7 @@ class Job(models.Model):
         ordering = ["-start_time", "-id"]
         permissions = [("tag_job", "Can tag jobs")]
         constraints = [
-            # Serves start_job's duplicate rule and stop_job's and delete_job's look-up by jobId.
+            # Serves start_job's duplicate rule, and the look-up by jobId of stop_job and delete_job.
             models.UniqueConstraint(fields=["job_id", "cluster", "start_time"], name="jobs_run_once"),
             models.CheckConstraint(condition=Q(job_id__gt=0, start_time__gt=0, num_nodes__gte=1), name="jobs_positive"),
             models.CheckConstraint(condition=Q(job_state__in=JobState.values), name="jobs_state_known"),
@@ -86,25 +86,25 @@ class Job(models.Model):
             models.Index(fields=["start_time", "id"], name="jobs_by_start"),
             # GET jobs/?cluster=..&state=..&start-time=..: walks one cluster in order and filters the state.
             models.Index(fields=["cluster", "start_time", "id"], name="jobs_by_cluster"),
-            # GET jobs/?user=.. and what a user sees in the admin.
+            # GET jobs/?user=.. and the jobs that a user sees in the admin.
             models.Index(fields=["user", "start_time"], name="jobs_by_user"),
-            # GET jobs/?project=.. and what a manager sees in the admin.
+            # GET jobs/?project=.. and the jobs that a manager sees in the admin.
             models.Index(fields=["project", "start_time"], name="jobs_by_project"),
-            # GET jobs/?state=running, which adapters ask for without a limit: a small index of its own.
+            # GET jobs/?state=running, which adapters request without a limit: a small partial index.
             models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
-            # The archive worker's look for finished jobs that wait, cluster by cluster.
+            # The archive worker's search for finished jobs that wait, cluster by cluster.
             models.Index(fields=["cluster", "id"], name="jobs_to_archive", condition=AWAITS_ARCHIVE),
-            # The admin's list and count of jobs whose archiving failed; no start or stop touches it.
+            # The admin's list and count of jobs whose archiving failed; starts and stops do not touch it.
             models.Index(fields=["start_time", "id"], name="jobs_archiving_failed", condition=Q(monitoring_status=2)),
         ]
 
     def __str__(self) -> str:
-        """Return cluster and job id, the pair that staff speak of."""
+        """Return cluster and job id, as staff name a job."""
         return f"{self.cluster} {self.job_id}"
 
     @property
     def key(self) -> JobKey:
-        """Return the job's place in the archive."""
+        """Return the key of the job's folder in the archive."""
         return JobKey(self.cluster, self.job_id, self.start_time)
 
     @property
@@ -114,7 +114,7 @@ class Job(models.Model):
 
     @property
     def is_archived(self) -> bool:
-        """Return whether the job lies in the archive and no new load of it is wanted."""
+        """Return whether the job is in the archive and no new load of it has been requested."""
         return self.monitoring_status == MonitoringStatus.ARCHIVED
 
     @property
@@ -150,7 +150,7 @@ class Job(models.Model):
 
     @cached_property
     def metadata(self) -> dict[str, str | None]:
-        """Return the metadata decoded; empty where there is none."""
+        """Return the metadata decoded; empty if there is none."""
         return msgspec.json.decode(self.meta_data, type=dict[str, str | None]) if self.meta_data else {}
 
 
@@ -171,9 +171,9 @@ class JobTag(models.Model):
 class ArchiveTask(models.Model):
     """A worker's claim of one job, the edits that its meta.json has yet to follow, and the failed attempts.
 
-    That a job waits is written in its own row (finished, monitoringStatus 1), by the stop's own UPDATE: nothing can be
-    lost with these rows. A row exists while a worker has claimed the job, after an attempt failed, and, for a job that
-    is archived already, while its meta.json has yet to follow an edit.
+    The UPDATE of a stop records in the job's own row that it waits (finished, monitoringStatus 1), so no job is lost
+    with these rows. A row exists while a worker has claimed the job, after an attempt has failed, and, for an archived
+    job, while its meta.json has yet to follow an edit.
     """
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="archive_task")
@@ -204,7 +204,7 @@ class ArchiveTask(models.Model):
 
 
 class NodeState(models.Model):
-    """The last state that a cluster's scheduler reported of one node; POST nodestate/ replaces it."""
+    """The last state of one node that its cluster's scheduler reported; POST nodestate/ replaces it."""
 
     cluster = models.CharField(max_length=255)
     hostname = models.CharField(max_length=255)

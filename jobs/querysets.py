@@ -1,4 +1,4 @@
-"""Sets of jobs and of the archive's tasks: the jobs that a user sees, and the named states of archiving.
+"""Querysets of jobs and of the archive's tasks: the jobs that a user may see, and the named states of archiving.
 
 docs/architecture.md has the picture of these states.
 """
@@ -25,17 +25,17 @@ AWAITS_ARCHIVE = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=
 """A finished job that the archive worker has yet to write."""
 
 AWAITS_FIRST_ARCHIVE = AWAITS_ARCHIVE & Q(statistics__isnull=True)
-"""One of these that the archive has never had: it gets its statistics when it is archived, and keeps them."""
+"""A job that awaits its first archiving: it gets statistics when it is archived, and keeps them."""
 
 AWAITS_REWRITE = AWAITS_ARCHIVE & Q(statistics__isnull=False)
-"""One that lies in the archive and whose files are to be replaced by a new load; until then they stay."""
+"""A job in the archive whose files are to be replaced by a new load; until then they stay."""
 
 
 def seen_by(user: Any) -> list[tuple[str, str]] | None:
-    """Return the jobs that a user may see: pairs of column and value, one of which must hold; None for all jobs.
+    """Return which jobs a user may see: pairs of column and value, at least one of which must match; None for all jobs.
 
-    The only place that decides it. admin, support and api see all; managers the jobs of their projects and their own;
-    users their own.
+    This is the only place that decides it. The roles admin, support and api see all jobs, managers those of their
+    projects and their own, users their own.
     """
     if not isinstance(user, User) or not user.is_active:
         return []
@@ -46,7 +46,7 @@ def seen_by(user: Any) -> list[tuple[str, str]] | None:
 
 
 class Plain(Func):
-    """A column as SQLite looks up in no index: without statistics it would often choose the worse of two."""
+    """A column for which SQLite uses no index: without statistics it would often choose the worse of two."""
 
     template = "+%(expressions)s"
     arity = 1
@@ -58,7 +58,7 @@ class Plain(Func):
 
 
 def any_of(pairs: Iterable[tuple[str, Any]], *, by_index: bool) -> Q:
-    """Return the condition that one of these columns has its value; see `visible_to` for `by_index`."""
+    """Return the condition that at least one column has its value; see `visible_to` for `by_index`."""
     return reduce(or_, (Q(pair) if by_index else Q(Exact(Plain(F(pair[0])), pair[1])) for pair in pairs))
 
 
@@ -68,8 +68,8 @@ class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, user: Any, *, by_index: bool = True) -> "JobQuerySet":
         """Return the jobs that a user may see, by the rule of `seen_by`.
 
-        Without `by_index` each job is tried: for jobs of which another condition leaves few. SQLite would look up all
-        that a manager may see instead.
+        Without `by_index` the rule is checked for each job, which is faster if another condition leaves few: SQLite
+        would otherwise look up all jobs that a manager may see.
         """
         seen = seen_by(user)
         if seen is None:
@@ -89,19 +89,19 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(AWAITS_FIRST_ARCHIVE)
 
     def awaiting_rewrite(self) -> "JobQuerySet":
-        """Return jobs that lie in the archive and whose files the archive worker is to replace by a new load."""
+        """Return jobs in the archive whose files the archive worker has yet to replace by a new load."""
         return self.filter(AWAITS_REWRITE)
 
     def archived(self) -> "JobQuerySet":
-        """Return jobs that lie in the archive and of which no new load is wanted."""
+        """Return jobs that are in the archive and for which no new load has been requested."""
         return self.filter(monitoring_status=MonitoringStatus.ARCHIVED)
 
     def in_archive(self) -> "JobQuerySet":
-        """Return jobs whose files lie in the archive: archived ones, and those that wait to be rewritten."""
+        """Return jobs whose files are in the archive: archived ones, and those that wait to be rewritten."""
         return self.filter(Q(monitoring_status=MonitoringStatus.ARCHIVED) | AWAITS_REWRITE)
 
     def given_up(self) -> "JobQuerySet":
-        """Return jobs that were never archived and that the archive worker no longer tries, until somebody asks."""
+        """Return jobs that were never archived and that the archive worker no longer tries, until it is asked to."""
         return self.filter(monitoring_status=MonitoringStatus.FAILED)
 
     def busy(self) -> "JobQuerySet":
@@ -109,7 +109,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(Q(job_state=JobState.RUNNING) | Q(monitoring_status=MonitoringStatus.ARCHIVING))
 
     def among(self, column: str, numbers: Iterable[int]) -> "JobQuerySet":
-        """Return jobs whose column has one of many numbers; `__in` is slow there, a parameter for each."""
+        """Return jobs whose column has one of many numbers; `__in` is slow for many, with a parameter for each."""
         if connection.vendor == "postgresql":
             found = RawSQL(f'"jobs_job"."{column}" = ANY(%s)', [list(numbers)], output_field=BooleanField())  # noqa: S611
         else:
@@ -119,7 +119,7 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(found)
 
     def ids_of(self, keys: Iterable[JobKey]) -> dict[JobKey, int]:
-        """Return the row ids of those of these jobs that have a row."""
+        """Return the row ids of these jobs; jobs without a row are left out."""
         wanted = set(keys)
         if not wanted:
             return {}
@@ -133,7 +133,7 @@ class ArchiveTaskQuerySet(models.QuerySet["ArchiveTask"]):
     """The states of the archive's work on jobs."""
 
     def claimed(self) -> "ArchiveTaskQuerySet":
-        """Return tasks that a worker has claimed, those of a worker that died included until they are freed."""
+        """Return tasks that a worker has claimed, including those of a dead worker until they are freed."""
         return self.exclude(worker="")
 
     def unclaimed(self) -> "ArchiveTaskQuerySet":
@@ -161,5 +161,5 @@ class ArchiveTaskQuerySet(models.QuerySet["ArchiveTask"]):
         return self.filter(attempts__gt=0)
 
     def blank(self) -> "ArchiveTaskQuerySet":
-        """Return tasks without an edit and without a failed attempt: unclaimed, such a row says nothing."""
+        """Return tasks without an edit and without a failed attempt: such a row is needed only for its claim."""
         return self.filter(edits=0, attempts=0)

@@ -1,8 +1,8 @@
-"""Request bodies to messages: one fast strict step, and a patient second look at what it refuses.
+"""Decode request bodies to messages: a fast strict step, then a tolerant one for bodies that it refuses.
 
 The first step is msgspec's decoder for the message type. Only a body that it refuses is read again with the tolerance
-that old clients need: keys in any case, integers as decimal strings, texts that are no UTF-8, nulls. What is still
-wrong then is refused with the name of the field, its value and what was expected.
+that old clients need: keys in any case, integers as decimal strings, texts that are not UTF-8, nulls. A body that is
+still invalid is refused with the name of the field, its value and the expectation.
 """
 
 import json
@@ -34,7 +34,7 @@ def _decoder(message: Any) -> msgspec.json.Decoder[Any]:
 def decode(body: bytes, message: type[T]) -> T:
     """Decode a request body into a message type: a Struct or a list type.
 
-    Raises InvalidJobError naming the field, the value and what was expected.
+    Raises InvalidJobError that names the field, the value and the expectation.
     """
     if _NUL_ESCAPE not in body:
         try:
@@ -63,7 +63,7 @@ def _decode_patiently(body: bytes, message: type[T]) -> T:
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as its pairs, so that a key that comes twice in different case can be told."""
+    """A JSON object as its pairs, so that a key that occurs twice in different case is not lost."""
 
 
 def _refuse_constant(name: str) -> None:
@@ -71,7 +71,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read(value: Any, kind: Any, path: str) -> Any:
-    """Bring a decoded value into the exact form of a type, as far as that loses nothing."""
+    """Convert a decoded value to the exact form of a type, as far as that loses nothing."""
     kind = _without_none(kind)
     if isinstance(value, _Pairs):
         if isinstance(kind, type) and issubclass(kind, Struct):
@@ -117,7 +117,7 @@ def _is_integer(kind: Any) -> bool:
 
 
 def _explain(error: msgspec.ValidationError, tree: Any) -> str:
-    """Turn msgspec's message into one that also shows the value that was sent."""
+    """Return msgspec's message, extended by the value that was sent."""
     found = _PLACE.match(str(error))
     expectation, path = (found[1], found[2] or "") if found else (str(error), "")
     expectation = re.sub(r", got .*$", "", expectation).replace("`", "").replace(" | null", "")
@@ -130,7 +130,7 @@ def _explain(error: msgspec.ValidationError, tree: Any) -> str:
             value, named = value[name], f"{named}.{name}"
         elif index.isdecimal():
             value, named = value[int(index)], f"{named}[{index}]"
-        else:  # msgspec writes [...] for a value of a mapping, whichever it is
+        else:  # msgspec writes [...] for any value of a mapping
             key, value = next(((k, v) for k, v in value.items() if not isinstance(v, str)), ("", value))
             named = f"{named}.{key}"
     return f"field '{named.lstrip('.')}': {expectation}, got {_shown(value)}"

@@ -1,4 +1,4 @@
-"""Pages of jobs as JSON, in parts; by SQLite itself where a page is short."""
+"""Pages of jobs as JSON, in parts; SQLite itself encodes a short page."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from jobs.rows.select import HAS_TAGS, JOBS, TAGS_AS_JSON, SqlCondition, select_
 def select_json(
     conditions: Sequence[SqlCondition], *, with_metadata: bool, limit: int | None, offset: int, part: int
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield jobs newest first as the inside of a JSON array, in parts of up to `part`: how many, and their text."""
+    """Yield jobs newest first as the inside of a JSON array, in parts of up to `part`: their number and their text."""
     if connection.vendor == "sqlite" and limit is not None and limit <= part:
         where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
         parameters = [int(time.time()), *(value for _, values in conditions for value in values), limit, offset]
@@ -29,10 +29,10 @@ def select_json(
 
 @lru_cache(maxsize=256)
 def _page_as_json(where: str, with_metadata: bool) -> str:  # noqa: FBT001
-    """Return the query for a page of jobs, each as jobs.rows.encoding.job_meta writes it, by SQLite itself.
+    """Return the query with which SQLite itself encodes a page of jobs, each as jobs.rows.encoding.job_meta does.
 
-    One text in one call, during which other threads go on, instead of 22 Python objects a job: a page of 1,000 jobs
-    takes a third less time. Parameters are the time now, those of `where`, limit and offset.
+    One text in one call, during which other threads go on, instead of 22 Python objects per job: a page of 1,000 jobs
+    takes a third less time. The parameters are the current time, those of `where`, limit and offset.
     """
     formats, values = [], []
     for column in COLUMNS:
@@ -54,14 +54,14 @@ def _page_as_json(where: str, with_metadata: bool) -> str:  # noqa: FBT001
 
 
 def _format(column: Column) -> str:
-    """Return the format of a value for printf, whose % is written %%; the words for states need no escapes."""
+    """Return the printf format of a value, with % written as %%; the names of states need no escapes."""
     if column.type is int:
         return "%%d"
     return '"%%s"' if column.name == "job_state" else "%%s"
 
 
 def _value_as_json(column: Column, *, with_metadata: bool) -> str:
-    """Return the SQL for the value of a job's key; that of the duration has the time now as a parameter."""
+    """Return the SQL for the value of a job's key; for the duration it has the current time as a parameter."""
     if column.name == "duration":
         return """CASE "job_state" WHEN 'running' THEN max(0, %s - "start_time") ELSE "duration" END"""
     if column.name == "tags":

@@ -1,4 +1,4 @@
-"""The filters of GET jobs/: query parameters to conditions, each refused by name when it is wrong."""
+"""The filters of GET jobs/: convert query parameters to conditions; an invalid one is refused by name."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
 @dataclass
 class Listing:
-    """What a list asks for; `limit` None is all jobs."""
+    """The parameters of a list request; `limit` None means all jobs."""
 
     conditions: list[SqlCondition] = field(default_factory=list)
     items_per_page: int = 25
@@ -29,7 +29,7 @@ class Listing:
 
     @property
     def offset(self) -> int:
-        """Return how many jobs stand before the page."""
+        """Return the number of jobs before the page."""
         return 0 if self.limit is None else self.limit * (self.page - 1)
 
     @property
@@ -39,7 +39,7 @@ class Listing:
 
 
 def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
-    """Read query parameters; raise InvalidJobError naming the parameter, the value and what was expected."""
+    """Read query parameters; raise InvalidJobError that names the parameter, the value and the expectation."""
     listing = Listing()
     for name, values in parameters.items():
         if name == "state":
@@ -59,7 +59,7 @@ def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
 
 
 def parse_omit_tagged(parameters: Mapping[str, str]) -> bool:
-    """Read the one query parameter of delete_job_before; raise InvalidJobError for anything else."""
+    """Read the only query parameter of delete_job_before; raise InvalidJobError for anything else."""
     for name in parameters:
         if name != "omit-tagged":
             raise InvalidJobError(f"invalid query parameter: {name!r}, expected omit-tagged")

@@ -1,4 +1,4 @@
-"""The operations of the API on jobs and nodes: each parses, calls one service, and hands back."""
+"""The API's operations on jobs and nodes: each parses the request, calls one service, and returns the answer."""
 
 from collections.abc import Iterable, Iterator
 
@@ -131,12 +131,12 @@ class NodeViewSet(ApiViewSet):
 
 
 def _actor(request: Request) -> Actor:
-    """Return who calls, for the history of jobs, and through which token."""
+    """Return the calling account and its token, for the history of jobs."""
     return Actor(caller(request).pk, f"API token {request.auth}" if request.auth else "the API")
 
 
 def _metrics(body: bytes) -> list[str] | None:
-    """Return the names of metrics in a body; no body and null are all."""
+    """Return the names of metrics in a body; None, for all, if the body is empty or null."""
     return None if body.strip() in (b"", b"null") else decode(body, Metrics)
 
 
@@ -153,7 +153,7 @@ def _deleted(row_id: int) -> HttpResponse:
 
 
 def _in_parts(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page: int) -> Iterator[bytes]:
-    """Yield a list part by part, the count of jobs at the end."""
+    """Yield a list part by part, with the number of jobs at the end."""
     total, jobs = first
     yield b'{"jobs":[' + jobs
     for count, jobs in rest:

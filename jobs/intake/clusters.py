@@ -1,4 +1,4 @@
-"""The clusters that jobs and nodes may be reported of."""
+"""The clusters that jobs and nodes may belong to."""
 
 from archive import root
 from archive.format.cluster_json import Cluster
@@ -7,9 +7,9 @@ from jobs.exceptions import InvalidJobError
 
 
 def known_cluster(name: str) -> Cluster | None:
-    """Return the configured cluster of this name; None where no cluster is configured and any name is taken.
+    """Return the configured cluster of this name; None if no cluster is configured, when any valid name is accepted.
 
-    Raises InvalidJobError for a cluster that is not configured where others are, and for a name that cannot be one.
+    Raises InvalidJobError for an unknown cluster if others are configured, and for a name that is not valid.
     """
     registry = root.registry()
     if not registry.configured:

@@ -26,8 +26,8 @@ _COLUMNS = {
 def record_nodestate(*, cluster: str, nodes: Sequence[NodeReport]) -> int:
     """Store the reported states of nodes in place of earlier ones; return the number of nodes.
 
-    Of a host that is reported twice the last report counts. Raises InvalidJobError for an unknown cluster and for a
-    node without a host name; nothing is stored then.
+    If a host is reported twice, its last report counts. Raises InvalidJobError for an unknown cluster and for a node
+    without a host name; nothing is stored then.
     """
     known_cluster(cluster)
     latest: dict[str, dict[str, Any]] = {}
@@ -56,9 +56,9 @@ def _words(states: str | Sequence[str] | None) -> list[str]:
 
 
 def _upsert(source: str) -> str:
-    """Return the statement that keeps all nodes of a document at once, one of `source` after the other.
+    """Return the statement that stores all nodes of a document at once, read from `source`.
 
-    Ordered by host, so that two reports of the same nodes wait for each other and do not deadlock.
+    It is ordered by host, so that two reports of the same nodes wait for each other and do not deadlock.
     """
     names = ", ".join(f'"{column}"' for column in _COLUMNS)
     changes = ", ".join(f'"{column}" = excluded."{column}"' for column in [*_COLUMNS, "reported_at"])

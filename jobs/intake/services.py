@@ -1,4 +1,4 @@
-"""Start and stop jobs; API, admin and commands all come through here."""
+"""Start and stop jobs, for API, admin and commands."""
 
 from django.conf import settings
 from django.db import transaction
@@ -20,7 +20,7 @@ _NEVER = 2**63  # later than any time
 def start_job(*, job: StartJob) -> int:
     """Store a job as running and return its row id.
 
-    Raises InvalidJobError for the first thing that is wrong with it, DuplicateJobError when the run is known.
+    Raises InvalidJobError for the first invalid field, and DuplicateJobError if the run exists already.
     """
     row = _started_row(job)
     with transaction.atomic():
@@ -37,7 +37,7 @@ def start_job(*, job: StartJob) -> int:
 
 
 def _started_row(job: StartJob) -> Row:
-    """Return the row of a job that starts, its id yet unknown; raise InvalidJobError for the first thing wrong."""
+    """Return the row of a job that starts, without its id; raise InvalidJobError for the first invalid field."""
     sub_cluster = _sub_cluster(job)
     if not is_start_state(job.job_state or ""):
         raise InvalidJobError(f"not a valid job state: {job.job_state!r}, expected 'running' or none")
@@ -70,7 +70,7 @@ def _started_row(job: StartJob) -> Row:
 
 
 def _sub_cluster(job: StartJob) -> str:
-    """Return the job's subcluster, found by the first host where none is given."""
+    """Return the job's subcluster; if none is given, that of its first host."""
     cluster, given = job.cluster or "", job.sub_cluster or ""
     config = known_cluster(cluster)
     if config is None:
@@ -131,7 +131,7 @@ def _monitoring_status(job: StartJob) -> int:
 
 
 def _duplicate_of(row: Row) -> int | None:
-    """Return the row id of the run that a start collided with, the nearest; None if it was deleted this moment."""
+    """Return the row id of the nearest run that a start collided with; None if it has just been deleted."""
     start_time, window = row.start_time, settings.DUPLICATE_START_WINDOW
     nearby = (start_time - window, min(start_time + window, _NEVER - 1))
     near = Job.objects.filter(job_id=row.job_id, cluster=row.cluster, start_time__range=nearby)
@@ -148,11 +148,11 @@ def stop_job(
     start_time: int | None = None,
     row_id: int | None = None,
 ) -> Row:
-    """Stop a running job, named by `row_id` or by `job_id` with what else is given, and return its row.
+    """Stop a running job, named by `row_id`, or by `job_id` and the other keys that are given; return its row.
 
-    Of several runs that match, a running one; of several running, the newest start not after `stop_time`. The same
-    UPDATE makes the job wait for the archive (final state, monitoringStatus 1), so that a crash cannot lose it. Raises
-    InvalidJobError, JobNotFoundError, or JobNotRunningError for a job that has ended already.
+    If several running jobs match, stop the one with the newest start not after `stop_time`. The same UPDATE makes the
+    job wait for the archive (final state, monitoringStatus 1), so that a crash cannot lose it. Raises InvalidJobError,
+    JobNotFoundError, or JobNotRunningError for a job that has ended already.
     """
     state = final_state(job_state)
     if state is None:
@@ -177,14 +177,14 @@ def _keep_scheduler_state(row_id: int, word: str) -> None:
 def _why_not_stopped(
     *, stop_time: int, row_id: int | None, job_id: int | None, cluster: str | None, start_time: int | None
 ) -> Row:
-    """Raise the error that says why no job was stopped."""
+    """Raise the error that explains why no job was stopped."""
     given = {"pk": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
     named = row_id is not None or start_time is not None
     if not named:
         jobs = jobs.filter(start_time__lte=stop_time)
     job = jobs.order_by("-start_time").only("job_id", "cluster", "job_state", "start_time", "duration").first()
-    if job is None or (job.is_running and job.start_time <= stop_time):  # the latter has started this moment
+    if job is None or (job.is_running and job.start_time <= stop_time):  # the latter has just started
         raise JobNotFoundError(f"finding job failed: {described(given, stop_time)}")
     if job.is_running:
         raise InvalidJobError(

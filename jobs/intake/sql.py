@@ -1,8 +1,8 @@
-"""The SQL of start and stop, each one statement that also decides.
+"""The SQL of start and stop: a single statement each.
 
-The ORM would take longer to build these queries than all the rest of the request takes, and it has neither
-`INSERT ... SELECT ... WHERE NOT EXISTS ... RETURNING` nor `UPDATE ... RETURNING`. The duplicate rule and the choice of
-the run to stop are decided by the statement itself, so that two identical calls at once cannot both win.
+The ORM would take longer to build these queries than the rest of the request takes, and it has neither
+`INSERT ... SELECT ... WHERE NOT EXISTS ... RETURNING` nor `UPDATE ... RETURNING`. The statement itself applies the
+duplicate rule and chooses the run to stop, so that two identical calls at once cannot both succeed.
 """
 
 from functools import lru_cache
@@ -13,7 +13,7 @@ from django.db import connection
 from jobs.rows.columns import STORED_COLUMNS, Row
 from jobs.rows.select import JOBS, select_list
 
-# The database gives the id.
+# The database assigns the id.
 _NEW_COLUMNS = tuple(name for name in STORED_COLUMNS if name != "id")
 _new_values = attrgetter(*_NEW_COLUMNS)
 
@@ -28,13 +28,13 @@ _INSERT_RUN = f"""
 
 
 def insert_run(job: Row, *, window: int) -> int | None:
-    """Insert a started job unless it is a duplicate; return its row id, None for a duplicate.
+    """Insert a started job unless it is a duplicate; return its row id, or None for a duplicate.
 
-    A duplicate is a run of the same (job_id, cluster) with the same start, or whose start lies within `window` seconds
-    either way and which had not ended by the start of `job`. The row's id and tags are not used.
+    It is a duplicate if a run of the same (job_id, cluster) has the same start, or has a start at most `window` seconds
+    earlier or later and had not ended by the start of `job`. The row's id and tags are not used.
     """
     start = job.start_time
-    latest = min(start + window, 2**63 - 1)  # the columns have 64 bit
+    latest = min(start + window, 2**63 - 1)  # the columns have 64 bits
     conditions = (job.job_id, job.cluster, start - window, latest, start, start)
     with connection.cursor() as cursor:
         cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
@@ -62,7 +62,7 @@ def stop_run(
     cluster: str | None = None,
     start_time: int | None = None,
 ) -> Row | None:
-    """Stop the running job with the given keys that started last, not after `stop_time`; return its row, or None."""
+    """Stop the running job with these keys and the newest start not after `stop_time`; return its row, or None."""
     keys = {"id": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     given = {column: value for column, value in keys.items() if value is not None}
     with connection.cursor() as cursor:

@@ -1,6 +1,6 @@
-"""The one shape of a job's row; select lists, inserts, JSON and the API's description take their order from it.
+"""The columns of a job's row: select lists, inserts, JSON and the API's description are derived from them.
 
-The order of the fields is that of the keys in JSON. A key is the column's name in camel case.
+The fields are in the order of the keys in JSON. A key is the column's name in camel case.
 """
 
 import time
@@ -44,17 +44,17 @@ class JobStatistics(Struct):
 
 @dataclass(frozen=True, slots=True)
 class Json:
-    """Marks a column of JSON text, which goes out as it is; `type` is the type of the document."""
+    """Marks a column of JSON text, which is sent unchanged; `type` is the type of the document."""
 
     type: Any
 
 
 OMIT_EMPTY = "omit empty"
-"""Marks a column whose key is left out where its value is 0, empty or NULL."""
+"""Marks a column whose key is omitted if the value is 0, empty or NULL."""
 
 
 class Row(NamedTuple):
-    """A job as it is stored, with its tags. Times are epoch seconds, durations seconds."""
+    """A job as stored, with its tags. Times are epoch seconds, durations seconds."""
 
     id: int
     job_id: int
@@ -85,7 +85,7 @@ class Row(NamedTuple):
         return JobKey(self.cluster, self.job_id, self.start_time)
 
     def info(self) -> JobInfo:
-        """Return the job as metric sources are asked for it: until now where it still runs."""
+        """Return the description of the job for metric sources; a running job ends now."""
         running = self.job_state == JobState.RUNNING
         return JobInfo(
             cluster=self.cluster,
@@ -105,8 +105,8 @@ _resources = msgspec.json.Decoder(list[meta_json.Resource])
 class Column:
     """A field of Row and its key in JSON.
 
-    `type` is the type of the value in JSON, `is_json` that the row has it as JSON text, `optional` that the key is left
-    out where the value is empty, `nullable` that it may be null.
+    `type` is the type of the value in JSON. `is_json`: the row holds it as JSON text; `optional`: the key is omitted if
+    the value is empty; `nullable`: the value may be null.
     """
 
     name: str
@@ -140,5 +140,5 @@ stored_values = attrgetter(*STORED_COLUMNS)
 
 
 def encode_metadata(metadata: dict[str, Any] | None) -> str | None:
-    """Return metadata as the JSON text that is stored; None where there is none."""
+    """Return metadata as the JSON text to store; None if there is none."""
     return msgspec.json.encode(metadata).decode() if metadata else None

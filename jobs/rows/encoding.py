@@ -1,7 +1,7 @@
-"""Jobs as JSON: the JobMeta of lists, stops and meta.json, and the Job of tag_job and jobs/{id}.
+"""Encode jobs as JSON: the JobMeta of lists, stops and meta.json, and the Job of tag_job and jobs/{id}.
 
-The hot path of every answer. JSON columns (resources, statistics, tags, metadata) pass through as text, unparsed:
-encoding a job costs 2 to 3 µs that way, and a thousand jobs with 2 kB scripts never become Python objects.
+This is the hot path of every answer. JSON columns (resources, statistics, tags, metadata) pass through as text,
+unparsed: encoding a job takes 2 to 3 µs, and a thousand jobs with 2 kB scripts never become Python objects.
 """
 
 import time
@@ -22,13 +22,13 @@ _RUNNING = JobState.RUNNING.value
 _JSON_COLUMNS = tuple(column.name for column in COLUMNS if column.is_json)
 _NO_CONCURRENT_JOBS = Raw(NO_CONCURRENT_JOBS)
 
-# Where concurrentJobs, which no row has, stands among the keys.
+# The position of concurrentJobs, which is not a column, among the keys.
 _SPLIT = Row._fields.index("start_time")
 _BEFORE, _AFTER = slice(_SPLIT), slice(_SPLIT, None)
 
 
 def _field(column: Column) -> tuple[str, Any, Any]:
-    """Return a field of the document; msgspec omits a value that is the default, and no value is an Ellipsis."""
+    """Return a field of the document; msgspec omits a value equal to the default, and none equals an Ellipsis."""
     if not column.optional:
         return column.name, Any, ...
     return column.name, Any, None if column.is_json else column.type()
@@ -52,7 +52,7 @@ REQUIRED_KEYS = frozenset(KEYS) - {column.key for column in COLUMNS if column.op
 def job_meta(row: Row, now: int | None = None) -> Struct:
     """Return a job as JobMeta, ready to be encoded: startTime in epoch seconds, statistics or null.
 
-    `now` (epoch seconds) is the time until which a running job has run.
+    `now` (epoch seconds) is the time up to which a running job's duration is counted.
     """
     values: tuple[Any, ...] = row
     document = _Document(*values[_BEFORE], _NO_CONCURRENT_JOBS, *values[_AFTER])
@@ -81,7 +81,7 @@ def _rfc3339(seconds: int) -> str:
 
 
 def encode(document: Any) -> bytes:
-    """Encode an answer as JSON, with a newline at the end for whoever reads it in a terminal."""
+    """Encode an answer as JSON, with a newline at the end for readers on a terminal."""
     return _encoder.encode(document) + b"\n"
 
 

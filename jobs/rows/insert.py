@@ -1,6 +1,6 @@
-"""The SQL that adds many archived jobs at once, and the ids that they get.
+"""The SQL that inserts many archived jobs at once, and reserves their ids.
 
-Not the ORM: an unsaved Job alone takes longer to build than its row takes to insert.
+It avoids the ORM: an unsaved Job alone takes longer to build than its row takes to insert.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ from jobs.rows.columns import STORED_COLUMNS, Row, stored_values
 _JOBS = f'"{Job._meta.db_table}"'
 _NEW = '"jobs_job_new"'
 _NAMES = ", ".join(f'"{column}"' for column in STORED_COLUMNS)
-_MOST_PARAMETERS = 30_000  # of a statement; both databases take a little more
+_MOST_PARAMETERS = 30_000  # per statement; both databases allow slightly more
 
 
 def use_little_memory() -> None:
-    """Keep SQLite from mapping and caching as much of a large table as it may for the server's sake."""
+    """Let SQLite map and cache less of a large table than is useful in the server."""
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA mmap_size=0")
@@ -28,16 +28,16 @@ def use_little_memory() -> None:
 
 
 def insert_jobs(jobs: Iterable[Row]) -> set[int]:
-    """Insert jobs under their ids, without their tags, and return the ids of those inserted.
+    """Insert jobs with their ids, without their tags, and return the ids of the inserted rows.
 
-    A job whose id or run is there already is left out. The caller opens the transaction.
+    A job whose id or run exists already is left out. The caller opens the transaction.
     """
     rows = [stored_values(job) for job in jobs]
     into = f'INSERT INTO {_JOBS} ({_NAMES}) {{source}} ON CONFLICT DO NOTHING RETURNING "id"'
     inserted: set[int] = set()
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with suppress(IntegrityError):  # mostly all are new: then a single step will do
+            with suppress(IntegrityError):  # usually all are new, and a single COPY is enough
                 with transaction.atomic():
                     _copy(rows, _JOBS)
                 return {row_id for row_id, *_ in rows}
@@ -45,7 +45,7 @@ def insert_jobs(jobs: Iterable[Row]) -> set[int]:
             _copy(rows, _NEW)
             cursor.execute(into.format(source=f"SELECT {_NAMES} FROM {_NEW}"))
             inserted.update(row_id for (row_id,) in cursor.fetchall())
-            cursor.execute(f"TRUNCATE {_NEW}")  # for a caller who goes on in the same transaction
+            cursor.execute(f"TRUNCATE {_NEW}")  # the caller may go on in the same transaction
             return inserted
         for part in _parts(rows):
             cursor.execute(into.format(source=_values(part)), list(chain.from_iterable(part)))
@@ -54,7 +54,7 @@ def insert_jobs(jobs: Iterable[Row]) -> set[int]:
 
 
 def _copy(rows: Sequence[Sequence[Any]], table: str) -> None:
-    """Send rows to a table of PostgreSQL, in a fifth of the time that a list of values takes."""
+    """Copy rows into a table of PostgreSQL, which takes a fifth of the time of INSERT with a list of values."""
     to = f"COPY {table} ({_NAMES}) FROM STDIN"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(to) as copy:
         for row in rows:
@@ -62,7 +62,7 @@ def _copy(rows: Sequence[Sequence[Any]], table: str) -> None:
 
 
 def insert_links(links: Sequence[tuple[int, int]]) -> None:
-    """Put tags on jobs: pairs of row id and tag id; those that are there already stay."""
+    """Add tags to jobs, given as pairs of row id and tag id; existing pairs stay."""
     if not links:
         return
     into = f'INSERT INTO "{JobTag._meta.db_table}" ("job_id", "tag_id")'
@@ -77,7 +77,7 @@ def insert_links(links: Sequence[tuple[int, int]]) -> None:
 
 
 def _parts(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Sequence[Any]]]:
-    """Yield as many rows at a time as a statement takes."""
+    """Yield as many rows at a time as fit into a statement."""
     size = _MOST_PARAMETERS // len(rows[0]) if rows else 1
     return (rows[begin : begin + size] for begin in range(0, len(rows), size))
 
@@ -91,7 +91,7 @@ def reserve_ids(number: int) -> list[int]:
     """Reserve ids for new jobs, ascending."""
     table = Job._meta.db_table
     if connection.vendor == "postgresql":
-        # Needs no transaction: a sequence does not go back.
+        # Needs no transaction: a sequence is never rolled back.
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT nextval(name) FROM CAST(pg_get_serial_sequence(%s, 'id') AS regclass) name, "
@@ -108,11 +108,11 @@ def reserve_ids(number: int) -> list[int]:
 
 
 def keep_ids(model: type[models.Model], last: int) -> None:
-    """Let the database give out no id up to `last` any more."""
+    """Make the database assign only ids above `last` from now on."""
     table = model._meta.db_table
     with transaction.atomic(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # Without the lock an insert between look and set could be given an id that is then given out again.
+            # Without the lock an insert between reading and setting could get an id that is then assigned again.
             cursor.execute(f'LOCK TABLE "{table}" IN SHARE ROW EXCLUSIVE MODE')
             cursor.execute(
                 "SELECT setval(name, %s) FROM CAST(pg_get_serial_sequence(%s, 'id') AS regclass) name "
@@ -125,7 +125,7 @@ def keep_ids(model: type[models.Model], last: int) -> None:
 
 
 def _make_sequence(cursor: Any, table: str) -> None:
-    """Give SQLite its row for the ids of a table, which it makes only with the first insert."""
+    """Create SQLite's sequence row for a table, which SQLite itself creates only with the first insert."""
     cursor.execute(
         'INSERT INTO "sqlite_sequence" ("name", "seq") SELECT %s, 0 '
         'WHERE NOT EXISTS (SELECT 1 FROM "sqlite_sequence" WHERE "name" = %s)',

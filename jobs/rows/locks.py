@@ -6,16 +6,16 @@ from jobs.rows.select import TAGS
 
 
 def lock_run(job_id: int, cluster: str) -> None:
-    """Let one start at a time decide about (job_id, cluster), until the transaction ends.
+    """Let only one start of (job_id, cluster) at a time proceed, until the transaction ends.
 
-    Only PostgreSQL needs it, in a statement of its own: a statement does not see what was committed after it began, so
-    two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
+    Only PostgreSQL needs it, in a separate statement: a statement does not see rows that are committed after it began,
+    so two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
     """
     _lock(cluster, job_id)
 
 
 def lock_new_tags() -> None:
-    """Let one transaction at a time create tags: two with the same new tags in different order would deadlock."""
+    """Let only one transaction at a time create tags: two with the same new tags in different order would deadlock."""
     _lock(TAGS, 0)
 
 

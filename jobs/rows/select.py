@@ -10,14 +10,14 @@ from jobs.models import Job, JobTag, Tag
 from jobs.rows.columns import Row
 
 SqlCondition = tuple[str, Sequence[Any]]
-"""A condition in SQL, with %s for each of its parameters, and these."""
+"""A condition in SQL with %s placeholders, and its parameters."""
 
 JOBS = f'"{Job._meta.db_table}"'
 LINKS = f'"{JobTag._meta.db_table}"'
 TAGS = f'"{Tag._meta.db_table}"'
 HAS_TAGS = f'EXISTS (SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id")'
-# A job's tags as JSON text, in order of their ids; null or [] without any. One index look-up per job, in the same
-# statement, so that a list is one query whatever its length.
+# A job's tags as JSON text, ordered by id; null or [] if it has none. One index look-up per job in the same statement,
+# so that a list is one query whatever its length.
 TAGS_AS_JSON = {
     "sqlite": f"""(SELECT json_group_array(json_object('id', t."id", 'type', t."type", 'name', t."name"))
         FROM (SELECT t.* FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
@@ -38,7 +38,7 @@ def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
 
 @lru_cache
 def select_list(vendor: str, with_metadata: bool) -> str:  # noqa: FBT001
-    """Return the select list of a Row; without metadata NULL stands in its place."""
+    """Return the select list of a Row; without metadata that column is NULL."""
     computed = {"tags": f"CASE WHEN {HAS_TAGS} THEN {TAGS_AS_JSON[vendor]} END"}
     if not with_metadata:
         computed["meta_data"] = "NULL"
@@ -63,9 +63,9 @@ def select_rows(
     offset: int = 0,
     part: int = 1000,
 ) -> Iterator[list[Row]]:
-    """Yield jobs newest first, in parts of up to `part` rows: one statement, and memory for one part.
+    """Yield jobs newest first, in parts of up to `part` rows, with one statement and memory for one part.
 
-    All `conditions` must hold. `limit` None is no limit.
+    All `conditions` must hold. `limit` None means no limit.
     """
     where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
     parameters = [value for _, values in conditions for value in values]
@@ -76,7 +76,7 @@ def select_rows(
     if limit is not None:
         sql += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
-    # A server-side cursor costs a round trip more: only where the answer may be large.
+    # A server-side cursor costs another round trip, so it is used only if the answer may be large.
     with connection.cursor() if limit is not None and limit <= part else connection.chunked_cursor() as cursor:
         cursor.execute(sql, parameters)
         while rows := cursor.fetchmany(part):

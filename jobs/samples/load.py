@@ -1,4 +1,4 @@
-"""A job's samples: from the archive, or from its cluster's metric source."""
+"""Load a job's samples from the archive, or from its cluster's metric source."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
 from jobs.rows.columns import Row
 from jobs.states import MonitoringStatus
 
-# Loads from metric sources at once in one process of the server: the others of its threads stay free where one hangs.
+# Concurrent loads from metric sources in one process of the server: if a source hangs, its other threads stay free.
 _LOADS = 3
 _WAIT_FOR_LOAD = 5.0  # seconds
 _loading = threading.BoundedSemaphore(_LOADS)
@@ -21,7 +21,7 @@ _loading = threading.BoundedSemaphore(_LOADS)
 def samples(row: Row, metrics: list[str] | None) -> bytes:
     """Return the samples of a job as the JSON array of `jobs/{id}`: from the archive, or from the metric source.
 
-    `metrics` None is all. A job that has none is an empty array. Raises ArchiveUnavailableError with the reason.
+    `metrics` None is all. The array is empty if there are no samples. Raises ArchiveUnavailableError with the reason.
     """
     if metrics == []:
         return b"[]"
@@ -34,10 +34,10 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
 
 
 def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = None) -> bytes:
-    """Return data.json of a job (plain JSON): that of the archive, or one made of what the metric source has.
+    """Return data.json of a job (plain JSON) from the archive, or made from the samples of the metric source.
 
-    `metrics` (None: all) are those that a source is asked for; the archive's document has all that it has. Raises
-    NoSamplesError where there is none or it has more than `most_bytes`, SourceError, ArchiveError or OSError.
+    `metrics` (None: all) limits the query to a source; the archive's document is always complete. Raises NoSamplesError
+    if there is none or it is larger than `most_bytes`, SourceError, ArchiveError or OSError.
     """
     if row.monitoring_status == MonitoringStatus.DISABLED:
         raise NoSamplesError(
@@ -68,7 +68,7 @@ def _archived_document(key: JobKey, most_bytes: int | None) -> bytes:
 
 @contextlib.contextmanager
 def _one_of(places: threading.Semaphore, number: int) -> Iterator[None]:
-    """Hold one of a number of places; raise SourceError where none becomes free in time."""
+    """Hold one of `number` places; raise SourceError if none becomes free in time."""
     if not places.acquire(timeout=_WAIT_FOR_LOAD):
         raise SourceError(f"{number} others are being loaded; try again later", transient=True)
     try:

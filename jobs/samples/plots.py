@@ -20,13 +20,13 @@ from jobs.samples.load import data_document
 from jobs.states import JobState, MonitoringStatus
 
 MOST_BYTES = 256 * 1024 * 1024
-"""Of a job's samples as JSON: 500 nodes for two days. More would take a server's memory and a person's patience."""
+"""Limit for a job's samples as JSON: 500 nodes for two days. More would take too much memory and time."""
 
 YOUNG = 180
-"""Seconds that a job must have been running before its samples can be missed: sources have them a minute late."""
+"""Seconds of run time below which missing samples are expected: sources have them a minute late."""
 
-# Archived jobs in memory at once in one process of the server, which has more threads than that; how many are loaded
-# from metric sources, which may hang, is limited in jobs.samples.load.
+# Archived jobs in memory at once in one process of the server, which has more threads than that. jobs.samples.load
+# limits loads from metric sources, which may hang.
 _MOST_AT_ONCE = 2
 _WAIT = 10.0  # seconds
 _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
@@ -36,7 +36,7 @@ _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
 class JobPlots:
     """The plots of a page; times in epoch seconds, `offset` of the page's time zone from UTC in seconds.
 
-    `reason` says why there are no plots. `archived`: part of the time costs little to load; `failed`: worth a retry.
+    `reason` is why there are no plots. `archived`: a part of the time is cheap to load; `failed`: a retry may help.
     """
 
     start: int
@@ -52,10 +52,10 @@ class JobPlots:
 
 
 def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> JobPlots:
-    """Return the plots of a job in a scope, where a metric has it: from the archive, or from the metric source.
+    """Return the plots of a job, from the archive or the metric source; metrics without `scope` use another.
 
-    `part` is the begin and the end (epoch seconds) of the time that is drawn, None all of it. Raises nothing where
-    samples are missing or cannot be had: the reason is part of the answer.
+    `part` is begin and end (epoch seconds) of the time to draw, None for all of it. If samples are missing or cannot be
+    loaded, nothing is raised: the result has the reason.
     """
     running, archived = row.job_state == JobState.RUNNING, row.monitoring_status == MonitoringStatus.ARCHIVED
     elapsed = max(0, int(time.time()) - row.start_time) if running else row.duration
@@ -92,7 +92,7 @@ def _why_nothing(elapsed: int, *, running: bool, archived: bool) -> str:
 
 @contextlib.contextmanager
 def _place() -> Iterator[None]:
-    """Wait until the samples of one more job may be in memory; raise SourceError where that takes too long."""
+    """Wait until the samples of one more job may be in memory; raise SourceError if that takes too long."""
     if not _places.acquire(timeout=_WAIT):
         raise SourceError("the plots of other jobs are being made; try again in a moment.", transient=True)
     try:
@@ -102,7 +102,7 @@ def _place() -> Iterator[None]:
 
 
 def _zone(start: int) -> tuple[str, int]:
-    """Return the page's zone and its offset from UTC (seconds) when the job started; UTC for what is no time."""
+    """Return the page's zone and its offset from UTC (seconds) at the job's start; UTC if that is out of range."""
     try:
         offset = timezone.localtime(datetime.fromtimestamp(start, UTC)).utcoffset()
     except (OverflowError, ValueError, OSError):
