@@ -18,7 +18,7 @@ run: $(VENV)/.server .env
 demo: $(VENV)/.server .env
 	@$(BIN)/python manage.py run_demo --renew
 
-# Written once: with it every command of manage.py works.
+# Written once, so that every command of manage.py works.
 .env: | $(VENV)/.made
 	@umask 077; { echo 'SECRET_KEY='$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	&& echo 'METRIC_SOURCES={"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}'; } > .env.new && mv .env.new .env
@@ -40,7 +40,7 @@ check: $(VENV)/.development
 	SECRET_KEY=check $(BIN)/python manage.py makemigrations --check --dry-run
 	SECRET_KEY=check $(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 
-# A folder whose Python or pip does not run, what an attempt that failed leaves behind, is made anew.
+# A folder whose Python or pip does not run, as left by a failed attempt, is created anew.
 $(shell test ! -e $(VENV)/.made || $(BIN)/python -c '' 2>/dev/null || rm -f $(VENV)/.made $(VENV)/.server $(VENV)/.development)
 
 $(VENV)/.made:
@@ -59,7 +59,7 @@ $(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/.made
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@
 
-# The browser tests drive Debian's Chromium; root on Debian gets it, elsewhere they are skipped.
+# The browser tests use Debian's Chromium; root on Debian installs it, elsewhere they are skipped.
 browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	&& echo "installing Debian's package chromium for the browser tests ..." && apt-get update -qq \
@@ -67,7 +67,7 @@ browser:
 	|| echo "no Chromium, the browser tests will be skipped; root can install Debian's package chromium"
 
 # The tests of the metric source prometheus start Debian's Prometheus. Its package is unpacked beside Python instead of
-# being installed: that starts no service, and needs root only where apt has no lists yet.
+# being installed: that starts no service, and needs root only if apt has no lists yet.
 prometheus: | $(VENV)/.made
 	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { \
 	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
@@ -77,11 +77,11 @@ prometheus: | $(VENV)/.made
 	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
 	|| echo "no Prometheus, its tests will be skipped; root can install Debian's package prometheus"
 
-# A picture of each page of the admin site, in var/screenshots; the documentation's are renewed.
+# Take a screenshot of each page of the admin site, in var/screenshots, and renew those of the documentation.
 screenshots: $(VENV)/.development browser
 	$(BIN)/python -m tests.screenshots
 
-# What can be made again. Database and archive of the demo lie in var, and stay.
+# Delete everything that can be created again. The demo's database and archive in var stay.
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
 

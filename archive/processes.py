@@ -1,4 +1,4 @@
-"""Work on all cores: functions that read and write files, in processes of their own, away from the database."""
+"""Work on all cores: run functions that read and write files in separate processes, without a database."""
 
 import gc
 import importlib
@@ -16,21 +16,21 @@ from typing import TypeVar
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
-_MOST = 8  # processes: more than that one database does not keep up with
+_MOST = 8  # processes; one database does not keep up with more
 _OBJECTS_BEFORE_COLLECTION = 50_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def cores() -> int:
-    """Return how many processes can run at once here, and one database keeps up with."""
+    """Return the number of processes to run at once: one per available core, up to as many as a database serves."""
     return min(len(os.sched_getaffinity(0)), _MOST)
 
 
 class Workers:
-    """Processes, one per core. They end with this one, however it ends, and leave Ctrl-C to it."""
+    """Processes, one per core. They end with this process, however it ends, and leave Ctrl-C to it."""
 
     def __init__(self, preload: str, number: int | None = None) -> None:
-        """Prepare; the processes start with the first work. `preload` is the module that they have imported by then."""
+        """Prepare; the processes start with the first call. `preload` names the module that they import before it."""
         number = number or cores()
         self._pool = _pool(number, preload)
         self._ahead = 2 * number
@@ -40,13 +40,14 @@ class Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        """Let what is in work end, and drop the rest."""
+        """Wait for the calls in progress, and cancel the others."""
         self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Given], tuple[Made, Given | None]], given: Iterable[Given]) -> Iterator[Made]:
-        """Yield what `function` makes of each, in order; only a few are taken from `given` ahead of time.
+        """Yield the result of `function` for each item, in order; only a few are taken from `given` ahead of time.
 
-        `function` returns what it made, and what it left of the given, for a call of its own, where that became large.
+        `function` returns its result and None; or, if the result became large, a part of it and the rest of the item,
+        which gets a call of its own.
         """
         waiting: deque[Future[tuple[Made, Given | None]]] = deque()
         for item in given:
@@ -68,14 +69,14 @@ class Workers:
 
 
 def prepared(number: int, preload: str) -> ProcessPoolExecutor:
-    """Return the processes of a service: they have imported `preload`, leave signals to this one and end with it."""
+    """Return the processes of a service: they import `preload` first, leave signals to this process and end with it."""
     return _pool(number, preload, signal.SIG_IGN)  # a service's stop reaches the whole group
 
 
 def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_DFL) -> ProcessPoolExecutor:
-    """Return processes that come from a server process, which has loaded `preload` once for all of them.
+    """Return processes that are forked from a fork server, which has loaded `preload` once for all of them.
 
-    They are never forked from this one: it has threads, and one may hold a lock at the moment of a fork.
+    They are never forked from this process: it has threads, and one may hold a lock at the moment of a fork.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
@@ -95,10 +96,10 @@ def _begin(preload: str, on_terminate: signal.Handlers) -> None:
     signal.signal(signal.SIGTERM, on_terminate)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # Mostly done. The server has none of it if it began for other work, or found no module from its working directory.
+    # Usually done already, but not if the fork server was started for other work or did not find the module.
     importlib.import_module(preload)
-    # What came with the fork stays, and what is made here hardly ever refers back to itself: looking for such circles
-    # all the time took a fifth of reading meta.json.
+    # Objects from the fork stay, and those created here hardly ever form reference cycles: searching for cycles all the
+    # time took a fifth of the time of reading meta.json.
     gc.freeze()
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
 

@@ -1,3 +1,3 @@
-"""Settings, URLs and whatever belongs to the project as a whole."""
+"""Settings, URLs and other parts of the project as a whole."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Which admin site the project has."""
+"""The configuration of the project's admin site."""
 
 from django.contrib.admin.apps import AdminConfig
 

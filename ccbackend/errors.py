@@ -1,4 +1,4 @@
-"""The one place that makes error answers: exceptions to JSON, with a line in the log for each."""
+"""Convert exceptions to error answers, with a line in the log for each; no other module does."""
 
 import json
 import logging
@@ -17,13 +17,13 @@ from accounts.api.authentication import CHALLENGE
 
 logger = logging.getLogger("ccbackend.api")
 
-_RETRY_AFTER = 5  # seconds: when a client that got 503 should ask again
+_RETRY_AFTER = 5  # seconds after which a client that got 503 should try again
 _PLAIN = (400, 422)
 _OWN_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """Answer for an exception that a view of the API raised; see docs/api.md for the format."""
+    """Return the answer to an exception in a view of the API; docs/api.md describes the format."""
     request = context["request"]._request
     status = _status(error)
     message = _message(error, status)
@@ -35,7 +35,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     response = error_response(status, message, plain=plain)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(context["view"].allowed_methods)
-    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would add a line that says less
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log a less detailed line
     return response
 
 
@@ -68,7 +68,7 @@ def _message(error: Exception, status: int) -> str:
 def _line(request: HttpRequest, status: int, message: str) -> str:
     try:
         name = getattr(getattr(request, "user", None), "username", "") or "-"
-    except (OperationalError, InterfaceError):  # who it is stands in the database that is away
+    except (OperationalError, InterfaceError):  # the user is in the database, which is unreachable
         name = "-"
     return f"{request.method} {request.path} {status} from {client_address(request)} as {name}: {message}"
 
@@ -87,7 +87,7 @@ def error_response(status: int, message: str, *, plain: bool = False) -> HttpRes
 
 
 def _phrase(status: int) -> str:
-    """Return the reason phrase that the contract has; Python 3.13 renamed two."""
+    """Return the reason phrase of the contract; Python 3.13 renamed two."""
     return _OWN_PHRASES.get(status) or HTTPStatus(status).phrase
 
 
@@ -97,7 +97,7 @@ def _is_api(request: HttpRequest) -> bool:
 
 @csrf_exempt
 def api_not_found(request: HttpRequest) -> HttpResponse:
-    """Answer for a path below /api that is none of ours."""
+    """Answer 404 for an unknown path below /api."""
     logger.warning("%s", _line(request, 404, "no such path"))
     response = error_response(404, f"no such path: {request.path}, see /api/docs/")
     response._has_been_logged = True  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def api_not_found(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 400 to what Django itself refuses, e.g. an unknown Host."""
+    """Answer 400 to a request that Django itself refuses, e.g. for an unknown Host."""
     if _is_api(request):
         return error_response(_status(exception), str(exception) or "bad request")
     return defaults.bad_request(request, exception)

@@ -1,4 +1,4 @@
-"""Times in the zone of whoever looks: the browser tells its zone in a cookie (jobs/static/jobs/zone.js)."""
+"""Show times in the viewer's zone, which the browser sends in a cookie (jobs/static/jobs/zone.js)."""
 
 import re
 import zoneinfo
@@ -15,7 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
 
 @lru_cache(maxsize=1024)
 def zone_of(name: str) -> zoneinfo.ZoneInfo | None:
-    """Return a zone by its name in the IANA database, None for one that is not there."""
+    """Return a zone by its name in the IANA database; None if there is no such zone."""
     if not _NAME.fullmatch(name):
         return None
     try:
@@ -25,13 +25,13 @@ def zone_of(name: str) -> zoneinfo.ZoneInfo | None:
 
 
 class ViewerZone:
-    """Middleware: pages are made in the browser's zone, in TIME_ZONE where it is not known."""
+    """Middleware that renders pages in the browser's zone, or in TIME_ZONE if that is unknown."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        """Keep what comes next."""
+        """Keep the next handler."""
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Answer in the zone."""
+        """Answer the request in the zone."""
         with timezone.override(zone_of(request.COOKIES.get(COOKIE, "")) or timezone.get_default_timezone()):
             return self.get_response(request)

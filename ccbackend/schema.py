@@ -1,4 +1,4 @@
-"""The API's description: how drf-spectacular reads msgspec Structs and our two token headers."""
+"""The API's description: extensions of drf-spectacular for msgspec Structs and our two token headers."""
 
 from typing import Any, cast, get_args
 
@@ -17,7 +17,7 @@ def only_api_operations(endpoints: list[Any]) -> list[Any]:
 
 
 class OperationSchema(AutoSchema):
-    """Describe an operation under the name that it has in the code."""
+    """Describe an operation by the name that it has in the code."""
 
     def get_operation_id(self) -> str:
         """Return the action's name; that of a second method of the same action also has the method."""
@@ -27,7 +27,7 @@ class OperationSchema(AutoSchema):
         return action if method == first else f"{action}_{method}"
 
     def _get_request_body(self, direction: Any = "request") -> Any:
-        """Describe the body of a DELETE too: drf-spectacular leaves it out, the contract has it."""
+        """Describe the body of a DELETE too: drf-spectacular leaves it out, but the contract has it."""
         method = self.method
         self.method = "POST" if method == "DELETE" else method
         try:
@@ -37,7 +37,7 @@ class OperationSchema(AutoSchema):
 
 
 class StructExtension(OpenApiSerializerExtension):
-    """Describe a msgspec Struct by the JSON schema that msgspec itself makes of it."""
+    """Describe a msgspec Struct by msgspec's own JSON schema of it."""
 
     target_class = "msgspec.Struct"
     match_subclasses = True
@@ -58,7 +58,7 @@ class StructExtension(OpenApiSerializerExtension):
 
 
 def _structs_in(kind: Any) -> set[type[msgspec.Struct]]:
-    """Return a Struct and all Structs that it contains; or those of a list, mapping or union."""
+    """Return a Struct and all Structs in it; or the Structs in a list, mapping or union."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return {kind}.union(*(_structs_in(field.type) for field in msgspec.structs.fields(kind)))
     return set().union(*(_structs_in(part) for part in get_args(kind)))

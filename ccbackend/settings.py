@@ -21,7 +21,7 @@ TESTING = "pytest" in sys.modules
 VERSION = __version__
 
 env = environ.Env()
-# Set for the processes too that this one starts: those of a test read no settings of the checkout either.
+# Also set for the processes that this one starts, so that those of a test do not read the settings of the checkout.
 ENV_FILE = os.environ.setdefault("ENV_FILE", os.devnull if TESTING else str(BASE_DIR / ".env"))
 try:
     env.read_env(io.StringIO(Path(ENV_FILE).read_text()))
@@ -32,7 +32,7 @@ except (OSError, UnicodeDecodeError) as error:
 
 
 def _flag(name: str, default: str = "false") -> bool:
-    """Read a yes/no setting; anything else is refused by name instead of being taken as false."""
+    """Read a yes/no setting; any other value is refused instead of being taken as false."""
     text = env.str(name, default=default).strip().lower()
     if text in {"1", "true", "yes", "on"}:
         return True
@@ -50,7 +50,7 @@ def _whole(name: str, default: int, minimum: int) -> int:
 
 
 def _path(name: str, default: str) -> Path:
-    """Read a path; a relative one counts from the project's root."""
+    """Read a path; a relative one is relative to the project's root."""
     return BASE_DIR / Path(env.str(name, default=default)).expanduser()
 
 
@@ -126,20 +126,20 @@ TEMPLATES = [
     }
 ]
 
-# Database: concurrent writers wait up to this long (seconds), then the API answers 503.
+# Seconds that concurrent writers wait for the database at most; then the API answers 503.
 DATABASE_WAIT = 20
-# The context manager in which a statement fails at once in place of waiting, for what is not worth it.
+# The context manager in which a statement fails at once instead of waiting, for work that can be skipped.
 DATABASE_WITHOUT_WAITING = "ccbackend.sqlite.base.without_waiting"
 
 
 def _database() -> dict[str, Any]:
-    """Complete DATABASE_URL with what the two supported engines need to let concurrent writers wait, not fail."""
+    """Add the options to DATABASE_URL with which concurrent writers wait instead of failing, for either engine."""
     try:
         with warnings.catch_warnings(action="ignore"):
             config: dict[str, Any] = env.db_url("DATABASE_URL", default="sqlite:///var/ccbackend.sqlite3")
         engine = config["ENGINE"]
     except (KeyError, ValueError):
-        expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"  # no value: it may hold a password
+        expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"  # omits the value, a possible password
         raise ImproperlyConfigured(f"DATABASE_URL: expected {expected}") from None
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
@@ -153,10 +153,10 @@ def _database() -> dict[str, Any]:
         config["ENGINE"] = "ccbackend.sqlite"
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", DATABASE_WAIT)
-        # WAL lets readers go on while one process writes. NORMAL survives a killed process; a power cut may take the
-        # last commits, see docs/deployment.md. The archive worker moves the log into the database file (checkpoint)
-        # each second; that a request has to do it, which takes up to 0.5 s, is the exception. From here on waiting is
-        # the business of ccbackend.sqlite, hence no busy timeout.
+        # WAL lets readers go on while one process writes. NORMAL survives a killed process; after a power cut the last
+        # commits may be lost, see docs/deployment.md. The archive worker moves the log into the database file
+        # (checkpoint) each second, so that a request hardly ever has to, which takes up to 0.5 s. ccbackend.sqlite
+        # implements the waiting, hence no busy timeout.
         options.setdefault(
             "init_command",
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000;"
@@ -176,8 +176,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
-# What each role may do in the admin site beyond its own rows; admin (superuser) may do everything. Which jobs somebody
-# sees is decided by JobQuerySet.visible_to alone.
+# The permissions of each role in the admin site; admin (superuser) has all. JobQuerySet.visible_to alone decides which
+# jobs a user sees.
 ROLE_PERMISSIONS = {
     "user": {"jobs.view_job"},
     "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
@@ -214,10 +214,10 @@ STATIC_PACKAGES = ("bokeh", "django", "djangorestframework", "drf-spectacular-si
 
 
 def _release() -> str:
-    """Return a hash of what the static files are made of: ours by content, those of packages by version.
+    """Return a hash of the static files: ours by content, those of packages by version.
 
-    It is part of their addresses, so that browsers keep them for good and ask anew after an update. A folder of all
-    files has it, in place of each file's name, because style sheets and modules then name each other as they stand.
+    It is part of their addresses, so that browsers cache them for good and load new ones after an update. It is in the
+    name of their common folder, not in each file name, so that references between files need no rewriting.
     """
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted((BASE_DIR / "jobs" / "static").rglob("*.*")):
@@ -286,7 +286,7 @@ LOGGING = {
     "loggers": {
         "django": {"level": LOG_LEVEL},
         "django.server": {"propagate": True, "handlers": []},
-        "httpx": {"level": "WARNING"},  # else a line for each request to a metric store
+        "httpx": {"level": "WARNING"},  # otherwise a line for each request to a metric store
         "httpcore": {"level": "WARNING"},
     },
 }

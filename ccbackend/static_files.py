@@ -1,7 +1,7 @@
-"""Static files: served compressed, and of Bokeh only what the pages use.
+"""Serve static files compressed; of Bokeh, only the files that the pages use.
 
-Their addresses contain a hash of the release (STATIC_URL), so browsers keep them. `collectstatic` is not needed:
-gunicorn serves the files from the packages that bring them.
+Their addresses contain a hash of the release (STATIC_URL), so browsers cache them. `collectstatic` is not needed:
+gunicorn serves the files directly from the installed packages.
 """
 
 import gzip
@@ -24,10 +24,10 @@ _TAKES_GZIP = re.compile(r"\bgzip\b")
 
 
 class BokehFinder(BaseFinder):
-    """Find BokehJS in Bokeh's wheel without importing Bokeh, which takes a second: clusters have no way to a CDN."""
+    """Find BokehJS in Bokeh's package, because clusters cannot reach a CDN; importing Bokeh would take a second."""
 
     def __init__(self, app_names: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Look for the wheel."""
+        """Look for the package."""
         spec = importlib.util.find_spec("bokeh")
         folders = list(spec.submodule_search_locations or ()) if spec else []
         self.folder = Path(folders[0], "server", "static", "js") if folders else None
@@ -46,7 +46,7 @@ class BokehFinder(BaseFinder):
         return [found] if find_all or kwargs.get("all") else found
 
     def list(self, ignore_patterns: Iterable[str] | None) -> Iterator[Any]:
-        """Yield each file's name with the storage that has it."""
+        """Yield each file's name with its storage."""
         if self.folder is not None:
             storage = FileSystemStorage(location=str(self.folder))
             storage.prefix = "bokeh"  # type: ignore[attr-defined]  # read by collectstatic and whitenoise
@@ -59,13 +59,13 @@ def _gzipped(path: str, etag: str) -> bytes:
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise has no annotations
-    """whitenoise that compresses each file at its first request, and keeps the result in memory: 1 MB for all."""
+    """WhiteNoise, but each file is compressed at its first request and cached in memory: 1 MB for all files."""
 
     def add_files(self, root: str, prefix: str | None = None) -> None:
-        """Leave STATIC_ROOT to proxies: the finders know every file."""
+        """Ignore STATIC_ROOT, which is for proxies: the finders know every file."""
 
     def serve(self, static_file: Any, request: HttpRequest) -> HttpResponseBase:
-        """Answer with the file, compressed if the browser takes that."""
+        """Answer with the file, compressed if the browser accepts that."""
         response: HttpResponseBase = super().serve(static_file, request)
         if response.status_code != 200 or not _COMPRESSIBLE.match(response["Content-Type"]):
             return response

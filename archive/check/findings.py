@@ -9,7 +9,7 @@ from archive.format.layout import JobKey
 
 
 class Severity(enum.StrEnum):
-    """How bad a finding is: an error is a missing, cut, wrong or misplaced file, a warning an imperfection."""
+    """The severity of a finding: an error is a missing, cut, wrong or misplaced file, a warning an imperfection."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -56,9 +56,9 @@ class Code(enum.StrEnum):
 
 @dataclass(slots=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One defect of the archive.
 
-    `job` is the job that the folder's name stands for, `repaired` the repair in words, empty if there was none.
+    `job` is the job that the folder is named after, `repaired` a description of the repair, empty if there was none.
     """
 
     code: Code

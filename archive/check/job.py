@@ -36,7 +36,7 @@ from archive.storage.store import read_data_file
 _TOLERANCE = 0.01
 _RELATIVE_TOLERANCE = 1e-6
 
-_SETTLED = 2.0  # seconds without a change after which nobody is taken to be writing a job
+_SETTLED = 2.0  # seconds without a change after which a job is assumed not to be being written
 _LOOKS = 10
 _NAMES_SHOWN = 3
 
@@ -44,7 +44,7 @@ _DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
 
 
 class _Extras(msgspec.Struct, rename="camel"):
-    """What `decode_meta` does not look into."""
+    """The keys of meta.json that `decode_meta` does not decode."""
 
     statistics: dict[str, StoredStatistics] | None = None
     stop_time: Any = None
@@ -54,7 +54,7 @@ _EXTRAS = msgspec.json.Decoder(_Extras)
 
 
 class Look(NamedTuple):
-    """The findings in a job folder, and the job that its name stands for; None if there is no meta.json."""
+    """The findings in a job folder, and the job that it is named after; None if there is no meta.json."""
 
     findings: list[Finding]
     job: JobKey | None
@@ -62,13 +62,13 @@ class Look(NamedTuple):
 
 @dataclass
 class JobChecker:
-    """Checks job folders of one archive; reads each cluster.json once."""
+    """Check job folders of one archive; read each cluster.json once."""
 
     root: Path
     _clusters: dict[str, "_Names | None"] = field(default_factory=dict)
 
     def check(self, folder: Path) -> list[Finding]:
-        """Return what is found in one job folder; nothing where the folder goes away meanwhile."""
+        """Return the findings in one job folder; none if it is removed meanwhile."""
         return self.look(folder).findings
 
     def look(self, folder: Path) -> "Look":
@@ -80,7 +80,7 @@ class JobChecker:
                 if names:
                     findings += self._check(folder, key, names)
             except FileNotFoundError:
-                continue  # written anew, or removed, this moment
+                continue  # just rewritten or removed
             except OSError as error:
                 return Look([unreadable(folder, error, key)], key if (folder / META_FILE).is_file() else None)
             for finding in findings:
@@ -154,7 +154,7 @@ class JobChecker:
             )
 
     def _names(self, cluster: str) -> "_Names | None":
-        """Return what the cluster.json of a folder names, None where it cannot be read."""
+        """Return the hosts and metrics in a cluster's cluster.json; None if it cannot be read."""
         if cluster not in self._clusters:
             try:
                 self._clusters[cluster] = _Names(read_cluster(self.root / cluster / CLUSTER_FILE, cluster))
@@ -164,12 +164,12 @@ class JobChecker:
 
 
 def described(key: JobKey) -> str:
-    """Return a job as messages name it."""
+    """Return a description of a job for messages."""
     return f"job {key.job_id} of {key.cluster} with startTime {key.start_time}"
 
 
 def unreadable(path: Path, error: OSError, job: JobKey | None = None) -> Finding:
-    """Return the finding that the system refused to read something."""
+    """Return the finding that the system refused to read a file or folder."""
     return Finding(Code.UNREADABLE, Path(error.filename or path), error.strerror or str(error), job)
 
 
@@ -191,7 +191,7 @@ def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Find
 
 
 def check_empty(folder: Path) -> list[Finding]:
-    """Return the finding that a folder is empty, unless somebody is filling it just now."""
+    """Return the finding that a folder is empty, unless it is just being filled."""
     age = time.time() - folder.stat().st_mtime
     if 0 <= age < _SETTLED:
         time.sleep(_SETTLED - age)
@@ -202,10 +202,10 @@ def check_empty(folder: Path) -> list[Finding]:
 
 
 def _settled(folder: Path) -> tuple[set[str], list[Finding]]:
-    """List a job folder: the names of its files, and what else lies there.
+    """List a job folder: return the names of its files, and findings about other entries.
 
-    Between data and meta.json a writer leaves, for a moment, what a killed one leaves for good: an incomplete folder
-    counts once nothing has changed in it for a while.
+    A writer leaves the folder incomplete for a moment between data and meta.json, and a killed one for good: so an
+    incomplete folder is reported only if nothing has changed in it for a while.
     """
     for _ in range(_LOOKS):
         with os.scandir(folder) as listing:
@@ -238,12 +238,12 @@ def _is_outside(statistics: StoredStatistics) -> bool:
 
 
 def allowed_difference(value: float) -> float:
-    """Return by how much a statistic may differ from that of the samples."""
+    """Return the allowed difference between a statistic and that of the samples."""
     return _TOLERANCE + _RELATIVE_TOLERANCE * abs(value)
 
 
 class _Names:
-    """The names of hosts and metrics that a cluster has; remembers hosts, which take a while to look up."""
+    """The names of a cluster's hosts and metrics; hosts are cached, since looking them up is slow."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -251,7 +251,7 @@ class _Names:
         self._hosts: set[str] = set()
 
     def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[Finding]:
-        """Yield a finding for each kind of name that a file has and the cluster does not."""
+        """Yield a finding for each kind of name that is in a file but not in the cluster."""
         unknown = {host for host in hosts - self._hosts if self._cluster.subcluster_of(host) is None}
         self._hosts |= hosts - unknown
         if unknown:
@@ -262,7 +262,7 @@ class _Names:
 
 
 def _some(names: list[str]) -> str:
-    """Return some names and how many more there are."""
+    """Return the first names and the number of the others."""
     shown = ", ".join(name[:80] for name in names[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"
 
@@ -289,7 +289,7 @@ def _check_data(
 
 
 def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[Finding]:
-    """Compare the statistics that each series has with its samples; one finding of each kind per file."""
+    """Compare the stored statistics of each series with its samples; yield one finding of each kind per file."""
     stored, measured = data.stored, data.measured
     missing = np.isnan(stored.avg) & ~np.isnan(measured.avg)
     if missing.any():
@@ -298,7 +298,7 @@ def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[Finding
     if outside.any():
         yield Finding(Code.AVERAGE_OUTSIDE, path, f"{_places(data, outside)}: avg is not within min and max")
     for name, values, right in zip(stored._fields, stored, measured, strict=True):
-        # A comparison with NaN is false: what is missing is told above.
+        # A comparison with NaN is false: missing statistics are reported above.
         wrong = np.abs(values - right) > _allowed_of(right)
         if wrong.any():
             first = int(np.argmax(wrong))
@@ -312,7 +312,7 @@ def _allowed_of(values: Samples) -> Samples:
 
 
 def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
-    """Name the first of the chosen series, and how many more there are."""
+    """Return the name of the first chosen series, and the number of the others."""
     first = int(np.argmax(chosen))
     metric = next(metric for metric in data.metrics if first < metric.end)
     series = data.series[first]

@@ -1,7 +1,7 @@
-"""Measure a data.json: check its structure, and take the statistics of each series from its samples.
+"""Measure a data.json: check its structure, and compute the statistics of each series from its samples.
 
-The document is decoded in two steps: first all but the samples, then the samples of one series at a time. A decoded
-sample takes 32 bytes, four times as much as its text, so memory stays about that of the file.
+The document is decoded in two steps, so that memory stays close to the size of the file: first all but the samples,
+then the samples of one series at a time. A decoded sample takes 32 bytes, four times as much as its text.
 """
 
 import math
@@ -17,7 +17,7 @@ from archive.exceptions import DocumentError
 from archive.format.data_json import StoredStatistics, Unit
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics
 
-_BLOCK = 64  # series whose statistics are taken together
+_BLOCK = 64  # series whose statistics are computed together
 
 _NO_SAMPLES = Statistics(math.nan, math.nan, math.nan)
 _NOT_STORED = StoredStatistics()
@@ -47,13 +47,13 @@ class _Metric(msgspec.Struct):
 
 _Document = dict[str, dict[str, _Metric]]
 
-# Not strict: whole floats are taken where an integer belongs.
+# Not strict: whole floats are accepted as integers.
 _DATA = msgspec.json.Decoder(_Document, strict=False)
 _SAMPLES = msgspec.json.Decoder(list[float | None], strict=False)
 
 
 class Numbers(NamedTuple):
-    """Least, average and greatest sample of each series; NaN where none is a number."""
+    """Minimum, average and maximum of the samples of each series; NaN if none is a number."""
 
     min: Samples
     avg: Samples
@@ -63,7 +63,7 @@ class Numbers(NamedTuple):
 class MeasuredMetric(NamedTuple):
     """One metric in one scope.
 
-    `begin` and `end` number its series, `statistics_lengths` are the lengths of min, mean and max per time step (empty
+    `begin` and `end` delimit its series, `statistics_lengths` are the lengths of min, mean and max per time step (empty
     without these). `overall` combines the statistics of its series; a series without samples does not count.
     """
 
@@ -78,8 +78,7 @@ class MeasuredMetric(NamedTuple):
 class MeasuredData(NamedTuple):
     """A data.json: its metrics, and all their series one after the other.
 
-    Of each series the number of samples (`length`), their statistics (`measured`) and those that the file has for it
-    (`stored`).
+    For each series: the number of samples (`length`), their statistics (`measured`) and those in the file (`stored`).
     """
 
     metrics: list[MeasuredMetric]
@@ -90,7 +89,7 @@ class MeasuredData(NamedTuple):
 
 
 def measure(raw: bytes) -> MeasuredData:
-    """Read a data.json (plain JSON); raise DocumentError that names the place, and what was expected there."""
+    """Read a data.json (plain JSON); raise DocumentError that names the place and the expectation."""
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check texts that it skips

@@ -1,4 +1,4 @@
-"""Repair what a check found, where that loses nothing: each repair looks at the files once more before it acts."""
+"""Repair findings of a check if that loses nothing: each repair looks at the files again before it acts."""
 
 import contextlib
 from pathlib import Path
@@ -17,9 +17,9 @@ _LEVELS_OF_A_JOB = 3  # folders below that of the cluster
 
 
 def repair(root: Path, finding: Finding) -> str:
-    """Repair one finding by the files alone; return what was done, an empty text where it is left.
+    """Repair one finding from the files alone; return a description of the repair, empty if there was none.
 
-    Raises ArchiveError or OSError where it was tried and failed.
+    Raises ArchiveError or OSError if the repair failed.
     """
     repairs = {
         Code.LEFTOVER: _remove_leftover,
@@ -46,7 +46,7 @@ def _remove_empty_folder(root: Path, path: Path) -> str:
 
 
 def _remove_if_empty(path: Path, top: Path) -> bool:
-    """Remove a folder if nothing is in it, and then the folders above it, up to `top`, that are empty by that."""
+    """Remove a folder if it is empty, and then the folders above it, up to `top`, that become empty."""
     removed = False
     while path != top:
         try:
@@ -60,7 +60,7 @@ def _remove_if_empty(path: Path, top: Path) -> bool:
 
 
 def _remove_copy(root: Path, path: Path) -> str:
-    """Remove a data.json whose content is that of the data.json.gz beside it."""
+    """Remove a data.json with the same content as the data.json.gz beside it."""
     try:
         plain = read_data_file(path.with_name(COMPRESSED_DATA_FILE))
         measure.measure(plain)
@@ -73,7 +73,7 @@ def _remove_copy(root: Path, path: Path) -> str:
 
 
 def _remove_damaged_copy(root: Path, path: Path) -> str:
-    """Remove a damaged data file beside an intact one: a .gz, or a data.json with which the intact one begins."""
+    """Remove a damaged data file beside an intact one: a .gz, or a data.json that is a prefix of the intact one."""
     is_compressed = path.name == COMPRESSED_DATA_FILE
     intact = path.with_name(DATA_FILE if is_compressed else COMPRESSED_DATA_FILE)
     if not intact.exists():

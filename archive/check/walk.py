@@ -1,8 +1,8 @@
 """Check a whole archive: walk its folders, have several processes check the jobs, report findings as they come.
 
-Memory is bounded whatever the archive's size: a process is given a few folders at a time, and its findings are passed
-on at once. Duplicates are found without a list of jobs, since a folder's name says which job belongs there: a second
-one is in the wrong place.
+Memory does not depend on the archive's size: a process gets a few folders at a time, and its findings are passed on at
+once. Duplicates are found without a list of jobs, since a folder is named after the job that belongs there: a second
+copy is in the wrong place.
 """
 
 import os
@@ -21,14 +21,14 @@ from archive.format.layout import CLUSTER_FILE, VERSION_FILE, JobKey, may_be_fol
 from archive.processes import Workers, cores
 from archive.storage.store import ArchiveStore
 
-_BATCH = 4  # folders that a process gets at once: few, so that all processes end together
+_BATCH = 4  # folders that a process gets at once: few, so that all processes finish together
 _DEPTH_OF_IDS = 2  # a cluster's folder may be empty, those of job ids below it may not
-_SYSTEM_FOLDERS = ("lost+found",)  # in the root, where a file system is mounted there
+_SYSTEM_FOLDERS = ("lost+found",)  # in the root, if a file system is mounted there
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of a part: how many folders of job ids were looked at, the jobs in them, and what was found."""
+    """The result of checking a part: the number of folders of job ids, the jobs in them, and the findings."""
 
     folders: int = 0
     jobs: list[JobKey] = field(default_factory=list)
@@ -36,11 +36,11 @@ class Report:
 
 
 FolderCheck = Callable[[JobChecker, Path], Report]
-"""What is done with each folder of a job id, in the processes of a check."""
+"""A function that the processes of a check call for each folder of a job id."""
 
 
 class CheckerDiedError(ArchiveError):
-    """A process that checks was killed, as by the system when memory is short."""
+    """A process that checks was killed, e.g. by the system because memory is short."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class ArchiveCheck:
     processes: int = field(default_factory=cores)
 
     def count_folders(self) -> int:
-        """Return how many folders of job ids there are, for a progress bar."""
+        """Return the number of folders of job ids, for a progress bar."""
         return sum(isinstance(item, Path) for item in self._walk())
 
     def run(self, check: "FolderCheck | None" = None) -> Generator[Report, None, None]:
-        """Yield what is found; raise CheckerDiedError.
+        """Yield reports; raise CheckerDiedError.
 
-        `check` does something else with each folder of a job id, for benchmarks.
+        `check` replaces the check of each folder of a job id, for benchmarks.
         """
         walk = self._walk()
         batches = iter(lambda: list(islice(walk, _BATCH)), [])
@@ -69,7 +69,7 @@ class ArchiveCheck:
                 raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
 
     def _walk(self) -> Iterator[Finding | Path]:
-        """Yield the folders of job ids, and what is found above them."""
+        """Yield the folders of job ids, and findings about the folders above them."""
         yield from _check_version(self.root)
         for item in _check_listing(self.root, 1, (VERSION_FILE,)):
             if isinstance(item, Finding):
@@ -115,7 +115,7 @@ def _check_listing(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> 
             yield from check_strays(folder, (each for each in entries if not _is_expected(each, depth, expected)))
         elif not entries and depth > _DEPTH_OF_IDS:
             yield from check_empty(folder)
-    except FileNotFoundError:  # removed this moment
+    except FileNotFoundError:  # just removed
         return
     except OSError as error:
         yield unreadable(folder, error)
@@ -146,12 +146,12 @@ def check_job_id(checker: JobChecker, folder: Path) -> Report:
 
 @cache
 def _checker(root: Path) -> JobChecker:
-    """Return the checker of this process, which has to read each cluster.json only once."""
+    """Return the checker of this process, kept so that it reads each cluster.json only once."""
     return JobChecker(root)
 
 
 def _check(check: FolderCheck, root: Path, items: list[Finding | Path]) -> tuple[Report, None]:
-    """Check the folders among what the walk found, in a process of the pool."""
+    """Check the folders among these items of the walk, in a process of the pool."""
     whole = Report()
     for item in items:
         if isinstance(item, Finding):

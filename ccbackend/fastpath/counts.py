@@ -1,4 +1,4 @@
-"""How many requests this process has answered, by operation and status."""
+"""Numbers of requests that this process has answered, by operation and status."""
 
 from collections import Counter
 from threading import Lock
@@ -6,7 +6,7 @@ from threading import Lock
 from django.http import HttpRequest
 
 requests: Counter[tuple[str, int]] = Counter()
-"""Requests by operation ("start_job"; the name of the URL for pages, "" without one) and HTTP status."""
+"""Requests by operation ("start_job"; for pages the name of the URL, "" if it has none) and HTTP status."""
 
 _lock = Lock()
 
@@ -18,7 +18,7 @@ def count(request: HttpRequest, status: int) -> None:
 
 
 def _operation(request: HttpRequest) -> str:
-    """Return the name of the view's action, or that of the URL pattern: neither grows with what clients send."""
+    """Return the name of the view's action, or that of the URL pattern: clients cannot add to their number."""
     match = request.resolver_match
     if match is None:
         return ""

@@ -1,4 +1,4 @@
-"""Django's WSGI handler, and one with a shorter way for API calls that bring a token."""
+"""Django's WSGI handler, and one with a shorter path for API calls with a token."""
 
 import io
 from collections.abc import Callable
@@ -24,13 +24,13 @@ _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
 
 
 class Handler(WSGIHandler):
-    """Django's handler, with what HTTP servers leave to the application; counts requests."""
+    """Django's handler, which also handles chunked bodies and HEAD, and counts requests."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Serve a request.
 
-        A body sent in chunks gets the length without which Django takes it for empty. The answer to HEAD has no body,
-        which a server might send.
+        A body sent in chunks gets a length, because Django would take it for empty without one. The answer to HEAD gets
+        no body, because a server might send it.
         """
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
             body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
@@ -52,15 +52,15 @@ class Handler(WSGIHandler):
 
 
 class FastHandler(Handler):
-    """The handler, with a shorter way for API calls that bring a token.
+    """The handler, with a shorter path for API calls with a token.
 
-    Sessions, CSRF, messages, static files, the request signals and the URL prefix are of no use to such a call, and the
-    path of an operation without an id resolves the same each time: docs/performance.md has what this saves. Calls
-    without a token, those of the interactive API page with its session included, go the whole way.
+    Such a call does not need sessions, CSRF, messages, static files, the request signals and the URL prefix, and the
+    path of an operation without an id always resolves to the same view: docs/performance.md has the savings. Calls
+    without a token, including those of the interactive API page with its session, pass through all middleware.
     """
 
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
-        """Build both ways."""
+        """Build both paths."""
         super().load_middleware(is_async)
         self._answer_call = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
         self._matches: dict[str, ResolverMatch] = {}
@@ -75,13 +75,13 @@ class FastHandler(Handler):
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         _finish(request, response)
         if isinstance(response, StreamingHttpResponse):
-            return response  # closing it tidies up
+            return response  # the server closes it, which cleans up
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
-        """Find the view of a path; remember the operations without an id, of which there are few."""
+        """Find the view of a path; cache the few operations without an id."""
         match = self._matches.get(request.path_info)
         if match is None:
             match = super().resolve_request(request)
@@ -96,7 +96,7 @@ def _is_token_call(environ: dict[str, Any]) -> bool:
 
 
 def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> None:
-    """Count the request; read to its end a body that was refused, so that its client comes to read the answer."""
+    """Count the request; read a body that was too large to its end, so that the client gets to read the answer."""
     count(request, response.status_code)
     if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         body = request.META["wsgi.input"]
@@ -106,7 +106,7 @@ def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> N
 
 
 def get_application() -> Handler:
-    """Return the handler that FAST_PATH names, with everything loaded; refuse to start without the archive."""
+    """Return the handler that FAST_PATH selects, with everything loaded; refuse to start without the archive."""
     application = (FastHandler if settings.FAST_PATH else Handler)()
     _import_everything()
     if problem := archive_problem():
@@ -115,9 +115,9 @@ def get_application() -> Handler:
 
 
 def _import_everything() -> None:
-    """Import what Django else imports on the first request: views, error pages, back ends, template tags, formats.
+    """Import what Django imports lazily on the first request: views, error pages, backends, template tags, formats.
 
-    A server that goes on while its files are replaced by an update so never mixes the two.
+    So a server that keeps running while an update replaces its files never mixes the two releases.
     """
     get_resolver().resolve_error_handler(500)
     auth.get_backends()

@@ -1,9 +1,10 @@
 """gunicorn's gthread worker, which on SQLite answers short calls in its main loop.
 
 Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
-process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered as soon as the
-whole request has arrived, by gunicorn's own parser and response; everything else goes gunicorn's way to the threads, as
-all calls do on PostgreSQL. tests/ccbackend/test_gunicorn.py lists what is used of gunicorn.
+process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
+loop as soon as the whole request has arrived, with gunicorn's own parser and response; all other calls go to the
+threads as usual, and on PostgreSQL every call does. tests/ccbackend/test_gunicorn.py lists the internals of gunicorn
+in use.
 """
 
 import re
@@ -22,14 +23,14 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from ccbackend.sqlite.base import WouldWait
 
-# Calls that take some milliseconds at most, with short answers: a start, a stop, a first page of newest jobs.
+# Calls that take a few milliseconds at most and have short answers: a start, a stop, a first page of newest jobs.
 _SHORT = re.compile(
     rb"(?:(?:POST|PUT) /api/jobs/(?:start_job|stop_job)/?"
     rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|state=running|with-metadata=false))*)?)"
     rb" HTTP/1\.1\r\n"
 )
 _LARGEST = 64 * 1024  # bytes of a request that may be answered at once
-_FIRST_WORD = 10  # seconds that a new connection may stay silent at least
+_FIRST_WORD = 10  # seconds that a new connection may at least stay silent
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -45,7 +46,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             super().notify()
 
     def accept(self, listener: socket.socket) -> None:
-        """Accept a connection and wait in the main loop, not in a thread, until it says something."""
+        """Accept a connection and wait for data in the main loop, not in a thread."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -56,27 +57,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return
         self.nr_conns += 1
         conn = TConn(self.cfg, client, address, listener.getsockname())
-        conn.data_ready = True  # it will be when the main loop hands it on
+        conn.data_ready = True  # there is data by the time the main loop hands it on
         conn.timeout = time.monotonic() + max(self.cfg.keepalive, _FIRST_WORD)
         self.keepalived_conns.append(conn)
         self.poller.register(client, EVENT_READ, partial(self.on_client_socket_readable, conn))
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Answer a short call that is all here; leave anything else in the socket, to a thread."""
-        # With the proxy protocol a connection's first request says where the others come from.
+        """Answer a short call that has arrived completely; leave anything else in the socket for a thread."""
+        # With the proxy protocol a connection's first request has the address of the client for all of them.
         at_once = connections["default"].vendor == "sqlite" and self.cfg.proxy_protocol == "off"
         if not (at_once and self._answer(conn)):
             super().on_client_socket_readable(conn, client)
 
     def _answer(self, conn: TConn) -> bool:
-        """Answer the short call that lies in the socket, whole and alone; return whether there was one."""
+        """Answer the short call in the socket if it is complete and the only one; return whether it was answered."""
         try:
             received = conn.sock.recv(_LARGEST, socket.MSG_PEEK)
             if not _SHORT.match(received):
                 return False
             parser = get_parser(self.cfg, [received], conn.client)
             request = next(parser)
-        except Exception:  # the thread comes to the same error, and answers
+        except Exception:  # the thread meets the same error, and answers
             return False
         body, rest = request.body.reader, parser.unreader.buf.getvalue()
         if type(body) is not LengthReader or body.length != len(rest) or request._expected_100_continue:
@@ -99,7 +100,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return True
 
     def _send(self, conn: TConn, size: int, answer: bytes, *, keep: bool) -> None:
-        """Take a request of this size from the socket and send its answer; a thread sends what does not fit."""
+        """Take a request of this size from the socket and send its answer; a thread sends the part that is left."""
         self.keepalived_conns.remove(conn)
         try:
             conn.sock.recv(size)
@@ -122,7 +123,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return keep
 
     def finish_request(self, conn: TConn, served: "Future[Any]") -> None:
-        """Let a thread wait up to two seconds for the client to close, where gunicorn's main loop would."""
+        """Let a thread wait up to two seconds for the client to close the connection, instead of the main loop."""
         if served.cancelled() or served.exception() or served.result():
             super().finish_request(conn, served)
         else:

@@ -1,1 +1,1 @@
-"""Django's SQLite backend with what many writing processes need; the engine of every sqlite:// DATABASE_URL."""
+"""Django's SQLite backend, adapted to many writing processes; the engine of every sqlite:// DATABASE_URL."""

@@ -1,4 +1,4 @@
-"""Connections to SQLite whose writers wait for each other in small steps, and then fail after a bounded time."""
+"""Connections to SQLite whose writers wait for each other in small steps, and fail after a bounded time."""
 
 import contextlib
 import random
@@ -12,24 +12,24 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.sqlite3 import base
 
-# SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between tries, far longer than a write here takes (0.1 ms), so
-# that a waiting start was overtaken by newer ones again and again. These steps are short and random (seconds).
+# SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between attempts, far longer than a write here takes (0.1 ms),
+# so that newer starts overtook a waiting one again and again. These steps are short and random (seconds).
 _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
-_MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, shorter than anybody notices
+_MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short to notice
 
 
 @lru_cache(maxsize=512)
 def _with_question_marks(query: str) -> str:
-    """Return a query with SQLite's own placeholders; for a query of the API that takes 20 µs, here once."""
+    """Return a query with SQLite's own placeholders; cached, since it takes 20 µs for a query of the API."""
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
 
 
 class WouldWait(BaseException):
-    """A connection that must not wait would have to; nothing is done yet. Travels past every handler of errors."""
+    """A connection that must not wait would have to; nothing is done yet. No Exception, so no handler catches it."""
 
 
 class CursorWrapper(base.SQLiteCursorWrapper):
-    """Django's cursor; waits for a locked database, and remembers how it translated a query."""
+    """Django's cursor, which waits for a locked database and caches translated queries."""
 
     owner: "DatabaseWrapper"
 
@@ -61,9 +61,9 @@ class CursorWrapper(base.SQLiteCursorWrapper):
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's connection, with that cursor.
 
-    A statement waits for a lock for DATABASE_WAIT seconds. With `must_not_wait` it raises WouldWait after some
-    milliseconds: ccbackend.fastpath.worker lets a thread do the waiting then. With `gives_up_at_once` it fails as if
-    it had waited in vain.
+    A statement waits for a lock for up to DATABASE_WAIT seconds. With `must_not_wait` it raises WouldWait after some
+    milliseconds, and ccbackend.fastpath.worker lets a thread wait instead. With `gives_up_at_once` it fails as if it
+    had waited that long.
     """
 
     must_not_wait = False
@@ -85,7 +85,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 @contextlib.contextmanager
 def without_waiting() -> Iterator[None]:
-    """Let statements in this block raise OperationalError at once where SQLite is locked; see DATABASE_WAIT."""
+    """Let statements in this block raise OperationalError at once if SQLite is locked; see DATABASE_WAIT."""
     wrapper = connections["default"]
     if not isinstance(wrapper, DatabaseWrapper):
         yield

@@ -52,7 +52,7 @@ class JobPlots:
 
 
 def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> JobPlots:
-    """Return the plots of a job, from the archive or the metric source; metrics without `scope` use another.
+    """Return the plots of a job, from the archive or the metric source; metrics without `scope` use their coarsest.
 
     `part` is begin and end (epoch seconds) of the time to draw, None for all of it. If samples are missing or cannot be
     loaded, nothing is raised: the result has the reason.
