@@ -50,12 +50,12 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.server: requirements.txt | $(VENV)/.made
-	@echo "installing what the server needs ..."
+	@echo "installing the requirements of the server ..."
 	@$(PIP) install -r requirements.txt
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/.made
-	@echo "installing what the server and the tests need ..."
+	@echo "installing the requirements of the server and the tests ..."
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""The description of the operations on jobs and nodes: answers as Structs, parameters, refusals."""
+"""The API's description of the operations on jobs and nodes: answers as Structs, parameters, refusals."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ class JobLink(Struct, rename="camel"):
 
 
 class JobLinkResultList(Struct):
-    """Jobs on the same nodes; never filled here."""
+    """Jobs on the same nodes; always empty here."""
 
     items: list[JobLink] | None
     count: int
 
 
 def _answer(name: str, doc: str, **types: Any) -> Any:
-    """Return the type of a job in answers: its columns, of which `types` replaces some; None leaves one out."""
+    """Return the type of a job in answers: its columns, with some replaced by `types`; None leaves a column out."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for column in COLUMNS:
         if column.name == "start_time":
@@ -48,7 +48,7 @@ Job = _answer(
 
 
 class GetJobsApiResponse(Struct):
-    """A page of jobs; `items` is how many it holds."""
+    """A page of jobs; `items` is the number of jobs on it."""
 
     jobs: list[JobMeta]  # type: ignore[valid-type]  # made of the columns
     items: int
@@ -64,7 +64,7 @@ class MetricStatistics(Struct):
 
 
 class Series(Struct, omit_defaults=True):
-    """The samples of one host, or of one unit of it; a missing sample is null."""
+    """The samples of one host or of one of its units; a missing sample is null."""
 
     hostname: str
     data: list[float | None]
@@ -112,13 +112,13 @@ class StartJobApiResponse(Struct):
 
 
 class DeleteJobApiResponse(Struct):
-    """What was deleted, in words."""
+    """A message with the number or id of the deleted jobs."""
 
     msg: str
 
 
 class NodeStateApiResponse(Struct):
-    """How many nodes were kept, in words."""
+    """A message with the number of nodes whose states were stored."""
 
     msg: str
 
@@ -141,10 +141,10 @@ list_jobs = operation(
     tag="jobs",
     refusals=[400],
     parameters=[
-        _query("state", str, "One of these states; may come several times.", enum=JobState.values, many=True),
+        _query("state", str, "One of these states; may be given several times.", enum=JobState.values, many=True),
         _query("cluster", str, "Name of the cluster."),
         _query("start-time", str, "FROM-TO in epoch seconds, both inclusive.", pattern=r"^\d+-\d+$"),
-        _query("items-per-page", int, "Jobs on a page; -1 or very large: all. 0: none.", default=25),
+        _query("items-per-page", int, "Jobs per page; -1 or a very large number: all, 0: none.", default=25),
         _query("page", int, "Number of the page, from 1.", default=1),
         _query("with-metadata", bool, "With metaData (e.g. the job script).", default=False),
         _query("project", str, "Name of the project."),
@@ -220,12 +220,12 @@ delete_job_before = operation(
     tag="jobs",
     refusals=_REFUSALS,
     parameters=[
-        _path("ts", "Epoch seconds; jobs that started earlier go."),
+        _path("ts", "Epoch seconds; jobs that started earlier are deleted."),
         _query("omit-tagged", bool, "Keep jobs that have a tag.", default=False),
     ],
 )
 nodestate = operation(
-    "Keeps the latest state of each node of a cluster",
+    "Stores the latest state of each node of a cluster",
     {200: NodeStateApiResponse},
     tag="nodes",
     refusals=[400],

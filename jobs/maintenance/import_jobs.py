@@ -172,7 +172,7 @@ def _batches(found: Iterable[FoundJob]) -> Iterator[list[FoundJob]]:
     size = 0
     for one in found:
         batch.append(one)
-        with suppress(OSError):  # it is looked at again when it is read
+        with suppress(OSError):  # reading it reports the error
             size += sum(path.stat().st_size for path in one.data)
         if len(batch) == _BATCH or size > _LARGEST_BATCH:
             yield batch
