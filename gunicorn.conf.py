@@ -19,10 +19,6 @@ control_socket_disable = True
 
 
 def post_worker_init(worker: Any) -> None:
-    """Exempt the objects loaded before the first request from garbage collection, and speed up gunicorn's settings.
-
-    gunicorn looks up some twenty settings per request, each through two functions; from here on they are attributes.
-    """
-    vars(worker.cfg).update({name: setting.get() for name, setting in worker.cfg.settings.items()})
+    """Exempt what a process has loaded before its first request from garbage collection."""
     gc.collect()
     gc.freeze()

@@ -3,8 +3,7 @@
 Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
 process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
 loop as soon as the whole request has arrived, with gunicorn's own parser and response; all other calls go to the
-threads as usual, and on PostgreSQL every call does. tests/ccbackend/test_gunicorn.py lists the internals of gunicorn
-in use.
+threads as usual, and on PostgreSQL every call does. tests/ccbackend/test_gunicorn.py lists the internals in use.
 """
 
 import re
@@ -18,9 +17,9 @@ from typing import Any
 
 from django.db import connections
 from gunicorn.http import get_parser
-from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from ccbackend.fastpath.heads import Heads
 from ccbackend.sqlite.base import WouldWait
 
 # Calls that take a few milliseconds at most and have short answers: a start, a stop, a first page of newest jobs.
@@ -36,7 +35,10 @@ _FIRST_WORD = 10  # seconds that a new connection may at least stay silent
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's gthread worker, which answers short calls on SQLite in its main loop."""
 
-    _next_notice = 0.0
+    def init_process(self) -> None:
+        """Start the process."""
+        self._heads, self._next_notice = Heads(self.cfg), 0.0
+        super().init_process()
 
     def notify(self) -> None:
         """Tell gunicorn once a second, not at each turn of the main loop, that the worker lives."""
@@ -73,14 +75,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Answer the short call in the socket if it is complete and the only one; return whether it was answered."""
         try:
             received = conn.sock.recv(_LARGEST, socket.MSG_PEEK)
-            if not _SHORT.match(received):
-                return False
-            parser = get_parser(self.cfg, [received], conn.client)
-            request = next(parser)
+            request = self._heads.request(received, conn.client) if _SHORT.match(received) else None
         except Exception:  # the thread meets the same error, and answers
-            return False
-        body, rest = request.body.reader, parser.unreader.buf.getvalue()
-        if type(body) is not LengthReader or body.length != len(rest) or request._expected_100_continue:
+            request = None
+        if request is None:
             return False
         answer: list[bytes] = []
         sink = SimpleNamespace(sendall=answer.append, gettimeout=lambda: 0.0)

@@ -1,4 +1,4 @@
-"""What ccbackend.fastpath.worker uses of gunicorn; a new version of gunicorn is compared with this list first."""
+"""What ccbackend.fastpath uses of gunicorn; a new version of gunicorn is compared with this list first."""
 
 import ast
 import socket
@@ -20,14 +20,15 @@ VERSION = "27.0.1"
 # Neither documented nor promised by gunicorn.
 USED = {
     "worker": {
-        *("accept", "finish_request", "handle_error", "handle_request", "notify", "on_client_socket_readable"),
+        *("accept", "finish_request", "handle_error", "handle_request", "init_process", "notify"),
+        "on_client_socket_readable",
         *("cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "poller", "tpool", "worker_connections"),
     },
     "method_queue": {"defer"},
     "connection": {"client", "close", "data_ready", "parser", "server", "set_timeout", "sock", "timeout"},
     "parser": {"unreader"},
     "unreader": {"buf"},
-    "request": {"_expected_100_continue", "body"},
+    "request": {"_expected_100_continue", "body", "headers", "peer_addr", "remote_addr"},
     "body": {"reader"},
     "reader": {"length"},
     "settings": {"keepalive", "proxy_protocol", "worker_connections"},
@@ -70,7 +71,8 @@ def test_gunicorn_has_all_that_is_used(parts: dict[str, Any]) -> None:
 
 
 def test_nothing_else_is_used(parts: dict[str, Any]) -> None:
-    tree = ast.parse((PROJECT / "ccbackend" / "fastpath" / "worker.py").read_text())
-    accessed = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    folder = PROJECT / "ccbackend" / "fastpath"
+    trees = [ast.parse((folder / name).read_text()) for name in ("worker.py", "heads.py")]
+    accessed = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     of_gunicorn = {name for name in accessed if any(hasattr(part, name) for part in parts.values())}
     assert of_gunicorn - {"append", "remove"} == set().union(*USED.values())
