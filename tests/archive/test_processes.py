@@ -9,13 +9,14 @@ import threading
 from tests.support.paths import PROJECT
 
 SCRIPT = """
-import signal
+import signal, sys
 import tests.archive.test_processes
 from archive.processes import Workers
 signal.signal(signal.SIGINT, lambda *given: None)
 print("ready", flush=True)
 with Workers("archive.check.walk", 1) as workers:
-    print(list(workers.map(tests.archive.test_processes.halved, [7])))
+    print(list(workers.map(tests.archive.test_processes.halved, [7])), flush=True)
+sys.stdin.readline()  # at its end Python gives the signal back its default
 """
 
 
@@ -24,6 +25,7 @@ def test_a_ctrl_c_while_the_processes_start_is_left_to_the_command() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],
         cwd=PROJECT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -44,7 +46,7 @@ def test_a_ctrl_c_while_the_processes_start_is_left_to_the_command() -> None:
     finally:
         ended.set()
         interrupting.join()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate("\n", timeout=60)
     assert (out, err, process.returncode) == ("[3]\n", "", 0)
 
 
