@@ -8,6 +8,7 @@ middleware; with --profile the functions in which one operation spends its time.
 
 import argparse
 import cProfile
+import importlib
 import io
 import os
 import pstats
@@ -80,10 +81,9 @@ def main() -> None:
         prepare = [sys.executable, "-m", "benchmarks.prepare", "20000"]
         token = subprocess.run(prepare, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
-        from ccbackend.fastpath.handler import Handler  # needs the apps, which wsgi has loaded
-        from ccbackend.wsgi import application
-
-        ways: dict[str, Callable[..., Any]] = {"short": application, "whole": Handler()}
+        application = importlib.import_module("ccbackend.wsgi").application
+        whole = importlib.import_module("ccbackend.fastpath.handler").Handler()  # needs the apps, which wsgi has loaded
+        ways: dict[str, Callable[..., Any]] = {"short": application, "whole": whole}
         first = 10_000_000
         for operation in OPERATIONS:
             calls = options.calls // (20 if operation == "list1000" else 1)
