@@ -1,7 +1,7 @@
 """The data of the plots on a job page, as JSON."""
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from django.contrib.admin import ModelAdmin
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 else:
     JobModelAdmin = ModelAdmin
 
+# Not needed for plots, and large: a job script, and the figures of all metrics.
+_UNREAD: dict[str, Any] = {"tags": None, "meta_data": None, "statistics": None}
+_COLUMNS = tuple(column for column in STORED_COLUMNS if column not in _UNREAD)
 _SECONDS = re.compile("[0-9]{1,12}")
 
 
@@ -38,10 +41,10 @@ def urls(model_admin: JobModelAdmin) -> list[URLPattern]:
         jobs = model_admin.get_queryset(request)
         assert isinstance(jobs, JobQuerySet)
         visible = jobs.filter(pk=row_id) if model_admin.has_view_permission(request) else jobs.none()
-        values = visible.values(*STORED_COLUMNS).first()
+        values = visible.values(*_COLUMNS).first()
         if values is None:
             return _json({"reason": "There is no such job, or you may not see it."}, status=404)
-        row = Row(tags=None, **values)
+        row = Row(**values, **_UNREAD)
         return _json(job_plots(row=row, scope=scope, part=(int(part[0]), int(part[1])) if all(part) else None))
 
     return [path("<int:row_id>/plots/", model_admin.admin_site.admin_view(plots_view), name="jobs_job_plots")]

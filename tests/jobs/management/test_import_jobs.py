@@ -353,7 +353,7 @@ def test_the_archive_of_this_server_gets_rows_and_keeps_its_files(
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
     outcome = run("import_jobs", theirs)
     assert outcome.status == 0
-    assert "rows only" in outcome.err
+    assert "only rows added" in outcome.err
     assert Job.objects.get().is_archived
     assert Job.objects.get().tags.count() == 2
     assert not ArchiveTask.objects.exists()
