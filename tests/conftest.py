@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import override_settings
 
 from accounts import credentials
 from accounts.models import User
@@ -89,6 +90,16 @@ def _fork_server() -> None:
     """Start the server of processes with all that any test needs; the first command would load only its own part."""
     multiprocessing.set_forkserver_preload(["jobs.maintenance.preload", "jobs.archiving.preload", "archive.check.walk"])
     forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_parts() -> Iterator[None]:
+    """Replace two parts of the application by quick ones: the hash of passwords, the search for static files."""
+    with override_settings(
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        WHITENOISE_AUTOREFRESH=True,  # looks a file up when it is asked for, not all of them for each new Client()
+    ):
+        yield
 
 
 @pytest.fixture(autouse=True)

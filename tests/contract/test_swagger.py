@@ -17,8 +17,8 @@ from tests.support.factories import JobFactory, TagFactory
 WITH_BODY = [operation for operation in OPERATIONS if operation.body is not None]
 
 
-@pytest.fixture
-def ours(db: None) -> Any:
+@pytest.fixture(scope="module")
+def ours() -> Any:
     """Return our OpenAPI description."""
     answer = Client().get("/api/schema/", HTTP_ACCEPT="application/vnd.oai.openapi")
     assert answer.status_code == 200

@@ -1,14 +1,18 @@
 """A real server for tests: HTTP server and archive worker as in production, with a database and archive of its own."""
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -63,29 +67,26 @@ class Server:
     def prepare(self) -> None:
         """Create the database and the users bench, admin and alice with a token each."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        template, tokens = _template()
+        self.tokens = dict(tokens)
         self._environment = os.environ | {
             "SECRET_KEY": "for-a-test",
             "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
-            "DATABASE_URL": self._fresh_database(),
+            "DATABASE_URL": self._copied(template),
             "ARCHIVE_ROOT": str(self.archive_root),
             "METRIC_SOURCES": json.dumps(self.sources),
             "LOG_LEVEL": "WARNING",
             "DEBUG": "false",
             **self.settings,
         }
-        output = subprocess.run(
-            [sys.executable, "-c", _BOOTSTRAP], env=self._environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE
-        ).stdout
-        self.tokens = json.loads(output)
 
-    def _fresh_database(self) -> str:
-        url = os.environ.get("DATABASE_URL", "")
-        if not url.startswith("postgres"):
-            return f"sqlite:///{self.folder / 'server.sqlite3'}"
+    def _copied(self, template: str) -> str:
+        """Copy the database of a name or path, and return the URL of the copy."""
+        if not _on_postgres():
+            return _sqlite_url(shutil.copyfile(template, self.folder / "server.sqlite3"))
         self._drop = f"server_{secrets.token_hex(6)}"
-        with psycopg.connect(url, autocommit=True) as postgres:
-            postgres.execute(f"CREATE DATABASE {self._drop}".encode())
-        return urllib.parse.urlunsplit(urllib.parse.urlsplit(url)._replace(path=f"/{self._drop}"))
+        _execute(f"CREATE DATABASE {self._drop} TEMPLATE {template}")
+        return _postgres_url(self._drop)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Run one SELECT in the server's database, by a process of its own."""
@@ -166,8 +167,7 @@ class Server:
             _end(process, signal.SIGTERM)
         self._archivers, self._web = [], None
         if self._drop:
-            with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as postgres:
-                postgres.execute(f"DROP DATABASE IF EXISTS {self._drop} WITH (FORCE)".encode())
+            _drop_database(self._drop)
 
     def client(self, user: str | None = "bench") -> WireClient:
         """Return a client with the token of a user."""
@@ -181,6 +181,51 @@ class Server:
     def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait for something, showing the logs where it does not come."""
         _wait_for(condition, seconds, self.logs)
+
+
+@functools.cache
+def _template() -> tuple[str, dict[str, str]]:
+    """Return a migrated database with users, its name or path, and their tokens: migrated once for all servers."""
+    if _on_postgres():
+        template = f"template_{secrets.token_hex(6)}"
+        _execute(f"CREATE DATABASE {template}")
+        atexit.register(_drop_database, template)
+        url = _postgres_url(template)
+    else:
+        folder = tempfile.mkdtemp(prefix="ccbackend-server-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        template = str(Path(folder, "template.sqlite3"))
+        url = _sqlite_url(template)
+    environment = os.environ | {
+        "SECRET_KEY": "for-a-test",
+        "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
+        "DATABASE_URL": url,
+    }
+    command = [sys.executable, "-c", _BOOTSTRAP]
+    output = subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+    return template, json.loads(output)
+
+
+def _on_postgres() -> bool:
+    return os.environ.get("DATABASE_URL", "").startswith("postgres")
+
+
+def _sqlite_url(path: Path | str) -> str:
+    return f"sqlite:///{path}"
+
+
+def _postgres_url(database: str) -> str:
+    return urllib.parse.urlunsplit(urllib.parse.urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{database}"))
+
+
+def _drop_database(name: str) -> None:
+    with contextlib.suppress(psycopg.OperationalError):  # at exit the server may be gone already
+        _execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _execute(sql: str) -> None:
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as postgres:
+        postgres.execute(sql.encode())
 
 
 @contextlib.contextmanager
