@@ -17,6 +17,7 @@ from django.test import override_settings
 from accounts import credentials
 from accounts.models import User
 from archive.clusters import registry_for
+from tests.support.browser import browser
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, UserFactory, token_for
 from tests.support.paths import DATA
@@ -24,6 +25,8 @@ from tests.support.server import Server, running_server
 
 # Processes that tests start from a fork server read the settings anew, without pytest.
 os.environ.setdefault("SECRET_KEY", "of the tests")
+
+__all__ = ["browser"]
 
 TEST_CLUSTER: dict[str, Any] = {
     "name": "testcluster",
@@ -73,6 +76,11 @@ TEST_CLUSTER: dict[str, Any] = {
         for name, nodes in (("main", "n[01-40]"), ("gpu", "g[01-04]"))
     ],
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests in Chromium last: Playwright's event loop, which then runs beside all tests, disturbs the others."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,16 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 _REFERENCE = "#/components/schemas/"
+_END = 100  # items
 _SAMPLE = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 
 
 def _items(validator: Any, schema: Any, array: Any, parent: Any) -> Iterator[ValidationError]:
-    """Validate the items of an array; of samples, which are millions in some answers, one of each Python type."""
+    """Validate the items of an array: of samples one of each Python type, of other long arrays both ends."""
     if schema == _SAMPLE and isinstance(array, list):
         array = list({type(sample): sample for sample in array}.values())
+    elif isinstance(array, list) and len(array) > 2 * _END:
+        array = array[:_END] + array[-_END:]
     yield from Draft202012Validator.VALIDATORS["items"](validator, schema, array, parent)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.conf import settings
 from django.db import connection
-from playwright.sync_api import Page, expect, sync_playwright
+from django.test import Client
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
@@ -22,22 +24,29 @@ IN_CHROMIUM = [
 ]
 
 
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    """Return an empty tab; whatever the pages report as an error fails the test."""
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Return the Chromium of all tests: a start of it costs as much CPU as a test in it."""
     # Playwright's sync API runs an event loop in this thread, and Django refuses its ORM beside one.
-    monkeypatch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        tab = browser.new_page(viewport={"width": 1280, "height": 800})
-        errors: list[str] = []
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
-        tab.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
-        yield tab
+        yield browser
         browser.close()
         connection.close()  # beside Playwright's event loop this is another one than the test session's own
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """Return an empty tab with cookies of its own; whatever the pages report as an error fails the test."""
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    errors: list[str] = []
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
+    tab.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
+    yield tab
+    tab.context.close()
     assert errors == []
 
 
@@ -55,8 +64,12 @@ def log_in(page: Page, live_server: LiveServer, user: User) -> None:
 
 @pytest.fixture
 def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
-    """Log in as admin by the form."""
-    log_in(page, live_server, admin)
+    """Show the first page to admin, who has logged in before."""
+    client = Client()
+    client.force_login(admin)
+    name = settings.SESSION_COOKIE_NAME
+    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+    page.goto(f"{live_server.url}/admin/")
     return page
 
 
