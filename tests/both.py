@@ -1,7 +1,8 @@
 """Run the tests on SQLite and on PostgreSQL side by side: `python -m tests.both [PYTEST ARGUMENT ...]`.
 
-Much of a test's time is waiting. Each line is printed when it is complete, behind the name of its database; the last
-lines of both are repeated at the end. Exit status 1 if one of the two failed.
+Much of a test's time is waiting. Tests that use no database run once, beside SQLite. Each line is printed when it is
+complete, behind the name of its database; the last lines of both are repeated at the end. Exit status 1 if one of the
+two failed.
 """
 
 import signal
@@ -10,9 +11,14 @@ import sys
 import threading
 
 _PYTEST = [sys.executable, "-u", "-m", "pytest"]
+_WITHOUT_DATABASE = ("archive", "test_architecture.py", "test_makefile.py", "test_requirements.py")
+_ONCE = [f"--ignore=tests/{name}" for name in _WITHOUT_DATABASE]
 RUNS = {
     "SQLite": [*_PYTEST, "-o", "cache_dir=.pytest_cache/sqlite"],
-    "PostgreSQL": [sys.executable, "-m", "tests.with_postgres", *_PYTEST, "-o", "cache_dir=.pytest_cache/postgres"],
+    "PostgreSQL": [
+        *(sys.executable, "-m", "tests.with_postgres"),
+        *(*_PYTEST, "-o", "cache_dir=.pytest_cache/postgres", *_ONCE),
+    ],
 }
 
 

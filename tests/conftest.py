@@ -79,7 +79,7 @@ TEST_CLUSTER: dict[str, Any] = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests in Chromium last: Playwright's event loop, which then runs beside all tests, disturbs the others."""
+    """Run the tests in Chromium last: Playwright's event loop, which runs from then on, would disturb the others."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 

@@ -1,13 +1,12 @@
 """Django's WSGI handler, and one with a shorter path for API calls with a token."""
 
-import io
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection
@@ -23,18 +22,35 @@ from jobs.checks import archive_problem
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
 
 
+class _Chunked:
+    """A body of unknown length, which may not exceed the limit for bodies."""
+
+    def __init__(self, body: Any) -> None:
+        self._body, self._left = body, settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        self.readline = body.readline  # Django asks for it
+
+    def read(self, size: int) -> bytes:
+        """Read bytes; raise RequestDataTooBig if there are more than the limit."""
+        part: bytes = self._body.read(size)
+        self._left -= len(part)
+        if self._left <= 0 and self._body.read(1):
+            raise RequestDataTooBig("the body is too large")
+        return part
+
+
 class Handler(WSGIHandler):
     """Django's handler, which also handles chunked bodies and HEAD, and counts requests."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Serve a request.
 
-        A body sent in chunks gets a length, because Django would take it for empty without one. The answer to HEAD gets
-        no body, because a server might send it.
+        A body sent in chunks gets a length, the greatest, because Django would take it for empty without one; like any
+        other it is read when a view asks for it, after the log-in. The answer to HEAD gets no body, because a server
+        might send it.
         """
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
-            body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-            environ["wsgi.input"], environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
+            environ["wsgi.input"] = _Chunked(environ["wsgi.input"])
+            environ["CONTENT_LENGTH"] = str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
         response = self._serve(environ, start_response)
         if environ["REQUEST_METHOD"] == "HEAD":
             response.close()

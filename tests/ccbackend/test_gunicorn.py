@@ -20,18 +20,19 @@ VERSION = "27.0.1"
 # Neither documented nor promised by gunicorn.
 USED = {
     "worker": {
-        *("accept", "finish_request", "handle_error", "handle_request", "init_process", "notify"),
-        "on_client_socket_readable",
-        *("cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "poller", "tpool", "worker_connections"),
+        *("_keepalive_after", "accept", "finish_request", "handle", "handle_error", "handle_request", "init_process"),
+        *("murder_pending", "notify", "on_client_socket_readable"),
+        *("alive", "cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "pending_conns", "poller"),
+        *("tpool", "worker_connections"),
     },
     "method_queue": {"defer"},
-    "connection": {"client", "close", "data_ready", "parser", "server", "set_timeout", "sock", "timeout"},
+    "connection": {"client", "close", "data_ready", "initialized", "parser", "server", "sock", "timeout"},
     "parser": {"unreader"},
-    "unreader": {"buf"},
+    "unreader": {"buf", "take_buffered", "unread"},
     "request": {"_expected_100_continue", "body", "headers", "peer_addr", "remote_addr"},
     "body": {"reader"},
     "reader": {"length"},
-    "settings": {"keepalive", "proxy_protocol", "worker_connections"},
+    "settings": {"http2_cleartext", "is_ssl", "keepalive", "proxy_protocol", "worker_connections"},
 }
 
 
@@ -72,7 +73,8 @@ def test_gunicorn_has_all_that_is_used(parts: dict[str, Any]) -> None:
 
 def test_nothing_else_is_used(parts: dict[str, Any]) -> None:
     folder = PROJECT / "ccbackend" / "fastpath"
-    trees = [ast.parse((folder / name).read_text()) for name in ("worker.py", "heads.py")]
+    names = ("connection.py", "guarded.py", "heads.py", "worker.py")
+    trees = [ast.parse((folder / name).read_text()) for name in names]
     accessed = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     of_gunicorn = {name for name in accessed if any(hasattr(part, name) for part in parts.values())}
-    assert of_gunicorn - {"append", "remove"} == set().union(*USED.values())
+    assert of_gunicorn - {"__init__", "append", "fileno", "remove"} == set().union(*USED.values())

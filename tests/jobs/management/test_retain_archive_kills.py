@@ -97,7 +97,7 @@ def kill_at_work(process: "subprocess.Popen[str]", root: Path, after: float) -> 
     """Kill a process some seconds after it took the first job out; say whether it was still at work."""
     before = count_jobs(root)
     while process.poll() is None and count_jobs(root) == before:
-        time.sleep(0.001)
+        time.sleep(0.01)
     time.sleep(after)
     process.kill()
     process.communicate()
@@ -161,7 +161,7 @@ def test_the_run_after_a_kill_waits_for_what_was_held(
     options = ["--do", f"move:{tmp_path / 'cold'}"]
     process = start(*options)
     while process.poll() is None and not ArchiveTask.objects.exists():
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.kill()
     assert ArchiveTask.objects.exists()
     again = start(*options)
@@ -175,7 +175,7 @@ def test_a_signal_ends_it_with_its_counts(
 ) -> None:
     process = start("--do", f"move:{tmp_path / 'cold'}")
     while not list(tmp_path.glob("cold/testcluster/*/*/*/data.json.gz")):
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=patience(20))
     assert process.returncode == 130
