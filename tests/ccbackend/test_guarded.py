@@ -32,10 +32,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def attack(server: Server) -> Iterator[list[socket.socket]]:
     """Return the connections of an attacker, which end with the test."""
-    with contextlib.ExitStack() as stack:
-        connections: list[socket.socket] = []
-        stack.callback(lambda: [sock.close() for sock in connections])
-        yield connections
+    connections: list[socket.socket] = []
+    yield connections
+    for sock in connections:
+        sock.close()
 
 
 def connect(server: Server, attack: list[socket.socket], sent: bytes, number: int) -> None:
