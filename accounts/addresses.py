@@ -70,6 +70,12 @@ def client_address(request: HttpRequest) -> str:
     return peer
 
 
+def is_forwarded(request: HttpRequest) -> bool:
+    """Return whether a proxy passed the request on that is not among TRUSTED_PROXIES: its client is unknown."""
+    peer = request.META.get("REMOTE_ADDR") or UNIX_PEER
+    return "HTTP_X_FORWARDED_FOR" in request.META and not is_listed(peer, settings.TRUSTED_PROXIES)
+
+
 def check_networks(name: str, texts: Iterable[str]) -> None:
     """Raise ImproperlyConfigured for an invalid entry, with the name of the setting."""
     for text in texts:

@@ -13,9 +13,9 @@ from accounts.addresses import check_networks
 
 @register()
 def check_address_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report invalid entries of API_ALLOWED_IPS and TRUSTED_PROXIES."""
+    """Report invalid entries of API_ALLOWED_IPS, TRUSTED_PROXIES and METRIC_STORE_IPS."""
     messages: list[CheckMessage] = []
-    for number, name in enumerate(("API_ALLOWED_IPS", "TRUSTED_PROXIES"), start=1):
+    for number, name in enumerate(("API_ALLOWED_IPS", "TRUSTED_PROXIES", "METRIC_STORE_IPS"), start=1):
         try:
             check_networks(name, getattr(settings, name))
         except ImproperlyConfigured as error:

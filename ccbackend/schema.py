@@ -78,6 +78,21 @@ class TokenScheme(OpenApiAuthenticationExtension):
         ]
 
 
+class MetricStoreScheme(OpenApiAuthenticationExtension):
+    """Describe that clients with an address in METRIC_STORE_IPS need no credentials."""
+
+    target_class = "accounts.api.authentication.MetricStoreAuthentication"
+    name: list[str] = []
+
+    def get_security_requirement(self, auto_schema: AutoSchema) -> dict[str, list[Any]]:
+        """Return the requirement of nothing."""
+        return {}
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> list[dict[str, Any]]:
+        """Return no scheme."""
+        return []
+
+
 class SessionScheme(OpenApiAuthenticationExtension):
     """Describe the session of the admin site."""
 

@@ -191,6 +191,7 @@ LOGIN_URL = "admin:login"
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
+METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 try:

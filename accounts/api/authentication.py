@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from accounts.addresses import client_address
+from accounts.addresses import client_address, is_forwarded, is_listed
 from accounts.credentials import user_of
 from accounts.models import User
 
@@ -46,6 +47,16 @@ class TokenAuthentication(authentication.BaseAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return the challenge of a 401."""
         return CHALLENGE
+
+
+class MetricStoreAuthentication(authentication.BaseAuthentication):
+    """Accept clients with an address in METRIC_STORE_IPS without a token: cc-metric-store never sends one."""
+
+    def authenticate(self, request: Request) -> tuple[AnonymousUser, None] | None:
+        """Return the anonymous user, or None for other clients and for those behind a proxy that is not trusted."""
+        http = request._request
+        listed = not is_forwarded(http) and is_listed(client_address(http), settings.METRIC_STORE_IPS)
+        return (AnonymousUser(), None) if listed else None
 
 
 class SessionAuthentication(authentication.SessionAuthentication):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from rest_framework import permissions
 from rest_framework.request import Request
 
@@ -28,6 +29,14 @@ class HasApiRole(permissions.BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         """Return whether the caller has the role."""
         return caller(request).has_role(Role.API)
+
+
+class IsMetricStoreOrHasApiRole(HasApiRole):
+    """Require the literal role api of callers that MetricStoreAuthentication does not accept."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        """Return whether the caller may ask a metric store's question."""
+        return isinstance(request.user, AnonymousUser) or super().has_permission(request, view)
 
 
 class HasAdminRole(permissions.BasePermission):

@@ -66,6 +66,14 @@ def parse_omit_tagged(parameters: Mapping[str, str]) -> bool:
     return _flag("omit-tagged", parameters.get("omit-tagged", "false"))
 
 
+def parse_ts(parameters: Mapping[str, str]) -> int:
+    """Read the only query parameter of used_nodes, epoch seconds; raise InvalidJobError for anything else."""
+    for name in parameters:
+        if name != "ts":
+            raise InvalidJobError(f"invalid query parameter: {name!r}, expected ts")
+    return _whole("ts", parameters.get("ts", ""), minimum=0)
+
+
 def _last(values: Sequence[str]) -> str:
     return values[-1].replace("\0", "")
 

@@ -231,3 +231,10 @@ nodestate = operation(
     refusals=[400],
     request={"application/json": NodeStates},
 )
+used_nodes = operation(
+    "Returns the nodes that running jobs use, by cluster",
+    {200: {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}},
+    tag="nodes",
+    refusals=[400],
+    parameters=[_query("ts", int, "Epoch seconds; only jobs that started earlier count.", required=True)],
+)

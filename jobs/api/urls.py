@@ -2,7 +2,7 @@
 
 from django.urls import re_path
 
-from jobs.api.views import JobViewSet, NodeViewSet
+from jobs.api.views import JobViewSet, MetricStoreViewSet, NodeViewSet
 
 _ID = "(?P<id>[^/]+)"
 
@@ -16,5 +16,6 @@ urlpatterns = [
     re_path(rf"^jobs/delete_job/{_ID}/?$", JobViewSet.as_view({"delete": "delete_job_by_id"})),
     re_path(r"^jobs/delete_job_before/(?P<ts>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})),
     re_path(r"^nodestate/?$", NodeViewSet.as_view({"post": "nodestate"})),
+    re_path(r"^jobs/used_nodes/?$", MetricStoreViewSet.as_view({"get": "used_nodes"})),
     re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),
 ]

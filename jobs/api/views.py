@@ -5,9 +5,14 @@ from collections.abc import Iterable, Iterator
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 
-from accounts.api.authentication import caller
+from accounts.api.authentication import (
+    MetricStoreAuthentication,
+    SessionAuthentication,
+    TokenAuthentication,
+    caller,
+)
 from accounts.api.base import ApiViewSet, json_response
-from accounts.api.permissions import HasApiRole
+from accounts.api.permissions import HasApiRole, IsMetricStoreOrHasApiRole
 from jobs.api import parameters, schema
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
@@ -18,6 +23,7 @@ from jobs.history import Actor
 from jobs.intake.nodes import record_nodestate
 from jobs.intake.services import start_job, stop_job
 from jobs.messages import DeleteJob, Metrics, NodeStates, StartJob, StopJob, StopJobById, TagName
+from jobs.overview.nodes import used_nodes
 from jobs.rows import encoding
 from jobs.rows.select import fetch_row
 from jobs.samples.load import samples
@@ -128,6 +134,19 @@ class NodeViewSet(ApiViewSet):
         body = decode(request._request.body, NodeStates)
         count = record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
         return json_response(encoding.encode({"msg": f"Successfully stored the states of {count} nodes"}))
+
+
+class MetricStoreViewSet(ApiViewSet):
+    """The question of a metric store."""
+
+    authentication_classes = [TokenAuthentication, MetricStoreAuthentication, SessionAuthentication]
+    permission_classes = [IsMetricStoreOrHasApiRole]
+
+    @schema.used_nodes
+    def used_nodes(self, request: Request) -> HttpResponse:
+        """List the nodes that running jobs use, by cluster."""
+        before = parameters.parse_ts(request.query_params)
+        return json_response(encoding.encode(used_nodes(before=before)))
 
 
 def _actor(request: Request) -> Actor:

@@ -132,6 +132,15 @@ def _running_by_host(cluster: str, user: Any) -> tuple[dict[str, list[RunningJob
     return jobs, others
 
 
+def used_nodes(*, before: int) -> dict[str, list[str]]:
+    """Return the hosts of all running jobs that started before a time (epoch seconds), sorted, by cluster."""
+    used: dict[str, set[str]] = {}
+    running = Job.objects.running().filter(start_time__lt=before).order_by()
+    for cluster, resources in running.values_list("cluster", "resources"):
+        used.setdefault(cluster, set()).update(_hosts(resources))
+    return {cluster: sorted(hosts) for cluster, hosts in sorted(used.items()) if hosts}
+
+
 def _running_seen(user: Any) -> Any:
     return Job.objects.visible_to(user, by_index=False).running().order_by().values("pk")
 
