@@ -44,21 +44,26 @@ class _Series(msgspec.Struct):
     """A series of a response; samples are decoded one series at a time, to save memory."""
 
     metric: dict[str, str]
-    values: msgspec.Raw = msgspec.Raw(b"[]")
+    values: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Matrix(msgspec.Struct, rename="camel"):
+    """The series of a response; servers in Go may write null for none."""
+
     result_type: Literal["matrix"]
-    result: list[_Series]
+    result: list[_Series] | None = None
 
 
-class _Answer(msgspec.Struct):
+class _Answer(msgspec.Struct, rename="camel"):
+    """A response; VictoriaMetrics sets `isPartial` if some of its nodes did not answer."""
+
     data: _Matrix
-    warnings: list[str] = []
+    warnings: list[str] | None = None
+    is_partial: bool = False
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
-_VALUES = msgspec.json.Decoder(list[tuple[float, str]])
+_VALUES = msgspec.json.Decoder(list[tuple[float, str | float | None]] | None)
 
 Units = dict[str, list[str | None]]
 """The ids to load on each host; None is the host itself."""
@@ -205,7 +210,7 @@ class _Loading:
             seen: dict[Unit, dict[str, str]] = {}
             for series in self._ask(query, start, start + (count - 1) * timestep, timestep):
                 place = self._place(series, template, with_id=bool(ids))
-                if place in seen:
+                if seen.get(place, series.metric) != series.metric:
                     raise self._ambiguous(place, seen[place], series.metric)
                 if place not in loaded:
                     continue  # of another job on the same host
@@ -223,10 +228,11 @@ class _Loading:
             answer = _ANSWER.decode(body)
         except NOT_JSON as error:
             raise self._store.unexpected(error) from error
-        for warning in {self._store.without_secrets(text) for text in answer.warnings} - self._warnings:
+        warnings = [*(answer.warnings or ()), *(["the answer is partial"] if answer.is_partial else ())]
+        for warning in {self._store.without_secrets(text) for text in warnings} - self._warnings:
             self._warnings.add(warning)
             logger.warning("%s: job %s of %s: %s", self._store.url, self._job.job_id, self._job.cluster, warning)
-        return answer.data.result
+        return answer.data.result or []
 
     def _missing(self, steps: int) -> Samples:
         """Return a series of missing samples."""
@@ -236,18 +242,21 @@ class _Loading:
         return np.full(steps, np.nan)
 
     def _fill(self, samples: Samples, series: _Series, start: int, timestep: int) -> None:
-        """Store the samples of a series at their steps; those that are not finite are missing samples."""
+        """Store the samples of a series at their steps; those that are not finite are missing samples.
+
+        One sample too many at either end is left out.
+        """
         try:
-            values = _VALUES.decode(series.values)
-            numbers = np.array([float(text) for _, text in values])
+            values = _VALUES.decode(series.values) or []
+            numbers = np.array([np.nan if number is None else float(number) for _, number in values])
         except (*NOT_JSON, ValueError) as error:
             raise self._store.unexpected(error) from error
-        places = np.array([(when - start) / timestep for when, _ in values])
-        whole = np.rint(places)
-        if not ((np.abs(places - whole) < 0.01) & (whole >= 0) & (whole < samples.size)).all():
+        steps = _steps(np.array([when for when, _ in values]), start, timestep)
+        if not ((steps >= -1) & (steps <= samples.size)).all():
             raise self._store.unexpected("samples at times that were not asked for")
         numbers[~np.isfinite(numbers)] = np.nan
-        samples[whole.astype(np.intp)] = numbers
+        inside = (steps >= 0) & (steps < samples.size)
+        samples[steps[inside].astype(np.intp)] = numbers[inside]
 
     def _place(self, series: _Series, template: PromqlTemplate, *, with_id: bool) -> Unit:
         """Return the host and id of a series."""
@@ -288,6 +297,18 @@ def _parts(units: Units, steps: int) -> Iterator[tuple[list[str], int, int]]:
         length = min(MAX_STEPS, max(1, MAX_SAMPLES // width))
         for first in range(0, steps, length):
             yield part, first, min(length, steps - first)
+
+
+def _steps(times: Samples, start: int, timestep: int) -> Samples:
+    """Return the number of each sample's step; the first step is evaluated at `start` (epoch seconds).
+
+    VictoriaMetrics, Thanos and Mimir evaluate at multiples of the time step instead, so that their answers can be
+    cached: each such sample belongs to the step within which it lies. Other times may be off by less than half a step.
+    """
+    seconds = np.rint(times)
+    if start % timestep and not (seconds % timestep).any():
+        return np.ceil((seconds - start) / timestep)
+    return np.rint((times - start) / timestep)
 
 
 def _combined(loaded: Loaded, wholes: Mapping[Unit, Unit], aggregation: str) -> Loaded:

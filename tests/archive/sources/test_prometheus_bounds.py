@@ -21,12 +21,13 @@ class FakePrometheus(LoopbackServer):
         self.forms: list[dict[str, str]] = []
         self.result: list[Any] | None = None
         self.warnings: list[str] = []
+        self.more: dict[str, Any] = {}
 
     def body(self, request: bytes) -> bytes:
         """Return the answer to one form."""
         self.forms.append({key: value for key, (value,) in parse_qs(request.decode()).items()})
         data = {"resultType": "matrix", "result": self._series() if self.result is None else self.result}
-        return json.dumps({"status": "success", "data": data, "warnings": self.warnings}).encode()
+        return json.dumps({"status": "success", "data": data, "warnings": self.warnings} | self.more).encode()
 
     def _series(self) -> list[dict[str, Any]]:
         form = self.forms[-1]
@@ -125,11 +126,12 @@ def test_too_many_points_are_permanent(fake: FakePrometheus, monkeypatch: pytest
         {},
         {"metric": {"_host": 1}},
         {"metric": {"_host": "n01"}, "values": [1]},
-        {"metric": {"_host": "n01"}, "values": [[START + 60, 1]]},
+        {"metric": {"_host": "n01"}, "values": [[START + 60, True]]},
         {"metric": {"_host": "n01"}, "values": [[START + 60, "one"]]},
-        {"metric": {"_host": "n01"}, "values": [[START, "1"]]},
-        {"metric": {"_host": "n01"}, "values": [[START + 61, "1"]]},
-        {"metric": {"_host": "n01"}, "values": [[START + 660, "1"]]},
+        {"metric": {"_host": "n01"}, "values": [["now", "1"]]},
+        {"metric": {"_host": "n01"}, "values": [[START - 60, "1"]]},
+        {"metric": {"_host": "n01"}, "values": [[START + 720, "1"]]},
+        {"metric": {"_host": "n01"}, "values": [[(START + 60) * 1000, "1"]]},
     ],
 )
 def test_a_series_of_another_shape_is_transient(fake: FakePrometheus, series: Any) -> None:
