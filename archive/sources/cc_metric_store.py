@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from archive.format.cluster_json import Cluster, MetricConfig
-from archive.format.data_json import JobData, MetricData, Series
+from archive.format.data_json import JobData, MetricData, Series, SeriesName
+from archive.format.statistics import Samples
 from archive.sources.base import (
     FINE_SCOPES_UP_TO_NODES,
     JobInfo,
+    aggregated,
     hwthreads_by_core,
     metrics_of_job,
     units_on_host,
@@ -28,7 +30,7 @@ MAX_QUERIES = 1000
 MAX_BYTES = 512 * 1024 * 1024
 """Bytes of all responses for one job."""
 
-
+_NOT_ALIGNED = "does not align"
 _BATCH_BYTES = 256 * 1024  # per call of the decoder: many short series, but little memory for long ones
 
 
@@ -56,6 +58,11 @@ class _Query(msgspec.Struct, rename={"aggregate": "aggreg", "type_ids": "type-id
     aggregate: bool = False
     type: str | msgspec.UnsetType = msgspec.UNSET
     type_ids: Sequence[str] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def unit_ids(self) -> Sequence[str]:
+        """Return the ids of the units; none if the query is for a host."""
+        return () if self.type_ids is msgspec.UNSET else self.type_ids
 
 
 class _Asked(NamedTuple):
@@ -109,19 +116,30 @@ class CcMetricStoreSource:
         configs = metrics_of_job(job, cluster, metrics)
         queries = list(_queries(job, cluster, configs))
         loading = _Loading(job)
-        left = MAX_BYTES
+        left = self._ask(loading, queries, MAX_BYTES)
+        if loading.not_aligned:
+            units = _Loading(job, loading.points)
+            self._ask(units, _by_unit(loading.not_aligned), left)
+            loading.aggregate(units.data, queries)
+        loading.log_errors(self._store.url)
+        return loading.data
+
+    def _ask(self, loading: "_Loading", queries: Sequence[_Asked], limit: int) -> int:
+        """Load the series that some queries ask for; return how many of the `limit` bytes are left. Raise SourceError.
+
+        The job is that of `loading`.
+        """
         for first in range(0, len(queries), MAX_QUERIES):
             part = queries[first : first + MAX_QUERIES]
-            body = self._store.ask(left, params=self._params, content=_request(job, part))
-            left -= len(body)
+            body = self._store.ask(limit, params=self._params, content=_request(loading.job, part))
+            limit -= len(body)
             try:
                 loading.add(part, _ANSWER.decode(body).results)
             except NOT_JSON as error:
                 raise self._store.unexpected(error) from error
             except _TooManyPointsError:
                 raise self._store.too_many_points(f"more than {MAX_POINTS} samples") from None
-        loading.log_errors(self._store.url)
-        return loading.data
+        return limit
 
 
 _Found = tuple[_Asked, _Result]
@@ -133,12 +151,17 @@ class _TooManyPointsError(Exception):
 
 
 class _Loading:
-    """The samples of one job while the responses arrive."""
+    """The samples of one job while the responses arrive.
 
-    def __init__(self, job: JobInfo) -> None:
+    `not_aligned` are the queries that the store could not answer because one of the units begins later than another,
+    or ends earlier, as of release 0.0.1 to 1.5.4.
+    """
+
+    def __init__(self, job: JobInfo, points: int = 0) -> None:
         self.data: JobData = {}
-        self._job = job
-        self._points = 0
+        self.not_aligned: list[_Asked] = []
+        self.job = job
+        self.points = points
         self._errors: list[str] = []
 
     def add(self, queries: Sequence[_Asked], results: Sequence[Sequence[_Result]]) -> None:
@@ -150,19 +173,42 @@ class _Loading:
             if len(series) > 1:
                 raise msgspec.DecodeError(f"{len(series)} series for one of {asked.metric.name} of {asked.query.host}")
             reason = series[0].error if series else "no data"
-            if reason:
+            if reason and asked.query.aggregate and _NOT_ALIGNED in reason:
+                self.not_aligned.append(asked)
+            elif reason:
                 self._errors.append(reason)
             else:
                 found.append((asked, series[0]))
         for part in _by_size(found):
             self._add_series(part)
 
+    def aggregate(self, units: JobData, order: Sequence[_Asked]) -> None:
+        """Add what the store could not combine, made of its units; sort the series as the queries are in `order`.
+
+        As in the store's own results, a step is missing if any unit misses it, and units without samples do not count.
+        """
+        for asked in self.not_aligned:
+            metric, query = asked.metric, asked.query
+            parts = units.get(metric.name, {}).get(str(query.type))
+            held = set(query.unit_ids)
+            series = parts.series if parts else []
+            rows = [each.data for each in series if each.hostname == query.host and each.id in held]
+            if rows:
+                whole = aggregated(_table(rows, [row.size for row in rows]), metric.aggregation)
+                if np.isfinite(whole).any():
+                    self._add(asked, whole)
+        places = {_place(asked): number for number, asked in enumerate(order)}
+        for name, scope in {(asked.metric.name, asked.scope) for asked in self.not_aligned}:
+            if scope in self.data.get(name, {}):
+                series = self.data[name][scope].series
+                series.sort(key=lambda each: places[SeriesName(name, scope, each.hostname, each.id)])
+
     def log_errors(self, url: str) -> None:
         """Log the queries without data, as a warning if all are: then it is not a matter of one host."""
         if self._errors:
             level = logging.INFO if self.data else logging.WARNING
             message = "%s: job %s of %s: %d series are missing, the first one because of: %s"
-            logger.log(level, message, url, self._job.job_id, self._job.cluster, len(self._errors), self._errors[0])
+            logger.log(level, message, url, self.job.job_id, self.job.cluster, len(self._errors), self._errors[0])
 
     def _add_series(self, found: Sequence[_Found]) -> None:
         """Add the series that have samples, aligned to the start of the job.
@@ -174,25 +220,44 @@ class _Loading:
             self._steps_before(result.start, asked.metric.timestep) + len(numbers) if numbers else 0
             for (asked, result), numbers in zip(found, lists, strict=True)
         ]
-        self._points += sum(lengths)
-        if self._points > MAX_POINTS:
+        self.points += sum(lengths)
+        if self.points > MAX_POINTS:
             raise _TooManyPointsError
         samples = _table(lists, lengths)
         samples[np.isinf(samples)] = np.nan
         counts = np.isfinite(samples).sum(axis=1).tolist()
         for (asked, _), row, length, count in zip(found, samples, lengths, counts, strict=True):
             if count:
-                metric = asked.metric
-                scopes = self.data.setdefault(metric.name, {})
-                if asked.scope not in scopes:
-                    scopes[asked.scope] = MetricData(metric.unit, metric.timestep, [])
-                scopes[asked.scope].series.append(Series(asked.query.host, asked.unit, row[:length]))
+                self._add(asked, row[:length])
+
+    def _add(self, asked: _Asked, samples: Samples) -> None:
+        metric = asked.metric
+        scopes = self.data.setdefault(metric.name, {})
+        if asked.scope not in scopes:
+            scopes[asked.scope] = MetricData(metric.unit, metric.timestep, [])
+        scopes[asked.scope].series.append(Series(asked.query.host, asked.unit, samples))
 
     def _steps_before(self, start: int | None, timestep: int) -> int:
         """Return the number of steps of the job before the first sample."""
-        if start is None or start > self._job.stop_time:
+        if start is None or start > self.job.stop_time:
             return 0
-        return max(0, (start - self._job.start_time) // timestep)
+        return max(0, (start - self.job.start_time) // timestep)
+
+
+def _by_unit(queries: Sequence[_Asked]) -> list[_Asked]:
+    """Return a query for each unit that some queries combine."""
+    found: dict[SeriesName, _Asked] = {}
+    for metric, _, _, query in queries:
+        for unit in query.unit_ids:
+            alone = _Query(query.metric, query.host, False, query.type, [unit])  # noqa: FBT003  the protocol's
+            asked = _Asked(metric, str(query.type), unit, alone)
+            found[_place(asked)] = asked
+    return list(found.values())
+
+
+def _place(asked: _Asked) -> SeriesName:
+    """Return the key of the series that a query asks for."""
+    return SeriesName(asked.metric.name, asked.scope, asked.query.host, asked.unit)
 
 
 def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
@@ -209,14 +274,14 @@ def _by_size(found: Sequence[_Found]) -> Iterator[list[_Found]]:
         yield part
 
 
-def _table(lists: Sequence[Sequence[float | None] | None], lengths: Sequence[int]) -> npt.NDArray[np.float64]:
+def _table(lists: Sequence[Sequence[float | None] | Samples | None], lengths: Sequence[int]) -> npt.NDArray[np.float64]:
     """Return lists of samples as rows of a table, padded with NaN in front up to their length, then behind."""
     width = max(lengths)
     if all(numbers is not None and len(numbers) == width for numbers in lists):
         return np.array(lists, dtype=np.float64)
     table = np.full((len(lists), width), np.nan)
     for row, numbers, length in zip(table, lists, lengths, strict=True):
-        if numbers:
+        if numbers is not None:
             row[length - len(numbers) : length] = numbers
     return table
 

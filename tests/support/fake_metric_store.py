@@ -26,6 +26,14 @@ AGGREGATION = {entry["name"]: entry["aggregation"] for entry in METRICS}
 TIMESTEP = {entry["name"]: entry["timestep"] for entry in METRICS}
 
 
+NOT_ALIGNED = {
+    "0.0.1": "data from lower granularities does not align",
+    "0.1.1": "data from lower granularities does not align",
+    "1.5.4": "[METRICSTORE]> data from lower granularities does not align (missing data prior to start of the buffers)",
+}
+"""The error of each release for units that begin at different times."""
+
+
 def level(name: str, host: str, unit: str = "") -> float:
     """Return what the fake store says of one unit; each sample adds its number."""
     return float(sum(map(ord, name + host)) + 1000 * int(unit.replace(":", "") or "0"))
@@ -41,6 +49,8 @@ class FakeStore(LoopbackServer):
 
     - Queries come with GET; POST is refused from release 0.1 on.
     - Unless told not to, it pads: nulls from the asked start on, while `from` stays at the first sample.
+    - A sum or an average of units that begin at different times (`begins`) begins with the first one of the query; it
+      is an error if another one begins later.
     - What has no data (`absent_hosts`, `silent`) is left out of the answer by release 1.5, and an error in 0.x. A sum
       or an average is that of the units which have data.
     - A metric that the store does not know (`refused`) is an error in each release.
@@ -57,6 +67,7 @@ class FakeStore(LoopbackServer):
         self.refused: set[tuple[str, str]] = set()
         self.gaps: set[int] = set()
         self.late = 0
+        self.begins: dict[tuple[str, str, str], int] = {}
 
     def body(self, request: bytes) -> bytes:
         """Return the body of the answer to a request."""
@@ -88,11 +99,20 @@ class FakeStore(LoopbackServer):
         there = [unit for unit in units if host not in self.absent_hosts and (name, host, unit) not in self.silent]
         if not there:
             return [failed("metric or host not found")] if self.release.startswith("0.") else []
-        begin = request["from"] + self.late
+        begins = [request["from"] + self.begins.get((name, host, unit), self.late) for unit in there]
+        begin = begins[0]
+        if begin < max(begins):
+            return [failed(NOT_ALIGNED[self.release])]
         steps = max(0, request["to"] - begin) // TIMESTEP[name]
         padded = request.get("with-padding", True)
         padding = begin // TIMESTEP[name] - request["from"] // TIMESTEP[name] if padded else 0
-        table = np.array([[level(name, host, unit) + step for step in range(steps)] for unit in there])
+        firsts = [(begin - other) // TIMESTEP[name] for other in begins]
+        table = np.array(
+            [
+                [level(name, host, unit) + first + step for step in range(steps)]
+                for unit, first in zip(there, firsts, strict=True)
+            ]
+        )
         row = table.sum(axis=0) if AGGREGATION[name] == "sum" else table.mean(axis=0)
         data = [*[None] * padding, *self._with_gaps(row, (name, host))]
         return [{"from": begin, "to": request["to"], "data": data, "avg": 1, "min": 1, "max": 1}]

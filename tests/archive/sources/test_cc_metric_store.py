@@ -215,6 +215,25 @@ def test_hosts_without_data_are_left_out(store: FakeStore) -> None:
 
 
 @pytest.mark.parametrize("store", RELEASES, indirect=True)
+def test_a_unit_that_begins_later_than_another_costs_the_node_no_more_than_these_steps(store: FakeStore) -> None:
+    store.begins = {("power", "n02", "1"): 120, ("flops", "n01", "6"): 60, ("acc_used", "n03", "00:02"): 600}
+    store.silent = {("acc_used", "n03", "00:03")}
+    info = job(3, accelerators=["00:01", "00:02", "00:03"])
+    loaded = source_of(store).load(info, CLUSTER)
+    sockets = level("power", "n02", "0") + level("power", "n02", "1") + 4 + 2 * np.arange(16.0)
+    np.testing.assert_array_equal(loaded["power"]["node"].series[1].data, [*[np.nan] * 4, *sockets])
+    assert ids(loaded["power"]["node"]) == [("n01", None), ("n02", None), ("n03", None)]
+    assert ids(loaded["flops"]["node"]) == [("n01", None), ("n02", None), ("n03", None)]
+    assert ids(loaded["flops"]["core"]) == [(host, core) for host in ("n01", "n02", "n03") for core in "0123"]
+    core = level("flops", "n01", "2") + level("flops", "n01", "6") + 1 + 2 * np.arange(9.0)
+    np.testing.assert_array_equal(loaded["flops"]["core"].series[2].data, [np.nan, *core])
+    alone = level("acc_used", "n03", "00:01") + np.arange(10.0)
+    np.testing.assert_array_equal(loaded["acc_used"]["node"].series[2].data, alone, "of the only unit with samples")
+    assert len(store.requests) == 2
+    assert len(store.requests[1]["queries"]) == 2 + 8 + 3, "each unit is asked for once"
+
+
+@pytest.mark.parametrize("store", RELEASES, indirect=True)
 def test_a_metric_that_the_store_refuses_on_every_host_is_left_out(store: FakeStore) -> None:
     store.refused = {("power", "n01"), ("power", "n02"), ("load", "n01")}
     loaded = source_of(store).load(job(2), CLUSTER)
