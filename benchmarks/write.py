@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from django.conf import settings
 from isal import igzip
 
 from archive.format.data_json import JobData, MetricData, Series, encode_data, job_statistics
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=int, default=20)
     parser.add_argument("--samples", type=int, default=1440)
     options = parser.parse_args()
+    settings.configure(METRIC_BLANKS=(2.0**31 - 16, 2.0**47, 2.0**47 * 100, 2.0**63))
     data = samples(options.nodes, options.metrics, options.samples)
     plain = encode_data(copy.deepcopy(data))
     document = orjson.loads(plain)

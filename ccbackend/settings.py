@@ -3,6 +3,7 @@
 import hashlib
 import io
 import logging
+import math
 import os
 import sys
 import warnings
@@ -47,6 +48,17 @@ def _whole(name: str, default: int, minimum: int) -> int:
     if not text.isdecimal() or int(text) < minimum:
         raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number, {minimum} or more")
     return int(text)
+
+
+def _numbers(name: str, default: str) -> tuple[float, ...]:
+    """Read a comma-separated list of finite numbers."""
+    try:
+        numbers = tuple(float(word) for word in _words(name, default))
+    except ValueError:
+        numbers = (math.nan,)
+    if not all(map(math.isfinite, numbers)):
+        raise ImproperlyConfigured(f"{name}={env.str(name)!r}: expected numbers such as -1,9223372036854775792")
+    return numbers
 
 
 def _path(name: str, default: str) -> Path:
@@ -198,6 +210,7 @@ try:
     METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
 except ValueError as error:
     raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
+METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1)  # seconds
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 

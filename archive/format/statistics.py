@@ -1,12 +1,21 @@
-"""Statistics of samples: per series, over the series of a metric, and per job; without missing samples."""
+"""Statistics of samples: per series, over the series of a metric, and per job; without missing samples.
 
+Samples that METRIC_BLANKS names stand for missing ones: DCGM has a large number for "no value", and three more, counted
+up from it, for "not found", "not supported" and "not permitted" (dcgm_structs.h).
+"""
+
+import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from django.conf import settings
 
 Samples = npt.NDArray[np.float64]
+
+_BLANK_WIDTH = 2e-9  # of a blank: covers the three after DCGM's smallest one, 2,147,483,632, but not 2**31
 
 _BLOCK = 64  # series per call of numpy, whose overhead dominates on a single one
 
@@ -33,6 +42,27 @@ def series_statistics(series: Sequence[Samples]) -> list[Statistics | None]:
     return result
 
 
+def blank_mask(samples: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Return which samples are blanks."""
+    mask = np.zeros(samples.shape, dtype=bool)
+    for blank in settings.METRIC_BLANKS:
+        mask |= np.abs(samples - blank) <= abs(blank) * _BLANK_WIDTH
+    return mask
+
+
+def may_have_blanks(lowest: Samples, highest: Samples) -> bool:
+    """Return whether the range from the least minimum to the greatest maximum reaches that of the blanks."""
+    least, greatest = _range_of_blanks(settings.METRIC_BLANKS)
+    return bool(np.fmax.reduce(highest) >= least and np.fmin.reduce(lowest) <= greatest)
+
+
+@lru_cache(maxsize=4)
+def _range_of_blanks(blanks: tuple[float, ...]) -> tuple[float, float]:
+    """Return the least and the greatest value that is a blank; an empty range if there are none."""
+    ends = [blank + sign * abs(blank) * _BLANK_WIDTH for blank in blanks for sign in (-1, 1)]
+    return min(ends, default=math.inf), max(ends, default=-math.inf)
+
+
 def _rows(table: npt.NDArray[np.float64]) -> list[Statistics | None]:
     """Return the statistics of each row."""
     present = np.isfinite(table)
@@ -45,6 +75,8 @@ def _rows(table: npt.NDArray[np.float64]) -> list[Statistics | None]:
     if not table.shape[1]:
         return [None] * len(table)
     lowest, highest = np.fmin.reduce(table, axis=1), np.fmax.reduce(table, axis=1)
+    if may_have_blanks(lowest, highest) and (blank := blank_mask(table)).any():
+        return _rows(np.where(blank, np.nan, table))
     average = np.divide(total, count, out=np.zeros(len(table)), where=count > 0)
     # Rounding errors of the sum can push the average past the extremes.
     average = np.clip(average, lowest, highest)
@@ -70,8 +102,13 @@ def statistics_series(series: Sequence[Samples]) -> dict[str, Samples]:
         values = block[: len(part)]
         present = np.isfinite(values)
         values[~present] = np.nan
-        np.fmin(lowest, np.fmin.reduce(values), out=lowest)
-        np.fmax(highest, np.fmax.reduce(values), out=highest)
+        least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
+        if length and may_have_blanks(least, greatest):
+            present &= ~blank_mask(values)
+            values[~present] = np.nan
+            least, greatest = np.fmin.reduce(values), np.fmax.reduce(values)
+        np.fmin(lowest, least, out=lowest)
+        np.fmax(highest, greatest, out=highest)
         values[~present] = 0.0
         total += values.sum(axis=0)
         count += present.sum(axis=0)

@@ -56,6 +56,8 @@ def test_without_a_secret_key_the_server_does_not_start() -> None:
         ("TIME_ZONE", ""),
         ("METRIC_SOURCES", "{"),
         ("METRIC_TIMEOUT", "0"),
+        ("METRIC_BLANKS", "1e3,none"),
+        ("METRIC_BLANKS", "nan"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )

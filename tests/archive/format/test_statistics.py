@@ -2,12 +2,13 @@
 
 import gzip
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from archive.format.cluster_json import Cluster, MetricConfig
-from archive.format.data_json import JobData, MetricData, Series, decode_data, job_statistics
+from archive.format.data_json import JobData, MetricData, Series, decode_data, encode_data, job_statistics
 from archive.format.statistics import combined_statistics, series_statistics, statistics_series
 from tests.support.paths import SHARED
 
@@ -136,3 +137,36 @@ def test_the_numbers_of_a_real_archived_job_are_found_again() -> None:
         ("ipc", "max"): (2.56, 0.51),
         ("rapl_power", "avg"): (227.99, 228.07),
     }
+
+
+DCGM = [2**31 - 16, 2**47, 2**47 * 100, 2**63 - 16]
+"""DCGM_INT32_BLANK, DCGM_FP64_BLANK, the same as a percentage, DCGM_INT64_BLANK (dcgm_structs.h)."""
+
+
+@pytest.mark.parametrize("blank", [number + reason for number in DCGM for reason in range(4)])
+@pytest.mark.parametrize("length", [3, 100])
+def test_samples_that_stand_for_no_value_count_as_missing(blank: int, length: int) -> None:
+    samples = np.full(length, 2.0)
+    samples[1:3] = blank, 5
+    (statistics,) = series_statistics([samples])
+    assert statistics is not None
+    assert (statistics.min, statistics.max) == (2, 5)
+    assert statistics.avg == pytest.approx((2 * length + 1) / (length - 1))
+    assert series_statistics([np.array([blank, NAN])]) == [None]
+    steps = statistics_series([samples, np.full(length, 4.0)])
+    assert (steps["min"][1], steps["mean"][1], steps["max"][1]) == (4, 4, 4)
+    assert np.isnan(statistics_series([samples])["max"][1])
+    (series,) = json.loads(encode_data(node_data([2.0, float(blank)])))["mem_bw"]["node"]["series"]
+    assert series["data"] == [2, float(blank)], "kept as they came"
+
+
+@pytest.mark.parametrize("number", [2**31, 2**31 - 32, 1e14, 1e15, 2**63 * 2.0, -(2.0**63), 0.0])
+def test_other_large_numbers_are_samples(number: float) -> None:
+    assert series_statistics([np.array([number, 1.0])])[0] == (min(number, 1), (number + 1) / 2, max(number, 1))
+
+
+def test_blanks_are_those_of_the_setting(settings: Any) -> None:
+    settings.METRIC_BLANKS = (-1.0, 7.0)
+    assert series_statistics([np.array([-1.0, 3.0, 7.0, 2.0**63])]) == [(3.0, (2.0**63 + 3) / 2, 2.0**63)]
+    settings.METRIC_BLANKS = ()
+    assert series_statistics([np.array([-1.0, 2.0**63])])[0] == (-1, (2.0**63 - 1) / 2, 2.0**63)
