@@ -50,6 +50,9 @@ class Code(enum.StrEnum):
     NO_STATISTICS = "no-statistics", Severity.WARNING
     WRONG_STATISTICS = "wrong-statistics", Severity.WARNING
     AVERAGE_OUTSIDE = "average-outside", Severity.WARNING
+    SHIFTED = "shifted", Severity.WARNING
+    TOO_LONG = "too-long", Severity.WARNING
+    IMPOSSIBLE = "impossible", Severity.WARNING
     STOP_TIME = "stop-time", Severity.WARNING
     ROW_MISSING = "row-missing", Severity.WARNING
 

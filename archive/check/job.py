@@ -14,9 +14,10 @@ import numpy.typing as npt
 from archive.check import measure
 from archive.check.findings import Code, Finding
 from archive.check.measure import MeasuredData
+from archive.check.samples import check_lengths, check_values
 from archive.clusters import read_cluster
 from archive.exceptions import ArchiveError, DocumentError
-from archive.format.cluster_json import SCOPES, Cluster
+from archive.format.cluster_json import SCOPES, Cluster, MetricConfig
 from archive.format.data_json import StoredStatistics
 from archive.format.layout import (
     CLUSTER_FILE,
@@ -119,6 +120,7 @@ class JobChecker:
             names_of_cluster = self._names(folder.relative_to(self.root).parts[0])
             stored = None if meta is None else extras.statistics or {}
             yield from _check_data(*measured, stored, names_of_cluster)
+            yield from _check_samples(*measured, meta, names_of_cluster)
 
     def _check_meta(
         self, folder: Path, key: JobKey | None, meta: JobMeta, extras: _Extras, *, has_data: bool
@@ -250,6 +252,11 @@ class _Names:
         self._metrics = {metric.name for metric in cluster.metrics}
         self._hosts: set[str] = set()
 
+    def metric(self, name: str, sub_cluster: str) -> MetricConfig | None:
+        """Return a metric with the thresholds of a subcluster; None if the subcluster does not have it."""
+        config = self._cluster.metric(name)
+        return None if config is None else config.for_subcluster(sub_cluster)
+
     def check(self, path: Path, hosts: set[str], metrics: set[str]) -> Iterator[Finding]:
         """Yield a finding for each kind of name that is in a file but not in the cluster."""
         unknown = {host for host in hosts - self._hosts if self._cluster.subcluster_of(host) is None}
@@ -286,6 +293,18 @@ def _check_data(
             yield Finding(Code.WRONG_STATISTICS, path, text)
     if stored is not None:
         yield from _check_job_statistics(path, data, stored)
+
+
+def _check_samples(path: Path, data: MeasuredData, meta: JobMeta | None, names: _Names | None) -> Iterator[Finding]:
+    """Yield the findings about lengths of series and about samples that cannot be; one of each kind per file."""
+    for code, chosen, text in check_lengths(data, 0 if meta is None else meta.duration):
+        yield Finding(code, path, f"{_places(data, chosen)}: {text}")
+    configs = [
+        None if names is None else names.metric(metric.name, "" if meta is None else meta.sub_cluster)
+        for metric in data.metrics
+    ]
+    for chosen, text in check_values(data, configs):
+        yield Finding(Code.IMPOSSIBLE, path, f"{_places(data, chosen)}: {text}")
 
 
 def _check_series_statistics(path: Path, data: MeasuredData) -> Iterator[Finding]:

@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from archive.exceptions import DocumentError
 from archive.format.data_json import StoredStatistics, Unit
-from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics
+from archive.format.statistics import (
+    Samples,
+    Statistics,
+    blank_mask,
+    combined_statistics,
+    may_have_blanks,
+    series_statistics,
+)
 
 _BLOCK = 64  # series whose statistics are computed together
 
@@ -63,12 +70,14 @@ class Numbers(NamedTuple):
 class MeasuredMetric(NamedTuple):
     """One metric in one scope.
 
-    `begin` and `end` delimit its series, `statistics_lengths` are the lengths of min, mean and max per time step (empty
-    without these). `overall` combines the statistics of its series; a series without samples does not count.
+    `timestep` is in seconds, `begin` and `end` delimit its series, `statistics_lengths` are those of min, mean and
+    max per time step (empty without these). `overall` combines the statistics of its series; a series without samples
+    does not count.
     """
 
     name: str
     scope: str
+    timestep: int
     begin: int
     end: int
     statistics_lengths: tuple[int, ...]
@@ -78,12 +87,14 @@ class MeasuredMetric(NamedTuple):
 class MeasuredData(NamedTuple):
     """A data.json: its metrics, and all their series one after the other.
 
-    For each series: the number of samples (`length`), their statistics (`measured`) and those in the file (`stored`).
+    For each series: the number of samples (`length`) and of blanks among them, their statistics (`measured`), and those
+    in the file (`stored`).
     """
 
     metrics: list[MeasuredMetric]
     series: list[StoredSeries]
     length: npt.NDArray[np.int64]
+    blanks: npt.NDArray[np.int64]
     measured: Numbers
     stored: Numbers
 
@@ -98,18 +109,30 @@ def measure(raw: bytes) -> MeasuredData:
         raise DocumentError(f"{error}; expected metric -> scope -> unit, timestep and series of numbers") from error
     series = [each for scopes in document.values() for metric in scopes.values() for each in metric.series]
     lengths: list[int] = []
+    blanks: list[int] = []
     measured: list[Statistics | None] = []
     samples = _decode_samples(document)
     while block := list(islice(samples, _BLOCK)):
         lengths += map(len, block)
+        blanks += map(_count_blanks, block)
         measured += series_statistics(block)
     return MeasuredData(
         list(_measured_metrics(document, measured)),
         series,
         np.array(lengths, dtype=np.int64),
+        np.array(blanks, dtype=np.int64),
         _numbers([each or _NO_SAMPLES for each in measured]),
         _numbers([msgspec.structs.astuple(each.statistics or _NOT_STORED) for each in series]),
     )
+
+
+def _count_blanks(samples: Samples) -> int:
+    return int(blank_mask(samples).sum()) if samples.size and may_have_blanks(samples, samples) else 0
+
+
+def samples_of(series: StoredSeries) -> Samples:
+    """Decode the samples of a measured series, missing ones as NaN."""
+    return np.array(_SAMPLES.decode(series.data), dtype=np.float64)
 
 
 def _decode_samples(document: _Document) -> Iterator[Samples]:
@@ -118,7 +141,7 @@ def _decode_samples(document: _Document) -> Iterator[Samples]:
         for scope, metric in scopes.items():
             for series in metric.series:
                 try:
-                    yield np.array(_SAMPLES.decode(series.data), dtype=np.float64)
+                    yield samples_of(series)
                 except (msgspec.DecodeError, RecursionError) as error:
                     raise DocumentError(
                         f"{name}.{scope} {series.hostname}: data: {error}; expected numbers and nulls"
@@ -137,4 +160,6 @@ def _measured_metrics(document: _Document, measured: Sequence[Statistics | None]
             begin, end = end, end + len(metric.series)
             steps = metric.statistics_series
             lengths = () if steps is None else (len(steps.min), len(steps.mean), len(steps.max))
-            yield MeasuredMetric(name, scope, begin, end, lengths, combined_statistics(measured[begin:end]))
+            yield MeasuredMetric(
+                name, scope, metric.timestep, begin, end, lengths, combined_statistics(measured[begin:end])
+            )

@@ -3,15 +3,18 @@
 import contextlib
 from pathlib import Path
 
+import orjson
+
 from archive.check import measure
 from archive.check.findings import Code, Finding, Severity
 from archive.check.job import JobChecker
+from archive.check.samples import encoded, shift_back
 from archive.exceptions import ArchiveError, DocumentError
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, job_folder
 from archive.format.meta_json import decode_meta
-from archive.storage.files import is_temp_name, make_folders, open_folder, sync_folder
+from archive.storage.files import is_temp_name, make_folders, open_folder, read_file, sync_folder
 from archive.storage.removal import remove_folder
-from archive.storage.store import read_data_file
+from archive.storage.store import compress, read_data_file
 
 _LEVELS_OF_A_JOB = 3  # folders below that of the cluster
 
@@ -27,6 +30,7 @@ def repair(root: Path, finding: Finding) -> str:
         Code.TWO_DATA_FILES: _remove_copy,
         Code.BAD_DATA: _remove_damaged_copy,
         Code.WRONG_PLACE: _move_job,
+        Code.SHIFTED: _shift_back,
     }
     action = repairs.get(finding.code)
     return "" if action is None else action(root, finding.path)
@@ -87,6 +91,25 @@ def _remove_damaged_copy(root: Path, path: Path) -> str:
         return ""
     _remove(path)
     return f"removed, {intact.name} is intact"
+
+
+def _shift_back(root: Path, path: Path) -> str:
+    """Move the series of a data file back that are provably late."""
+    try:
+        raw = read_data_file(path)
+        measure.measure(raw)
+        duration = decode_meta(read_file(path.with_name(META_FILE))).duration
+    except (DocumentError, FileNotFoundError):
+        return ""
+    document = orjson.loads(raw)
+    count = shift_back(document, duration)
+    if not count:
+        return ""
+    content = encoded(document)
+    with open_folder(path.parent) as folder:
+        folder.write_bytes(path.name, compress(content) if path.suffix == ".gz" else content)
+        folder.sync()
+    return f"{count} series moved back"
 
 
 def _remove(path: Path) -> None:

@@ -72,7 +72,7 @@ class ArchiveStore:
         """
         with self.writing(key) as folder:
             if data is not None:
-                folder.write_bytes(COMPRESSED_DATA_FILE, igzip.compress(data, COMPRESSION_LEVEL, mtime=0))
+                folder.write_bytes(COMPRESSED_DATA_FILE, compress(data))
                 folder.sync()
                 folder.remove(DATA_FILE)
                 if not folder.holds(COMPRESSED_DATA_FILE):
@@ -227,6 +227,11 @@ def read_data_file(path: Path) -> bytes:
 def data_name(path: Path) -> str:
     """Return the name of a data file in the archive, according to its suffix."""
     return COMPRESSED_DATA_FILE if path.suffix == ".gz" else DATA_FILE
+
+
+def compress(data: bytes) -> bytes:
+    """Return the content of a data.json.gz."""
+    return igzip.compress(data, COMPRESSION_LEVEL, mtime=0)
 
 
 def decompress(compressed: bytes) -> bytes:

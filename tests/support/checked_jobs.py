@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from archive.check.findings import Code, Finding
 from archive.check.walk import ArchiveCheck
 from archive.format.cluster_json import decode_cluster
-from archive.format.data_json import encode_data, job_statistics
+from archive.format.data_json import MetricData, Series, encode_data, job_statistics
 from archive.format.layout import JobKey, job_folder
 from archive.format.meta_json import Resource
 from archive.sources.base import JobInfo
@@ -71,3 +73,26 @@ def edit(path: Path, change: Callable[[Any], object]) -> None:
     change(document)
     with opener(path, "wt") as file:
         json.dump(document, file)
+
+
+def set_series(store: ArchiveStore, *lists: list[float | None], duration: int = 2400, scope: str = "node") -> Path:
+    """Write a job whose metric cpu_load has these samples, each on a host of its own, and return its folder."""
+    data = {
+        "cpu_load": {
+            scope: MetricData(
+                {"base": ""},
+                60,
+                [Series(f"n{number:02d}", None, np.array(each, float)) for number, each in enumerate(lists, start=1)],
+            )
+        }
+    }
+    meta = {
+        "jobId": KEY.job_id,
+        "cluster": KEY.cluster,
+        "subCluster": "main",
+        "startTime": KEY.start_time,
+        "duration": duration,
+        "statistics": job_statistics(data, CLUSTER),
+    }
+    store.write_job(KEY, json.dumps(meta).encode(), encode_data(data))
+    return settle(job_folder(store.root, KEY))
