@@ -26,11 +26,19 @@ _RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: if they hang agai
 _TIDY_EVERY = 1.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the next query after the database did not answer
 
+# A job in work for longer than _SLOW times the usual, within these bounds (seconds), but longer than usual, probably
+# waits for a metric store that does not answer. If half of the jobs written at once do, the cluster gets another
+# executor for the others, up to a limit.
+_SLOW = 5.0
+_SLOW_AT_LEAST, _SLOW_AT_MOST = 0.5, 5.0
+_MOST_EXECUTORS = 6
+
 # If this many attempts of a cluster fail in a row, and not through the fault of the jobs, its metric source or the
-# archive is in doubt: one job at a time, the newest untried one, probes whether it works again, with pauses that double
-# up to the longest (seconds). The others lose no attempt, and go on after the first success.
+# archive is in doubt: one job at a time, the newest untried one, probes whether it works again. The pauses (seconds)
+# grow slowly, so that a dozen bad jobs before the first good one delay it by 5 s. The others lose no attempt, and go on
+# after the first success.
 _FAILURES_UNTIL_DOUBT = _AT_ONCE
-_LONGEST_PAUSE = 60.0
+_FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.1, 1.2, 30.0
 _DRAIN_FAILURES = 10  # in a row, after which drain leaves the cluster's other jobs waiting
 
 
@@ -58,26 +66,52 @@ class Backoff:
     def pause(self) -> float:
         """Return the seconds until the next attempt; 0 or less if it is due."""
         tries = self.failures - _FAILURES_UNTIL_DOUBT
-        length = 0 if tries < 1 else min(2.0 ** (tries - 1), _LONGEST_PAUSE)
+        length = 0 if tries < 1 else min(_FIRST_PAUSE * _GROWTH ** min(tries, 100), _LONGEST_PAUSE)
         return self._failed_at + length - time.monotonic()
 
 
 @dataclass(eq=False)
 class ClusterPool:
-    """A cluster's part of a worker, with its own executor, so that a source that hangs delays no other cluster."""
+    """A cluster's part of a worker, with its own executor, so that a source that hangs delays no other cluster.
+
+    `usual` is how long a job is in work (seconds, an average of the last ones), `finished` when the last one succeeded
+    (monotonic seconds).
+    """
 
     executor: Executor
     backoff: Backoff = field(default_factory=Backoff)
-    in_work: int = 0
+    usual: float = 0.0
+    finished: float = 0.0
+
+    @property
+    def slow(self) -> float:
+        """Return the seconds in work from which on a job is slow."""
+        if not self.usual:
+            return _SLOW_AT_MOST
+        return max(_SLOW_AT_LEAST, min(_SLOW * self.usual, _SLOW_AT_MOST), self.usual)
+
+    def record_success(self, begun: float) -> None:
+        """Record that a job succeeded that was submitted at `begun` (monotonic seconds), and end the doubt."""
+        self.backoff.failures = 0
+        now = time.monotonic()
+        # A job may wait for others in the executor; then the time between two ends tells how long one takes.
+        took = min(now - begun, _AT_ONCE * (now - self.finished))
+        self.usual += (0.05 if self.usual else 1) * (took - self.usual)
+        self.finished = now
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
-    """A claimed job that was submitted to a cluster's pool at `begun` (monotonic seconds)."""
+    """A claimed job that was submitted to an executor of a cluster's pool at `begun`, and seen in work at `started`.
+
+    Times are monotonic seconds.
+    """
 
     pool: ClusterPool
     claim: queue.Claim
+    executor: Executor
     begun: float
+    started: float | None = None
 
 
 @dataclass
@@ -179,6 +213,7 @@ class ArchiveWorker:
             if cluster not in self._pools:
                 self._pools[cluster] = ClusterPool(self._new_executor())
             pool = self._pools[cluster]
+            self._make_way(pool)
             limit = self._room(pool, draining=draining)
             if not limit:
                 continue
@@ -191,8 +226,25 @@ class ArchiveWorker:
             rows = fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
                 if claim.row_id in rows:  # else it has just been deleted
-                    self._in_work[self._submit(pool, rows[claim.row_id])] = Work(pool, claim, time.monotonic())
-                    pool.in_work += 1
+                    future = self._submit(pool, rows[claim.row_id])
+                    self._in_work[future] = Work(pool, claim, pool.executor, time.monotonic())
+
+    def _make_way(self, pool: ClusterPool) -> None:
+        """Give a pool another executor if slow jobs hold half of the present one; release the jobs behind them."""
+        now = time.monotonic()
+        slow, executors = 0, set()
+        for future, work in self._in_work.items():
+            if work.pool is pool:
+                executors.add(work.executor)
+                if work.started is None and future.running():
+                    work.started = now
+                is_slow = work.started is not None and now - work.started > pool.slow
+                slow += is_slow and work.executor is pool.executor
+        if slow < _AT_ONCE // 2 or len(executors) >= _MOST_EXECUTORS:
+            return
+        queue.release(self.name, only=self._cancel_queued([pool]))
+        pool.executor.shutdown(wait=False)
+        pool.executor = self._new_executor()
 
     def _new_executor(self) -> Executor:
         return prepared(_AT_ONCE, "jobs.archiving.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
@@ -211,7 +263,8 @@ class ArchiveWorker:
             trying = any(not backoff.is_older_than_failure(work.begun) for work in self._works_of(pool))
             is_pausing = backoff.failures >= _DRAIN_FAILURES if draining else backoff.pause() > 0
             return 0 if trying or is_pausing else 1
-        return 0 if pool.in_work > _CLAIMED // 2 else _CLAIMED - pool.in_work
+        waiting = sum(work.executor is pool.executor for work in self._works_of(pool))
+        return 0 if waiting > _CLAIMED // 2 else _CLAIMED - waiting
 
     def _works_of(self, pool: ClusterPool) -> list[Work]:
         return [work for work in self._in_work.values() if work.pool is pool]
@@ -225,7 +278,7 @@ class ArchiveWorker:
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
-                work.pool.backoff.failures = 0
+                work.pool.record_success(work.begun)
             elif isinstance(error, Exception):
                 self._failed(work, error)
         if written:
@@ -246,7 +299,7 @@ class ArchiveWorker:
         permanent = isinstance(error, SourceError) and not error.transient
         queue.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
-        if died:
+        if died and work.executor is pool.executor:
             pool.executor = self._new_executor()
         if not own:
             pool.backoff.add_failure(certain=died)
@@ -259,9 +312,7 @@ class ArchiveWorker:
         return [self._forget(future).claim.row_id for future in cancelled]
 
     def _forget(self, future: Future[str]) -> Work:
-        work = self._in_work.pop(future)
-        work.pool.in_work -= 1
-        return work
+        return self._in_work.pop(future)
 
     def _finish_or_release(self) -> None:
         """Record the jobs that are finished within some seconds, and release the others."""
