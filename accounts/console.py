@@ -1,13 +1,17 @@
 """The base of all commands: output, exit statuses, interruption."""
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+SETTINGS = "settings"  # the tag of system checks that look at nothing but settings
 BAD_USAGE = 2  # exit status; 1 means that the work failed
 INTERRUPTED = 130
 
@@ -29,6 +33,21 @@ def whole_number(text: str, *, least: int, most: int) -> int:
     return int(text)
 
 
+def check_settings() -> None:
+    """Raise ImproperlyConfigured for the first setting that cannot be; it looks at no file and no database."""
+    for message in run_checks(tags=[SETTINGS]):
+        raise ImproperlyConfigured(message.msg)
+
+
+def _without_values(message: str) -> str:
+    """Return a message of argparse without words of the command line that may be a password or a token."""
+    told, unknown, words = message.partition("unrecognized arguments: ")
+    if unknown:
+        options = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
+        return f"{told}{unknown}{' '.join(options) or 'more words than expected'}"
+    return re.sub("ignored explicit argument .*", "expected no value", message)
+
+
 class ServerCommand(BaseCommand):
     """A command that prints nothing with `-v 0` and ends without a traceback if it is interrupted.
 
@@ -39,9 +58,17 @@ class ServerCommand(BaseCommand):
     requires_system_checks: Sequence[str] | Literal["__all__"] = ()  # type: ignore[assignment]
     verbosity = 1
 
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Return the parser of the arguments."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        refuse = parser.error
+        parser.error = lambda message: refuse(_without_values(message))  # type: ignore[method-assign]
+        return parser
+
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command; turn Ctrl-C and database errors into a message and an exit status."""
         self.verbosity = options["verbosity"]
+        check_settings()
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:

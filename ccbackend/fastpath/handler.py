@@ -16,6 +16,7 @@ from django.urls import ResolverMatch, get_resolver
 from django.utils.formats import get_format
 
 from accounts.api.authentication import sent_token
+from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
 from jobs.checks import archive_problem
 
@@ -122,7 +123,11 @@ def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> N
 
 
 def get_application() -> Handler:
-    """Return the handler that FAST_PATH selects, with everything loaded; refuse to start without the archive."""
+    """Return the handler that FAST_PATH selects, with everything loaded; refuse to start without the archive.
+
+    Raise ImproperlyConfigured.
+    """
+    check_settings()
     application = (FastHandler if settings.FAST_PATH else Handler)()
     _import_everything()
     if problem := archive_problem():

@@ -115,3 +115,13 @@ def test_a_database_without_tables_is_no_traceback(machine: Machine) -> None:
     assert outcome.status == 1
     assert "migrate" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--password", "hunter2"], ["--password=hunter2"], ["--name=x", "hunter2"], ["--pw=hunter2"]]
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(run: Run, words: list[str]) -> None:
+    outcome = run("create_user", "carol", "--role", "api", *words[:1], "--no-password", *words[1:])
+    assert outcome.status != 0
+    assert outcome.err.startswith("Error: ")
+    assert "hunter2" not in outcome.err + outcome.out
