@@ -143,6 +143,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ccbackend.middleware.CleanAddress",
     "ccbackend.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -236,6 +237,7 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_URL = "admin:login"
+CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")

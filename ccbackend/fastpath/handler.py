@@ -18,6 +18,7 @@ from django.utils.formats import get_format
 from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
+from ccbackend.middleware import CleanAddress
 from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
@@ -79,7 +80,8 @@ class FastHandler(Handler):
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
         """Build both paths."""
         super().load_middleware(is_async)
-        self._answer_call = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        answer = CleanAddress(self._get_response)  # type: ignore[attr-defined]
+        self._answer_call = convert_exception_to_response(answer)
         self._matches: dict[str, ResolverMatch] = {}
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

@@ -1,6 +1,7 @@
 """Connections to SQLite whose writers wait for each other in small steps, and fail after a bounded time."""
 
 import contextlib
+import math
 import random
 import sqlite3
 import time
@@ -22,6 +23,12 @@ _MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short t
 def _with_question_marks(query: str) -> str:
     """Return a query with SQLite's own placeholders; cached, since it takes 20 µs for a query of the API."""
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
+
+
+def _beyond(value: Any) -> Any:
+    """Return a value; for an integer of more than 64 bits, which SQLite does not take, a float as far out."""
+    too_large = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    return math.copysign(1e300, value) if too_large else value
 
 
 class WouldWait(BaseException):
@@ -48,6 +55,12 @@ class CursorWrapper(base.SQLiteCursorWrapper):
                     if self.owner.must_not_wait:
                         raise WouldWait from None
                     raise
+            except OverflowError:
+                if not query.startswith("SELECT"):
+                    raise
+                # Compare with a number that no column can have, as PostgreSQL does.
+                params = [_beyond(value) for value in params]
+                continue
             steps += 1
             time.sleep(random.random() * 2 * (_FIRST_STEP if steps < _FIRST_STEPS else _LATER_STEP))  # noqa: S311
 
