@@ -21,9 +21,15 @@ def on_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
+def encodable(text: str) -> str:
+    """Return a text in which bytes of a file name that are not UTF-8 are escaped, such as `b\\xf6se`."""
+    escaped = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+    return escaped.encode(errors="backslashreplace").decode()
+
+
 def printable(text: str) -> str:
     """Return a text with `?` in place of unprintable characters, for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return "".join(character if character.isprintable() else "?" for character in encodable(text))
 
 
 def whole_number(text: str, *, least: int, most: int) -> int:
@@ -48,6 +54,10 @@ def _without_values(message: str) -> str:
     return re.sub("ignored explicit argument .*", "expected no value", message)
 
 
+def _words(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
 class ServerCommand(BaseCommand):
     """A command that prints nothing with `-v 0` and ends without a traceback if it is interrupted.
 
@@ -69,6 +79,9 @@ class ServerCommand(BaseCommand):
         """Run the command; turn Ctrl-C and database errors into a message and an exit status."""
         self.verbosity = options["verbosity"]
         check_settings()
+        for name, value in options.items():
+            if any(isinstance(word, str) and encodable(word) != word for word in [value, *_words(value)]):
+                raise CommandError(f"{name}: expected UTF-8", returncode=BAD_USAGE)
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:
