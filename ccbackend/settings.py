@@ -214,9 +214,10 @@ def _database() -> dict[str, Any]:
             "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456; PRAGMA busy_timeout=0",
         )
     else:
+        config["ENGINE"] = "ccbackend.postgresql"
         config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
+        config["DISABLE_SERVER_SIDE_CURSORS"] = True  # which outlive a transaction, and so a pooler's connection
         options.setdefault("connect_timeout", DATABASE_WAIT)
-        options.setdefault("options", f"-c lock_timeout={DATABASE_WAIT}s")
     return config
 
 
