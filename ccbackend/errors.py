@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import csrf, defaults
+from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 
@@ -131,6 +133,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if _is_api(request):
         return error_response(404, f"no such path: {request.path}, see /api/docs/")
     return defaults.page_not_found(request, exception)
+
+
+class HiddenSettings(SafeExceptionReporterFilter):
+    """Hide in Django's error pages, which DEBUG turns on, what may hold a password or a token."""
+
+    # Django's own words, and settings whose values have secrets in them.
+    hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES", re.I)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -238,6 +238,7 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_URL = "admin:login"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
 CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
