@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run demo test test-sqlite test-postgres check browser prometheus screenshots clean clean-data
+.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer screenshots clean clean-data
 
 run: $(VENV)/.server .env
 	@exec $(BIN)/python manage.py run_demo --port "$(PORT)" --bind "$(BIND)"
@@ -23,7 +23,7 @@ demo: $(VENV)/.server .env
 	@umask 077; { echo 'SECRET_KEY='$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	&& echo 'METRIC_SOURCES={"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}'; } > .env.new && mv .env.new .env
 
-test: $(VENV)/.development browser prometheus
+test: $(VENV)/.development browser prometheus pgbouncer
 	$(BIN)/python -m tests.both $(PYTEST)
 
 test-sqlite: $(VENV)/.development
@@ -76,6 +76,17 @@ prometheus: | $(VENV)/.made
 	&& { apt-get download -qq prometheus >/dev/null 2>&1 || { apt-get update -qq && apt-get download -qq prometheus; } 2>/dev/null; } \
 	&& dpkg-deb -x prometheus_*.deb . && cp usr/bin/prometheus usr/bin/promtool "$$bin"; } \
 	|| echo "no Prometheus, its tests will be skipped; root can install Debian's package prometheus"
+
+# The tests of PostgreSQL through a pooler start Debian's pgbouncer, unpacked in the same way with its two libraries.
+pgbouncer: | $(VENV)/.made
+	@command -v pgbouncer >/dev/null || test -x /usr/sbin/pgbouncer || test -x $(VENV)/pgbouncer/usr/sbin/pgbouncer || { \
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
+	&& echo "unpacking Debian's package pgbouncer into $(VENV)/pgbouncer for its tests ..." \
+	&& folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && to=$$(realpath $(VENV))/pgbouncer && cd "$$folder" \
+	&& { apt-cache show pgbouncer >/dev/null 2>&1 || apt-get update -qq; } \
+	&& apt-get download -qq pgbouncer $$(apt-cache depends pgbouncer | grep -oE 'lib(c-ares|event)[-0-9.a-z]*') 2>/dev/null \
+	&& for package in *.deb; do dpkg-deb -x "$$package" files || exit 1; done && rm -rf "$$to" && mv files "$$to"; } \
+	|| echo "no pgbouncer, its tests will be skipped; root can install Debian's package pgbouncer"
 
 # Take a screenshot of each page of the admin site, in var/screenshots, and renew those of the documentation.
 screenshots: $(VENV)/.development browser

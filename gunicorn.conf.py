@@ -5,10 +5,20 @@ Options on gunicorn's command line override this file.
 
 import gc
 import os
+import sys
 from typing import Any
 
+
+def _workers() -> int:
+    """Return WEB_CONCURRENCY, by default the number of CPUs."""
+    text = os.environ.get("WEB_CONCURRENCY", str(os.cpu_count() or 1)).strip()
+    if not text.isdecimal() or int(text) < 1:
+        sys.exit(f"Configuration error: WEB_CONCURRENCY={text!r}: expected a whole number, 1 or more")
+    return int(text)
+
+
 bind = "127.0.0.1:8080"
-workers = int(os.environ.get("WEB_CONCURRENCY", str(os.cpu_count() or 1)))
+workers = _workers()
 worker_class = "ccbackend.fastpath.worker.Worker"
 threads = 8  # for calls that may take long; the main loop answers short ones
 keepalive = 75  # seconds; adapters keep their connection open between the events of a burst

@@ -1,6 +1,7 @@
 #!/usr/bin/env python
 """Run the project's management commands."""
 
+import io
 import os
 import sys
 
@@ -18,6 +19,8 @@ import ccbackend
 def main() -> None:
     """Run the command of the command line; what is wrong about the settings ends it with one sentence."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of users and files may not be in its encoding
     if sys.argv[1:] in (["--version"], ["version"]):
         print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
         return

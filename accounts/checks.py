@@ -9,9 +9,10 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from accounts.addresses import check_networks
+from accounts.console import SETTINGS
 
 
-@register()
+@register(SETTINGS)
 def check_address_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Report invalid entries of API_ALLOWED_IPS, TRUSTED_PROXIES and METRIC_STORE_IPS."""
     messages: list[CheckMessage] = []

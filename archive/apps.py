@@ -16,5 +16,5 @@ class ArchiveConfig(AppConfig):
     def ready(self) -> None:
         """Register the system checks."""
         register(check_archive_root)
-        register(check_metric_sources)
+        register(check_metric_sources, "settings")
         register(check_clusters)

@@ -2,18 +2,20 @@
 
 import json
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
-from django.views import defaults
+from django.views import csrf, defaults
+from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 
 from accounts.addresses import client_address
-from accounts.api.authentication import CHALLENGE
+from accounts.api.authentication import CHALLENGE, sent_token
 
 logger = logging.getLogger("ccbackend.api")
 
@@ -92,7 +94,8 @@ def _phrase(status: int) -> str:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info == "/api" or request.path_info.startswith("/api/")
+    """Return whether a program reads the answer: the path is the API's, or a token came along."""
+    return f"{request.path_info}/".startswith("/api/") or sent_token(request.META) is not None
 
 
 @csrf_exempt
@@ -118,11 +121,25 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
     return defaults.permission_denied(request, exception)
 
 
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Answer 403 to a form without its CSRF token, or to an API call with a token at a path that is none of the API."""
+    if _is_api(request):
+        return error_response(403, f"no path of the API: {request.path}, see /api/docs/")
+    return csrf.csrf_failure(request, reason)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404."""
     if _is_api(request):
         return error_response(404, f"no such path: {request.path}, see /api/docs/")
     return defaults.page_not_found(request, exception)
+
+
+class HiddenSettings(SafeExceptionReporterFilter):
+    """Hide in Django's error pages, which DEBUG turns on, what may hold a password or a token."""
+
+    # Django's own words, and settings whose values have secrets in them.
+    hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES", re.I)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

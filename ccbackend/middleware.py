@@ -1,15 +1,19 @@
-"""Show times in the viewer's zone, which the browser sends in a cookie (jobs/static/jobs/zone.js)."""
+"""What holds for every request: addresses that can be looked up, and times in the viewer's zone.
+
+The browser sends its zone in a cookie (jobs/static/jobs/zone.js).
+"""
 
 import re
 import zoneinfo
 from collections.abc import Callable
 from functools import lru_cache
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 COOKIE = "zone"
 
+_SLASHES = re.compile("/{2,}")
 _NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
 
 
@@ -22,6 +26,31 @@ def zone_of(name: str) -> zoneinfo.ZoneInfo | None:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError):  # the latter for a folder such as "Europe"
         return None
+
+
+class CleanAddress:
+    """Middleware that replaces NUL characters, and takes several slashes in a path of the API for one.
+
+    PostgreSQL refuses a NUL character wherever it is looked for; with U+FFFD in its place nothing is found, and it is
+    not mistaken for a name without it. Base URLs of clients often end in a slash.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request."""
+        path, meta = request.path_info, request.META
+        if "\0" in path:
+            request.path_info, request.path = path.replace("\0", "\ufffd"), request.path.replace("\0", "\ufffd")
+        if "%00" in meta.get("QUERY_STRING", ""):
+            meta["QUERY_STRING"] = meta["QUERY_STRING"].replace("%00", "%EF%BF%BD")
+        if "\\000" in meta.get("HTTP_COOKIE", ""):  # a NUL character in octal digits
+            meta["HTTP_COOKIE"] = meta["HTTP_COOKIE"].replace("\\000", "?")
+        if "//" in path and _SLASHES.sub("/", path).startswith("/api/"):
+            request.path_info, request.path = (_SLASHES.sub("/", text) for text in (request.path_info, request.path))
+        return self.get_response(request)
 
 
 class ViewerZone:

@@ -1,52 +1,77 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
 import hashlib
-import io
+import json
 import logging
 import math
 import os
+import re
 import sys
-import warnings
 import zoneinfo
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend import __version__
+from ccbackend.environment import parse_database_url, parse_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "pytest" in sys.modules
 VERSION = __version__
 
-env = environ.Env()
-# Also set for the processes that this one starts, so that those of a test do not read the settings of the checkout.
-ENV_FILE = os.environ.setdefault("ENV_FILE", os.devnull if TESTING else str(BASE_DIR / ".env"))
-try:
-    env.read_env(io.StringIO(Path(ENV_FILE).read_text()))
-except FileNotFoundError:
-    pass
-except (OSError, UnicodeDecodeError) as error:
-    raise ImproperlyConfigured(f"The settings in {ENV_FILE} cannot be read: {error}") from None
+
+def _load_env_file() -> None:
+    """Add the settings of ENV_FILE to the environment, which takes precedence."""
+    default = str(BASE_DIR / ".env")
+    # Also set for the processes that this one starts, so that those of a test do not read the settings of the checkout.
+    path = os.environ.setdefault("ENV_FILE", os.devnull if TESTING else default)
+    try:
+        found = parse_file(Path(path).read_bytes())
+    except FileNotFoundError:
+        if path == default:
+            return
+        raise ImproperlyConfigured(f"ENV_FILE: there is no file {path}") from None
+    except OSError as error:
+        raise ImproperlyConfigured(f"ENV_FILE: {path!r} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ImproperlyConfigured(f"The settings in {path} cannot be read: {error}") from None
+    for name, value in found.items():
+        os.environ.setdefault(name, value)
+
+
+_load_env_file()
+
+
+def _text(name: str, default: str) -> str:
+    """Read a setting; refuse one that is set but empty."""
+    text = os.environ.get(name, default)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ImproperlyConfigured(f"{name}: expected UTF-8") from None
+    if default and not text.strip():
+        hint = f"give a value, or remove the setting, which means {default}"
+        raise ImproperlyConfigured(f"{name} is set but empty: {hint}")
+    return text.strip()
 
 
 def _flag(name: str, default: str = "false") -> bool:
-    """Read a yes/no setting; any other value is refused instead of being taken as false."""
-    text = env.str(name, default=default).strip().lower()
+    """Read a yes/no setting; any other value is refused instead of being taken as false. Empty means the default."""
+    text = (_text(name, "") or default).lower()
     if text in {"1", "true", "yes", "on"}:
         return True
-    if text in {"0", "false", "no", "off", ""}:
+    if text in {"0", "false", "no", "off"}:
         return False
     raise ImproperlyConfigured(f"{name}={text!r}: expected true or false")
 
 
-def _whole(name: str, default: int, minimum: int) -> int:
-    """Read a whole number of at least `minimum`."""
-    text = env.str(name, default=str(default)).strip()
-    if not text.isdecimal() or int(text) < minimum:
-        raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number, {minimum} or more")
+def _whole(name: str, default: int, minimum: int, maximum: int = 2**31 - 1) -> int:
+    """Read a whole number within limits."""
+    text = _text(name, str(default))
+    if not re.fullmatch("[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
+        raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number from {minimum} to {maximum}")
     return int(text)
 
 
@@ -57,30 +82,54 @@ def _numbers(name: str, default: str) -> tuple[float, ...]:
     except ValueError:
         numbers = (math.nan,)
     if not all(map(math.isfinite, numbers)):
-        raise ImproperlyConfigured(f"{name}={env.str(name)!r}: expected numbers such as -1,9223372036854775792")
+        raise ImproperlyConfigured(f"{name}={_text(name, default)!r}: expected numbers such as -1,9223372036854775792")
     return numbers
 
 
 def _path(name: str, default: str) -> Path:
-    """Read a path; a relative one is relative to the project's root."""
-    return BASE_DIR / Path(env.str(name, default=default)).expanduser()
+    """Read a path; a relative one is relative to the project's root, which itself is refused."""
+    text = _text(name, default)
+    if text[0] in "'\"":
+        raise ImproperlyConfigured(f"{name}={text!r}: expected a path without quotes")
+    try:
+        path = BASE_DIR / Path(text).expanduser()
+    except RuntimeError:
+        raise ImproperlyConfigured(f"{name}={text!r}: expected a path, but there is no such user") from None
+    if BASE_DIR.is_relative_to(os.path.normpath(path)):  # the file system itself may hang
+        raise ImproperlyConfigured(f"{name}={text!r}: expected a folder of its own, not one that has the project in it")
+    return path
 
 
-def _words(name: str, default: str = "") -> list[str]:
-    """Read a comma-separated list."""
-    return [word.strip() for word in env.str(name, default=default).split(",") if word.strip()]
+def _words(name: str, default: str = "", pattern: str = ".*", expected: str = "") -> list[str]:
+    """Read a comma-separated list, each of whose words must match the pattern; an empty list means the default."""
+    words = [word.strip() for word in (_text(name, "").strip(", ") or default).split(",") if word.strip()]
+    for word in words:
+        if not re.fullmatch(pattern, word):
+            raise ImproperlyConfigured(f"{name}={word!r}: expected {expected}")
+    return words
 
 
 DEBUG = _flag("DEBUG")
 
-SECRET_KEY = env.str("SECRET_KEY", default="")
+SECRET_KEY = _text("SECRET_KEY", "")
 if not SECRET_KEY:
     if not (DEBUG or TESTING):
         raise ImproperlyConfigured("SECRET_KEY is not set: put a long random text into the environment or .env")
     SECRET_KEY = "only-for-tests-and-debugging"  # noqa: S105  the branch above keeps it out of production
 
-ALLOWED_HOSTS = _words("ALLOWED_HOSTS", "localhost,127.0.0.1")
-CSRF_TRUSTED_ORIGINS = _words("CSRF_TRUSTED_ORIGINS")
+ALLOWED_HOSTS = _words(
+    "ALLOWED_HOSTS",
+    "localhost,127.0.0.1",
+    r"\*|\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.?|\[[0-9A-Fa-f:.]+\]",
+    "names such as jobs.example.org, .example.org for all below it, or addresses such as 192.0.2.1 or [2001:db8::1], "
+    "or *, without https://, port or path",
+)
+CSRF_TRUSTED_ORIGINS = _words(
+    "CSRF_TRUSTED_ORIGINS",
+    "",
+    r"https?://(?:(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?",
+    "https://NAME or https://NAME:PORT, without a path or a slash at the end",
+)
 BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY")
 if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -106,6 +155,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ccbackend.middleware.CleanAddress",
     "ccbackend.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -119,6 +169,8 @@ MIDDLEWARE = [
 ROOT_URLCONF = "ccbackend.urls"
 WSGI_APPLICATION = "ccbackend.wsgi.application"
 FAST_PATH = _flag("FAST_PATH", default="true")
+if "WEB_CONCURRENCY" in os.environ:  # gunicorn reads it, but does not name it where it cannot be
+    _whole("WEB_CONCURRENCY", 1, minimum=1)
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
@@ -147,21 +199,20 @@ DATABASE_WITHOUT_WAITING = "ccbackend.sqlite.base.without_waiting"
 def _database() -> dict[str, Any]:
     """Add the options to DATABASE_URL with which concurrent writers wait instead of failing, for either engine."""
     try:
-        with warnings.catch_warnings(action="ignore"):
-            config: dict[str, Any] = env.db_url("DATABASE_URL", default="sqlite:///var/ccbackend.sqlite3")
-        engine = config["ENGINE"]
-    except (KeyError, ValueError):
-        expected = "sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME"  # omits the value, a possible password
-        raise ImproperlyConfigured(f"DATABASE_URL: expected {expected}") from None
+        config = parse_database_url(_text("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3"))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
-    options: dict[str, Any] = config.setdefault("OPTIONS", {})
-    if engine == "django.db.backends.sqlite3":
+    options: dict[str, Any] = config["OPTIONS"]
+    if config["ENGINE"] == "django.db.backends.sqlite3":
         if config["NAME"] != ":memory:":
-            config["NAME"] = BASE_DIR / config["NAME"]
+            config["NAME"] = path = BASE_DIR / config["NAME"]
             try:
-                config["NAME"].parent.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise ImproperlyConfigured(f"DATABASE_URL: the database's folder cannot be made: {error}") from None
+            if path.is_dir():
+                raise ImproperlyConfigured(f"DATABASE_URL: expected the path of a file, but {path} is a folder")
         config["ENGINE"] = "ccbackend.sqlite"
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", DATABASE_WAIT)
@@ -174,12 +225,11 @@ def _database() -> dict[str, Any]:
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=10000;"
             "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456; PRAGMA busy_timeout=0",
         )
-    elif engine == "django.db.backends.postgresql":
-        config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
-        options.setdefault("connect_timeout", DATABASE_WAIT)
-        options.setdefault("options", f"-c lock_timeout={DATABASE_WAIT}s")
     else:
-        raise ImproperlyConfigured(f"DATABASE_URL: expected sqlite:// or postgres://, got {engine}")
+        config["ENGINE"] = "ccbackend.postgresql"
+        config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
+        config["DISABLE_SERVER_SIDE_CURSORS"] = True  # which outlive a transaction, and so a pooler's connection
+        options.setdefault("connect_timeout", DATABASE_WAIT)
     return config
 
 
@@ -200,6 +250,8 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_URL = "admin:login"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
+CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
@@ -207,17 +259,19 @@ METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 try:
-    METRIC_SOURCES: dict[str, Any] = env.json("METRIC_SOURCES", default={"*": {"kind": "none"}})
-except ValueError as error:
+    METRIC_SOURCES: dict[str, Any] = json.loads(_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
+except (ValueError, RecursionError) as error:
     raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
 METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
-METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1)  # seconds
+METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+TIME_ZONE = _text("TIME_ZONE", "UTC")
 try:
     zoneinfo.ZoneInfo(TIME_ZONE)
+    if Path("/usr/share/zoneinfo").exists():  # there Django looks too
+        Path("/usr/share/zoneinfo", TIME_ZONE).stat()
 except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
     raise ImproperlyConfigured(f"TIME_ZONE={TIME_ZONE!r}: expected a name such as Europe/Berlin or UTC") from None
 USE_I18N = False
@@ -288,7 +342,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
 }
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in logging.getLevelNamesMapping():
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: expected DEBUG, INFO, WARNING, ERROR or CRITICAL")
 LOGGING = {

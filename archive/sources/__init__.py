@@ -36,7 +36,7 @@ def get_source(cluster: str, config: Mapping[str, Mapping[str, Any]]) -> MetricS
 def validate_config(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a message for each error in METRIC_SOURCES."""
     if not isinstance(config, Mapping):
-        return [f"{config!r}: expected an object, cluster name or '*' -> {{\"kind\": ...}}"]
+        return [f"{_kind_of(config)}: expected an object, cluster name or '*' -> {{\"kind\": ...}}"]
     messages: list[str] = []
     for name, options in config.items():
         if name != ANY_CLUSTER and not is_valid_cluster_name(str(name)):
@@ -48,11 +48,17 @@ def validate_config(config: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _entry_errors(options: object) -> list[str]:
     """Return a message for each error in an entry."""
     if not isinstance(options, Mapping):
-        return [f'{options!r}: expected an object such as {{"kind": "{NoneSource.kind}"}}']
+        return [f'{_kind_of(options)}: expected an object such as {{"kind": "{NoneSource.kind}"}}']
     kind = options.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        return [f"kind {kind!r}: expected one of {', '.join(sorted(KINDS))}"]
+        shown = repr(kind) if isinstance(kind, str) else _kind_of(kind)
+        return [f"kind {shown}: expected one of {', '.join(sorted(KINDS))}"]
     return KINDS[kind].config_errors(options)
+
+
+def _kind_of(value: object) -> str:
+    """Return the type of a JSON value; the value itself may have a token in it."""
+    return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")
 
 
 @functools.lru_cache(maxsize=256)

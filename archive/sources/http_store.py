@@ -178,7 +178,7 @@ def _url_errors(url: object) -> list[str]:
     """Return the errors of the URL."""
     expected = "expected an address such as http://metrics.example.org:8082"
     if not isinstance(url, str):
-        return [f"url {url!r}: {expected}"]
+        return [f"url {'None' if url is None else 'of another type'}: {expected}"]
     try:
         parts = urlsplit(url)
         httpx.URL(url)
@@ -188,5 +188,5 @@ def _url_errors(url: object) -> list[str]:
     if "@" in parts.netloc:
         return [f"url: {expected}, without user name and password"]
     if not good or parts.query or parts.fragment or url != url.strip():
-        return [f"url {url!r}: {expected}"]
+        return [f"url: {expected}, without query and fragment"]  # which may have a token
     return []

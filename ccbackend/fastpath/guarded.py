@@ -6,6 +6,7 @@ connection that lingers costs no thread, and silent ones make room for new ones.
 tests/ccbackend/test_gunicorn.py lists the internals in use.
 """
 
+import contextlib
 import re
 import resource
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 from gunicorn.util import write_error
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from ccbackend.fastpath import refusals
 from ccbackend.fastpath.connection import FIRST_BYTES, LARGEST, Connection, is_whole, will_be_whole
 
 HOOK_THREADS, FORM_THREADS = 4, 2
@@ -109,6 +111,16 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         pool = self._forms if conn.is_large_form else self._hooks if is_hook else self.tpool
         conn.before_thread()
         pool.submit(self.handle, conn).add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer a request that cannot be read in JSON, without repeating it."""
+        refused = refusals.refusal(exc, self.cfg)
+        if refused is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("Request from %s refused: %s", (addr or ("unix",))[0], refused[1])
+        with contextlib.suppress(OSError):
+            refusals.send(client, *refused)
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's signature
         """Return whether the connection stays open."""

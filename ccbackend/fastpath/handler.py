@@ -16,7 +16,9 @@ from django.urls import ResolverMatch, get_resolver
 from django.utils.formats import get_format
 
 from accounts.api.authentication import sent_token
+from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
+from ccbackend.middleware import CleanAddress
 from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
@@ -78,7 +80,8 @@ class FastHandler(Handler):
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
         """Build both paths."""
         super().load_middleware(is_async)
-        self._answer_call = convert_exception_to_response(self._get_response)  # type: ignore[attr-defined]
+        answer = CleanAddress(self._get_response)  # type: ignore[attr-defined]
+        self._answer_call = convert_exception_to_response(answer)
         self._matches: dict[str, ResolverMatch] = {}
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
@@ -122,7 +125,11 @@ def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> N
 
 
 def get_application() -> Handler:
-    """Return the handler that FAST_PATH selects, with everything loaded; refuse to start without the archive."""
+    """Return the handler that FAST_PATH selects, with everything loaded; refuse to start without the archive.
+
+    Raise ImproperlyConfigured.
+    """
+    check_settings()
     application = (FastHandler if settings.FAST_PATH else Handler)()
     _import_everything()
     if problem := archive_problem():

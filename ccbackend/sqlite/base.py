@@ -1,20 +1,27 @@
 """Connections to SQLite whose writers wait for each other in small steps, and fail after a bounded time."""
 
 import contextlib
+import errno
+import fcntl
+import math
 import random
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.sqlite3 import base
 
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between attempts, far longer than a write here takes (0.1 ms),
 # so that newer starts overtook a waiting one again and again. These steps are short and random (seconds).
 _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short to notice
 
 
@@ -22,6 +29,26 @@ _MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short t
 def _with_question_marks(query: str) -> str:
     """Return a query with SQLite's own placeholders; cached, since it takes 20 µs for a query of the API."""
     return base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%")
+
+
+def _beyond(value: Any) -> Any:
+    """Return a value; for an integer of more than 64 bits, which SQLite does not take, a float as far out."""
+    too_large = isinstance(value, int) and not -(1 << 63) <= value < 1 << 63
+    return math.copysign(1e300, value) if too_large else value
+
+
+@lru_cache
+def _require_locks(folder: Path) -> None:
+    """Raise ImproperlyConfigured if files in a folder cannot be locked, on which all that use SQLite rely."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise ImproperlyConfigured(
+                f"DATABASE_URL: the file system of {folder} has no locks ({error.strerror}), which SQLite needs: "
+                "put the database on a local disk, or use PostgreSQL"
+            ) from None
 
 
 class WouldWait(BaseException):
@@ -48,6 +75,12 @@ class CursorWrapper(base.SQLiteCursorWrapper):
                     if self.owner.must_not_wait:
                         raise WouldWait from None
                     raise
+            except OverflowError:
+                if not query.startswith("SELECT"):
+                    raise
+                # Compare with a number that no column can have, as PostgreSQL does.
+                params = [_beyond(value) for value in params]
+                continue
             steps += 1
             time.sleep(random.random() * 2 * (_FIRST_STEP if steps < _FIRST_STEPS else _LATER_STEP))  # noqa: S311
 
@@ -75,6 +108,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.must_not_wait:
             return _MUST_NOT_WAIT
         return 0 if self.gives_up_at_once else settings.DATABASE_WAIT
+
+    def refuse(self) -> None:
+        """Raise ImproperlyConfigured if the file system has no locks; do not create the database."""
+        self._require_locks(self.get_connection_params())
+
+    def _require_locks(self, conn_params: dict[str, Any]) -> None:
+        if conn_params["database"] != ":memory:":
+            _require_locks(Path(conn_params["database"]).parent)
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Connect; raise ImproperlyConfigured if the file system has no locks."""
+        self._require_locks(conn_params)
+        return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Return a new cursor."""

@@ -1,16 +1,19 @@
 """The admin site: title, first page, and pages without a model."""
 
 import time
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
 from django.contrib.admin import AdminSite
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from accounts.models import User
 from jobs.overview import cluster_pages, dashboard
+from jobs.text import is_whole
 
 _SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken")
 
@@ -21,6 +24,20 @@ class JobControlSite(AdminSite):
     site_header = site_title = "Job control"
     index_title = "Overview"
     enable_nav_sidebar = False  # the header has the sections, and lists need the width
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002  Django's signature
+        """Wrap a view of the site; a selection in a list reaches it without words that are no row ids."""
+
+        @wraps(view)
+        def with_row_ids(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            words = request.POST.getlist(ACTION_CHECKBOX_NAME)
+            if not all(map(is_whole, words)):
+                form = request.POST.copy()
+                form.setlist(ACTION_CHECKBOX_NAME, [word for word in words if is_whole(word)])
+                request.POST = form  # type: ignore[assignment]
+            return view(request, *args, **kwargs)
+
+        return super().admin_view(with_row_ids, cacheable)
 
     def get_urls(self) -> list[Any]:
         """Add the cluster pages."""

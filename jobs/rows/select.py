@@ -1,10 +1,11 @@
 """The SQL that reads jobs as rows, with tags and metadata in the same statement."""
 
+import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.columns import Row
@@ -76,8 +77,11 @@ def select_rows(
     if limit is not None:
         sql += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
-    # A server-side cursor costs another round trip, so it is used only if the answer may be large.
-    with connection.cursor() if limit is not None and limit <= part else connection.chunked_cursor() as cursor:
+    # A server-side cursor costs another round trip, so it is used only if the answer may be large. Behind a pooler it
+    # lives no longer than its transaction. In SQLite a transaction would lock the database.
+    large = limit is None or limit > part
+    held = transaction.atomic() if large and connection.vendor == "postgresql" else contextlib.nullcontext()
+    with held, connection.chunked_cursor() if large else connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         while rows := cursor.fetchmany(part):
             yield list(map(Row._make, rows))

@@ -280,3 +280,10 @@ def test_the_short_way_writes_the_access_log_and_counts_requests(tmp_path: Path)
     assert [(line[1], line[2].split()[0]) for line in lines] == [
         (f"GET /api/jobs/?page={page} HTTP/1.1", "200") for page in range(1, 5)
     ]
+
+
+@pytest.mark.parametrize(("name", "status"), [("?a=" + "b" * 9000, 414), ("", 431)])
+def test_a_long_address_or_header_is_refused_in_json(main_loop: Server, name: str, status: int) -> None:
+    with contextlib.closing(main_loop.client()) as client:
+        answer = client.send("GET", f"/api/jobs/{name}", None, {"X-Long": "" if name else "b" * 9000})
+        assert (answer.status, bool(answer.error)) == (status, True)

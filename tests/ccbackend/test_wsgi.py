@@ -68,3 +68,22 @@ def test_without_the_archive_of_its_jobs_the_server_does_not_start(
 
     with pytest.raises(ImproperlyConfigured, match="is its file system mounted"):
         get_wsgi_application()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [("TIME_ZONE", "CEST", 4), ("METRIC_SOURCES", '{"*": "eyJhbGciOiJFZERTQSJ9"}', 4), ("WEB_CONCURRENCY", "0", 1)],
+)
+def test_gunicorn_ends_with_one_sentence_about_a_setting(name: str, value: str, status: int, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "SECRET_KEY": "for-a-test",
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
+        "WEB_CONCURRENCY": "1",
+        name: value,
+    }
+    command = [sys.executable, "-m", "gunicorn", "ccbackend.wsgi", "-b", f"unix:{tmp_path}/socket"]
+    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == status
+    (sentence,) = [line for line in ended.stderr.splitlines() if not line.startswith("[")]
+    assert sentence.startswith(f"Configuration error: {name}")
+    assert "eyJ" not in sentence

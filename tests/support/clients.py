@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import io
 import json
+import re
 import sys
 import threading
 import urllib.parse
@@ -54,7 +55,7 @@ class Answer:
 
 def check_contract(method: str, path: str, answer: Answer) -> None:
     """Check an answer under /api: as our OpenAPI description has it, and what that cannot say of refusals."""
-    place = path.partition("?")[0]
+    place = re.sub("/{2,}", "/", path.partition("?")[0])
     if not place.startswith("/api") or place.startswith(_PAGES):
         return
     kind = answer.headers.get("content-type", "")

@@ -79,7 +79,10 @@ class Command(ServerCommand):
         if options["no_password"]:
             return None
         if options["password_stdin"]:
-            return sys.stdin.readline().rstrip("\r\n")
+            try:
+                return sys.stdin.readline().rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise CommandError("standard input: expected UTF-8", returncode=BAD_USAGE) from None
         if not on_terminal():
             raise CommandError(
                 "There is no terminal to ask for a password on: give --password-stdin or --no-password.",

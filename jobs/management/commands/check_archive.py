@@ -1,18 +1,18 @@
 """Check the job archive."""
 
 import contextlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, encodable, printable
 from accounts.formatting import quantity
 from archive.check import repair
 from archive.check.findings import Code, Finding, Severity
@@ -78,7 +78,7 @@ class Command(ServerCommand):
         finally:
             if self.as_json:
                 rest = {"counts": self.counts, "complete": complete}
-                self.stdout.write("]," + orjson.dumps(rest).decode()[1:])
+                self.stdout.write("]," + json.dumps(rest)[1:])
         if not self.as_json:
             self.say(self._closing())
         if self.counts["remaining"]:
@@ -131,10 +131,10 @@ class Command(ServerCommand):
     def _print(self, finding: Finding, severity: Severity) -> None:
         path = str(finding.path.relative_to(self.root))
         if self.as_json:
-            told = {"severity": severity, "code": finding.code, "path": path, "message": finding.message}
+            texts = {"path": encodable(path), "message": encodable(finding.message)}
+            told = {"severity": severity, "code": finding.code, **texts, "repaired": finding.repaired or None}
             comma = "," if self.counts["errors"] + self.counts["warnings"] > 1 else ""
-            text = orjson.dumps(told | {"repaired": finding.repaired or None}).decode()
-            self.stdout.write(f"{comma}\n{text}", ending="")
+            self.stdout.write(f"{comma}\n{json.dumps(told)}", ending="")  # in ASCII, whatever stdout can encode
         elif self.verbosity > 0 or severity == Severity.ERROR:
             repaired = f" [repaired: {finding.repaired}]" if finding.repaired else ""
             with tqdm.external_write_mode(file=sys.stderr):

@@ -115,3 +115,24 @@ def test_a_database_without_tables_is_no_traceback(machine: Machine) -> None:
     assert outcome.status == 1
     assert "migrate" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words", [["--password", "hunter2"], ["--password=hunter2"], ["--name=x", "hunter2"], ["--pw=hunter2"]]
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(run: Run, words: list[str]) -> None:
+    outcome = run("create_user", "carol", "--role", "api", *words[:1], "--no-password", *words[1:])
+    assert outcome.status != 0
+    assert outcome.err.startswith("Error: ")
+    assert "hunter2" not in outcome.err + outcome.out
+
+
+def test_what_is_not_utf8_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("create_user", "create_token", "list_tokens", "revoke_token"):
+        options = ["--role", "api", "--no-password"] if name == "create_user" else []
+        outcome = run(name, "b\udcf6se", *options)
+        assert (outcome.status, "expected UTF-8" in outcome.err) == (2, True)
+    assert run("create_user", "carol", "--role", "api", "b\udcf6se", "--no-password").status != 0
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b\xf6se\n"), encoding="utf-8"))
+    outcome = run("create_user", "carol", "--role", "user", "--password-stdin")
+    assert (outcome.status, outcome.err) == (2, "standard input: expected UTF-8")

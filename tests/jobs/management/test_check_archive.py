@@ -135,6 +135,35 @@ def test_json_is_one_document(run: Run, job: Job, archive_root: Path) -> None:
     }
 
 
+def test_names_that_are_not_utf8_are_escaped(run: Run, archive_root: Path, cluster: Path) -> None:
+    for name in (b"b\xf6se", "日".encode()):
+        (cluster.parent / os.fsdecode(name)).touch()
+    outcome = run("check_archive", "--json")
+    assert outcome.out.isascii()
+    assert {finding["path"] for finding in json.loads(outcome.out)["findings"]} == {
+        r"testcluster/b\xf6se",
+        "testcluster/日",
+    }
+    assert r"testcluster/b\xf6se: " in run("check_archive").out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_names_that_stdout_cannot_encode_are_escaped(machine: Machine, encoding: str) -> None:
+    root = machine.folder / "archive"
+    root.mkdir()
+    for name in (b"b\xf6se", "böse\U0001f600".encode()):
+        (root / os.fsdecode(name)).touch()
+    ended = subprocess.run(
+        machine.arguments("check_archive"),
+        env=machine.environment | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (1, False)
+    assert rb"stray b\xf6se: " in ended.stdout
+    assert "böse\U0001f600: ".encode(encoding, "backslashreplace") in ended.stdout
+
+
 def test_bad_usage(run: Run, archive_root: Path) -> None:
     for name in ("nowhere", "../testcluster", ""):
         assert run("check_archive", "--cluster", name).status == 2

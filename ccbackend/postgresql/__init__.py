@@ -1,0 +1,1 @@
+"""The database engine of PostgreSQL, with which locks are waited for no longer than DATABASE_WAIT."""
