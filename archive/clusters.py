@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import DocumentError
+from archive.exceptions import READ_ERRORS, DocumentError, reason
 from archive.format.cluster_json import Cluster, decode_cluster
 from archive.format.layout import CLUSTER_FILE, is_valid_cluster_name
 
@@ -128,14 +128,12 @@ class ClusterRegistry:
             if self._stamps.get(name) == stamp:
                 return
             cluster = read_cluster(path, name)
-        except DocumentError as error:
-            self._fail(name, _Failure(stamp, f"{path}: {error}"))
-            if stamp is not None:
+        except READ_ERRORS as error:
+            self._fail(name, _Failure(stamp, f"{path}: {reason(error)}"))
+            if stamp is not None and isinstance(error, DocumentError):
                 self._stamps[name] = stamp
-            return
-        except OSError as error:
-            self._fail(name, _Failure(stamp, f"{path}: {error.strerror or error}"))
-            self._stamps.pop(name, None)
+            else:  # another attempt may succeed
+                self._stamps.pop(name, None)
             return
         self._clusters = {**self._clusters, name: cluster}
         self._stamps[name] = stamp

@@ -15,9 +15,8 @@ from archive.check import measure
 from archive.check.findings import Code, Finding
 from archive.check.measure import MeasuredData
 from archive.clusters import read_cluster
-from archive.exceptions import ArchiveError, DocumentError
+from archive.exceptions import DECODE_ERRORS, READ_ERRORS, DocumentError, reason
 from archive.format.cluster_json import SCOPES, Cluster
-from archive.format.data_json import StoredStatistics
 from archive.format.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -27,7 +26,7 @@ from archive.format.layout import (
     job_folder,
     parse_job_folder,
 )
-from archive.format.meta_json import JobMeta, decode_meta
+from archive.format.meta_json import JobMeta, JobStatistics, decode_meta
 from archive.format.statistics import Samples
 from archive.storage.files import is_temp_name, open_folder, read_file
 from archive.storage.store import read_data_file
@@ -46,7 +45,7 @@ _DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
 class _Extras(msgspec.Struct, rename="camel"):
     """The keys of meta.json that `decode_meta` does not decode."""
 
-    statistics: dict[str, StoredStatistics] | None = None
+    statistics: dict[str, JobStatistics] | None = None
     stop_time: Any = None
 
 
@@ -98,7 +97,7 @@ class JobChecker:
             try:
                 raw = read_file(path)
                 meta, extras = decode_meta(raw), _extras(raw)
-            except (DocumentError, RecursionError) as error:
+            except DocumentError as error:
                 yield Finding(Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: "))
         measured = None
         for name in _DATA_FILES:
@@ -158,7 +157,7 @@ class JobChecker:
         if cluster not in self._clusters:
             try:
                 self._clusters[cluster] = _Names(read_cluster(self.root / cluster / CLUSTER_FILE, cluster))
-            except (ArchiveError, OSError):
+            except READ_ERRORS:
                 self._clusters[cluster] = None
         return self._clusters[cluster]
 
@@ -224,11 +223,11 @@ def _settled(folder: Path) -> tuple[set[str], list[Finding]]:
 def _extras(raw: bytes) -> _Extras:
     try:
         return _EXTRAS.decode(raw)
-    except msgspec.DecodeError as error:
-        raise DocumentError(f"{error}; expected metric -> avg, min and max") from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(f"{reason(error)}; expected metric -> avg, min and max") from error
 
 
-def _is_outside(statistics: StoredStatistics) -> bool:
+def _is_outside(statistics: JobStatistics) -> bool:
     lowest, average, highest = statistics.min, statistics.avg, statistics.max
     if average is None:
         return False
@@ -268,7 +267,7 @@ def _some(names: list[str]) -> str:
 
 
 def _check_data(
-    path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, names: _Names | None
+    path: Path, data: MeasuredData, stored: Mapping[str, JobStatistics] | None, names: _Names | None
 ) -> Iterator[Finding]:
     scopes = sorted({metric.scope for metric in data.metrics} - set(SCOPES))
     if scopes:
@@ -321,7 +320,7 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
 
 
-def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[Finding]:
+def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, JobStatistics]) -> Iterator[Finding]:
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
     for metric in data.metrics:

@@ -16,7 +16,7 @@ from pathlib import Path
 from archive.check.findings import Code, Finding
 from archive.check.job import JobChecker, check_empty, check_strays, unreadable
 from archive.clusters import read_cluster
-from archive.exceptions import ArchiveError, ArchiveVersionError
+from archive.exceptions import READ_ERRORS, ArchiveError, ArchiveVersionError, reason
 from archive.format.layout import CLUSTER_FILE, VERSION_FILE, JobKey, may_be_folder
 from archive.processes import Workers, cores
 from archive.storage.store import ArchiveStore
@@ -85,10 +85,10 @@ def _walk_cluster(folder: Path) -> Iterator[Finding | Path]:
         read_cluster(path, folder.name)
     except FileNotFoundError:
         yield Finding(Code.NO_CLUSTER, path, "there is none: the names of hosts and metrics are not checked")
-    except ArchiveError as error:
-        yield Finding(Code.BAD_CLUSTER, path, str(error))
     except OSError as error:
         yield unreadable(path, error)
+    except READ_ERRORS as error:
+        yield Finding(Code.BAD_CLUSTER, path, reason(error))
     for item in _check_listing(folder, 2, (CLUSTER_FILE,)):
         if isinstance(item, Finding):
             yield item

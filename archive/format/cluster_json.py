@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from archive.exceptions import DocumentError
+from archive.exceptions import DECODE_ERRORS, DocumentError, reason
 from archive.format.nodelist import NodeList
 
 SCOPES = ("node", "socket", "memoryDomain", "core", "hwthread", "accelerator")
@@ -192,8 +192,8 @@ def decode_cluster(raw: bytes) -> Cluster:
     """
     try:
         read = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(str(error)) from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(reason(error)) from error
     metrics = _each("metricConfig", read.metric_config or [], _metric)
     subclusters = _each("subClusters", read.sub_clusters or [], _subcluster)
     return Cluster(read.name, metrics, subclusters)

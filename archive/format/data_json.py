@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 import orjson
 
-from archive.exceptions import DocumentError
+from archive.exceptions import DECODE_ERRORS, DocumentError, reason
 from archive.format.cluster_json import Cluster
+from archive.format.data_document import StoredMetric, Unit, iter_samples, read_document
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 
 STATISTICS_SERIES_FROM = 16
@@ -45,35 +46,7 @@ JobData = dict[str, dict[str, MetricData]]
 """All samples of a job: metric name, then scope."""
 
 
-class Unit(msgspec.Struct):
-    """A unit of measurement: a base such as `B/s`, a prefix such as `G`."""
-
-    base: str = ""
-    prefix: str | None = None
-
-
-class StoredStatistics(msgspec.Struct, gc=False):
-    """The statistics of a series in a file; missing and null values are None."""
-
-    min: float | None = None
-    avg: float | None = None
-    max: float | None = None
-
-
-class _Series(msgspec.Struct):
-    hostname: str
-    data: list[float | None]
-    id: str | int | None = None
-
-
-class _Metric(msgspec.Struct):
-    timestep: int
-    series: list[_Series]
-    unit: Unit | None = None
-
-
 _RAW_DATA = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
-_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
 
 
 def encode_data(data: JobData) -> bytes:
@@ -95,12 +68,17 @@ def _set_statistics(metrics: Sequence[MetricData]) -> None:
 def decode_data(raw: bytes) -> JobData:
     """Read the samples of a data.json, without statistics; raise DocumentError with the place if it is invalid."""
     try:
-        document = _DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        document = read_document(raw)
+        data = {
+            name: {scope: MetricData(_unit_of(metric), metric.timestep, []) for scope, metric in scopes.items()}
+            for name, scopes in document.items()
+        }
+        for (name, scope, series), samples in iter_samples(document):
+            unit_id = None if series.id is None else str(series.id)
+            data[name][scope].series.append(Series(series.hostname, unit_id, samples))
+    except DocumentError as error:
         raise DocumentError(f"data.json: {error}") from error
-    return {
-        name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
-    }
+    return data
 
 
 class SeriesName(NamedTuple):
@@ -141,21 +119,14 @@ def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> by
     return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
 
 
-def check_outline(raw: bytes) -> None:
-    """Raise DocumentError unless a data.json is valid JSON of the form metric -> scope -> object."""
-    for name, scopes in _outline(raw).items():
-        for scope, metric in scopes.items():
-            _check_object(name, scope, metric)
-
-
 def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
     """Decode a data.json down to metric and scope."""
     try:
         if not raw.isascii():
             raw.decode()
         return _RAW_DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(f"data.json: {reason(error)}; expected metric -> scope -> samples") from error
 
 
 def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
@@ -194,21 +165,9 @@ def _series_document(series: Series, statistics: Statistics | None) -> dict[str,
     return document
 
 
-def _metric_data(metric: _Metric) -> MetricData:
-    """Convert a decoded metric to arrays."""
+def _unit_of(metric: StoredMetric) -> dict[str, str]:
     unit = metric.unit or Unit()
-    return MetricData(
-        unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
-        timestep=metric.timestep,
-        series=[
-            Series(
-                series.hostname,
-                None if series.id is None else str(series.id),
-                np.array(series.data, dtype=np.float64),
-            )
-            for series in metric.series
-        ],
-    )
+    return {"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix}
 
 
 def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[str, Any]]:

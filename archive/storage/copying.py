@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import ArchiveError
+from archive.exceptions import READ_ERRORS
 from archive.format.layout import META_FILE, JobKey
 from archive.storage.files import copier, sync_folder, write_all
 from archive.storage.store import ArchiveStore, data_name
@@ -49,7 +49,7 @@ def copy_jobs(store: ArchiveStore, jobs: Sequence[JobCopy]) -> list[Exception | 
                     advancing[number] = job_steps.throw(failed[0]) if failed else next(job_steps)
                 except StopIteration:
                     del steps[number]
-                except (ArchiveError, OSError) as error:
+                except READ_ERRORS as error:
                     failures[number] = error
                     del steps[number]
             wanted = advancing

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import ArchiveError, DocumentError, reason
+from archive.exceptions import READ_ERRORS, ArchiveError, DocumentError, reason
 from archive.format.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -70,7 +70,7 @@ def find(
                 found = _leftover(key, folder) if is_temp_name(name) else _due(key, folder, before)
             except FileNotFoundError:
                 continue
-            except (ArchiveError, OSError) as error:
+            except READ_ERRORS as error:
                 trouble(f"{folder}: {reason(error)}")
             else:
                 if found:

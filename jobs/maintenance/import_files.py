@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import ArchiveError, DocumentError, reason
-from archive.format.data_json import check_outline
-from archive.format.layout import DATA_FILE, META_FILE, job_folder, parse_job_folder
+from archive.exceptions import READ_ERRORS, DocumentError, reason
+from archive.format.data_document import check_document
+from archive.format.layout import META_FILE, job_folder, parse_job_folder
 from archive.storage.copying import JobCopy, copy_jobs
 from archive.storage.store import ArchiveStore, data_name, decompress, store_for
 from jobs.archiving import writing
@@ -49,7 +49,7 @@ def read_jobs(root: Path, found: list[FoundJob]) -> tuple[Reading, list[FoundJob
             size += length
         except FileNotFoundError:
             reading.refused.append(f"{one.meta.parent}: {one.meta.name} is missing")
-        except (InvalidJobError, ArchiveError, OSError) as error:
+        except (InvalidJobError, *READ_ERRORS) as error:
             reading.refused.append(f"{one.meta}: {reason(error)}")
     return reading, None
 
@@ -85,7 +85,7 @@ def check_and_copy(root: Path, copying: Copying) -> tuple[list[str | None], None
             for path in one.found.data:
                 check_data(path)
             missing = () if one.in_place else _missing_copies(store, one)
-        except (InvalidJobError, ArchiveError, OSError) as error:
+        except (InvalidJobError, *READ_ERRORS) as error:
             refused[number] = f"{one.found.meta}: {reason(error)}"
         else:
             if copying.rows is not None and not one.in_place:
@@ -112,10 +112,9 @@ def _missing_copies(store: ArchiveStore, one: ReadJob) -> Sequence[Path]:
 
 
 def check_data(path: Path) -> None:
-    """Raise DocumentError unless a data.json or data.json.gz is complete and holds metric -> scope -> samples."""
+    """Raise DocumentError unless a data.json or data.json.gz is complete and what `check_archive` takes for right."""
     raw = path.read_bytes()
     try:
-        check_outline(decompress(raw) if path.suffix == ".gz" else raw)
+        check_document(decompress(raw) if path.suffix == ".gz" else raw)
     except DocumentError as error:
-        message = str(error).removeprefix(f"{DATA_FILE}: ")
-        raise DocumentError(f"{path.name}: {message}") from error
+        raise DocumentError(f"{path.name}: {error}") from error

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from archive import root
-from archive.exceptions import ArchiveError, reason
+from archive.exceptions import READ_ERRORS, reason
 from archive.format.cluster_json import decode_cluster
 from archive.format.layout import JobKey
 from archive.processes import Workers
@@ -101,7 +101,7 @@ class JobImport:
                 return
             if not self.dry_run:
                 store.write_cluster(name, raw)
-        except (ArchiveError, OSError) as error:
+        except READ_ERRORS as error:
             self._refuse(f"{path}: {reason(error)}")
         else:
             self.counts.clusters.append(name)
