@@ -82,7 +82,8 @@ class ArchiveCheck:
 def _walk_cluster(folder: Path) -> Iterator[Finding | Path]:
     path = folder / CLUSTER_FILE
     try:
-        read_cluster(path, folder.name)
+        for fault in read_cluster(path, folder.name).faults:
+            yield Finding(Code.BAD_CLUSTER, path, f"{fault}: this metric is left out")
     except FileNotFoundError:
         yield Finding(Code.NO_CLUSTER, path, "there is none: the names of hosts and metrics are not checked")
     except OSError as error:
