@@ -10,6 +10,7 @@ from typing import NamedTuple
 from archive.exceptions import READ_ERRORS, DocumentError, reason
 from archive.format.cluster_json import Cluster, decode_cluster
 from archive.format.layout import CLUSTER_FILE, is_valid_cluster_name
+from archive.storage.files import read_file
 
 logger = logging.getLogger("archive.clusters")
 
@@ -183,7 +184,7 @@ def _stamp(path: Path) -> Stamp:
 
 def read_cluster(path: Path, name: str) -> Cluster:
     """Read a cluster.json; raise DocumentError if it is invalid or belongs to another cluster."""
-    cluster = decode_cluster(path.read_bytes())
+    cluster = decode_cluster(read_file(path))
     if cluster.name != name:
         raise DocumentError(f"name {cluster.name!r}, expected {name!r}, the name of its folder - at `$.name`")
     return cluster

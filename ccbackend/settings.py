@@ -198,6 +198,7 @@ try:
 except ValueError as error:
     raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1)  # seconds
+ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1)  # bytes
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 
 LANGUAGE_CODE = "en-us"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from archive.exceptions import DECODE_ERRORS, DocumentError, reason
+from archive.format.before_version_1 import rate_of, unit_of
 from archive.format.keys import in_shape
 from archive.format.nodelist import NodeList
 
@@ -282,7 +283,7 @@ def _metric(read: _Metric) -> MetricConfig:
     timestep = DEFAULT_TIMESTEP if read.timestep is None else read.timestep
     if timestep <= 0:
         raise DocumentError(f"timestep {timestep}: expected seconds, above zero")
-    given = {"base": read.unit} if isinstance(read.unit, str) else read.unit or {}
+    given = unit_of(read.unit) if isinstance(read.unit, str) else read.unit or {}
     unit = {key: text for key in ("base", "prefix") if (text := given.get(key)) is not None}
     metric = MetricConfig(
         name=read.name,
@@ -333,8 +334,8 @@ def _subcluster(read: _SubCluster) -> SubCluster:
 
 
 def _rate(read: dict[str, Any] | float | None, base: str) -> dict[str, Any] | None:
-    """Return a rate with its unit; archives before version 1 have a plain number, in units of 10^9."""
-    return {"unit": {"base": base, "prefix": "G"}, "value": read} if isinstance(read, float) else read
+    """Return a rate with its unit."""
+    return rate_of(read, base) if isinstance(read, float) else read
 
 
 def _index(units: tuple[tuple[int, ...], ...]) -> dict[int, int]:

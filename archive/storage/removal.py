@@ -27,7 +27,7 @@ from archive.format.layout import (
     parse_job_folder,
 )
 from archive.format.meta_json import decode_meta
-from archive.storage.files import drop_cached, is_temp_name, open_folder, sync_folder, temp_name
+from archive.storage.files import drop_cached, is_temp_name, open_folder, read_file, sync_folder, temp_name
 from archive.storage.store import ArchiveStore
 
 _JOB_FILES = frozenset({META_FILE, COMPRESSED_DATA_FILE, DATA_FILE})
@@ -84,7 +84,7 @@ def _leftover(key: JobKey, folder: Path) -> DueFolder:
 def _due(key: JobKey, folder: Path, before: int) -> DueFolder | None:
     """Return the job if it is complete and ended before this time."""
     try:
-        meta = decode_meta((folder / META_FILE).read_bytes())
+        meta = decode_meta(read_file(folder / META_FILE))
     except NotADirectoryError:
         return None
     if (meta.cluster, meta.job_id, meta.start_time) != key:
@@ -177,7 +177,7 @@ def prepare_target(source: ArchiveStore, target: ArchiveStore, cluster: str | No
         target.write_version()
     wanted = set(source.clusters()) if cluster is None else {cluster} & set(source.clusters())
     for name in sorted(wanted - set(target.clusters())):
-        target.write_cluster(name, (source.root / name / CLUSTER_FILE).read_bytes())
+        target.write_cluster(name, read_file(source.root / name / CLUSTER_FILE))
 
 
 def copy_data(source: ArchiveStore, target: ArchiveStore, key: JobKey) -> None:

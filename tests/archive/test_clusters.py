@@ -227,7 +227,7 @@ def test_unknown_keys_are_ignored_and_missing_ones_have_defaults() -> None:
         ("{", "truncated"),
         ("[]", "expected `object`"),
         ({"metricConfig": []}, "missing required field `name`"),
-        ("[" * 100_000, "nested too deeply"),
+        ('{"x": ' + "[" * 100_000, "nested too deeply"),
         ({"name": "c", "metricConfig": {}}, r"expected `array .*\$\.metricConfig"),
         ({"name": "c", "subClusters": [{"name": "a"}, {"name": "b", "nodes": "n[1"}]}, r"n\[1.*\$\.subClusters\[1\]"),
         ({"name": "c", "subClusters": [{"name": "a"}, {"name": "a"}]}, r"twice.*\$\.subClusters\[1\]\.name"),

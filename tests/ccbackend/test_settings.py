@@ -56,6 +56,7 @@ def test_without_a_secret_key_the_server_does_not_start() -> None:
         ("TIME_ZONE", ""),
         ("METRIC_SOURCES", "{"),
         ("METRIC_TIMEOUT", "0"),
+        ("ARCHIVE_MAX_JSON", "2 GB"),
         ("LOG_LEVEL", "LOUD"),
     ],
 )
