@@ -1,6 +1,8 @@
 """The base of all commands: output, exit statuses, interruption."""
 
 import argparse
+import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,6 +13,8 @@ from django.db import DatabaseError
 BAD_USAGE = 2  # exit status; 1 means that the work failed
 INTERRUPTED = 130
 
+_SURROGATE = re.compile("[\ud800-\udfff]")  # os.fsdecode makes one of each such byte
+
 
 def on_terminal() -> bool:
     """Return whether there is a terminal to ask a question on."""
@@ -18,8 +22,20 @@ def on_terminal() -> bool:
 
 
 def printable(text: str) -> str:
-    """Return a text with `?` in place of unprintable characters, for one line of a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    """Return a text for one line of a terminal: `?` for unprintable characters, `\\xf6` for bytes that are no UTF-8."""
+    return "".join(character if character.isprintable() else "?" for character in with_bytes_escaped(text))
+
+
+def with_bytes_escaped(text: str) -> str:
+    """Return a text in which the bytes of file names that are no UTF-8 are escaped, as in `b\\xf6se`."""
+    return _SURROGATE.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def escape_unencodable(*streams: Any) -> None:
+    """Let streams escape what their encoding does not have, such as emoji in ASCII, instead of failing."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def whole_number(text: str, *, least: int, most: int) -> int:
@@ -42,6 +58,7 @@ class ServerCommand(BaseCommand):
     def execute(self, *args: Any, **options: Any) -> str | None:
         """Run the command; turn Ctrl-C and database errors into a message and an exit status."""
         self.verbosity = options["verbosity"]
+        escape_unencodable(sys.stdout, sys.stderr)
         try:
             return super().execute(*args, **options)
         except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from archive.format.layout import (
     DATA_FILE,
     META_FILE,
     JobKey,
+    file_system_kind,
     job_folder,
     parse_job_folder,
 )
@@ -177,7 +178,10 @@ def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Find
     findings: list[Finding] = []
     for entry in entries:
         path = folder / entry.name
-        if is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
+        if kind := file_system_kind(entry.name):
+            text = f"{kind}: of the file system, not of the archive; others are not named"
+            findings.append(Finding(Code.FILE_SYSTEM, path, text))
+        elif is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
             with open_folder(folder) as opened:
                 if opened.is_dead_temp(entry.name):
                     findings.append(Finding(Code.LEFTOVER, path, "a temporary file whose writer is gone"))

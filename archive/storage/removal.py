@@ -23,6 +23,7 @@ from archive.format.layout import (
     META_FILE,
     VERSION_FILE,
     JobKey,
+    file_system_kind,
     job_folder,
     parse_job_folder,
 )
@@ -107,7 +108,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def _refuse_others(names: Iterator[str]) -> None:
-    others = sorted(set(names) - _JOB_FILES)
+    others = sorted(name for name in set(names) - _JOB_FILES if file_system_kind(name) is None)
     if others:
         raise ArchiveError(f"holds {', '.join(others)[:80]}, which is no file of an archived job")
 
@@ -161,7 +162,8 @@ def open_target(source: ArchiveStore, root: Path) -> ArchiveStore:
         return target
     target.check_version()
     if not (there / VERSION_FILE).exists():
-        others = sorted(path.name for path in there.iterdir() if not is_temp_name(path.name))
+        names = [path.name for path in there.iterdir()]
+        others = sorted(name for name in names if not is_temp_name(name) and file_system_kind(name) is None)
         if others:
             raise ArchiveError(
                 f"{root}: holds {', '.join(others)[:80]} and no {VERSION_FILE}; "

@@ -18,6 +18,7 @@ from archive.format.layout import (
     META_FILE,
     VERSION_FILE,
     JobKey,
+    file_system_kind,
     is_valid_cluster_name,
     job_folder,
     parse_job_folder,
@@ -76,8 +77,8 @@ class ArchiveStore:
         except FileNotFoundError:
             return
         if version != ARCHIVE_VERSION:
-            release = f" ({RELEASES[version]})" if version in RELEASES else ""
-            raise ArchiveVersionError(f"{path}: archive version {version!r}{release}, expected {ARCHIVE_VERSION!r}")
+            release = f"; it is of {RELEASES[version]}, and import_jobs reads it" if version in RELEASES else ""
+            raise ArchiveVersionError(f"{path}: archive version {version!r}, expected {ARCHIVE_VERSION!r}{release}")
 
     def write_job(self, key: JobKey, meta: bytes, data: bytes | None) -> None:
         """Write a job: `data` (plain JSON) compressed as data.json.gz, then `meta` (JSON) as meta.json.
@@ -289,10 +290,18 @@ def store_for(root: Path) -> ArchiveStore:
     return ArchiveStore(root)
 
 
+def may_be_ours(name: str) -> bool:
+    """Return whether a name is neither hidden nor that of a file system."""
+    return not name.startswith(".") and file_system_kind(name) is None
+
+
 def list_folders(path: Path | str) -> list[str]:
-    """Return the names of the folders in `path`, numbers by value, without hidden ones; raise OSError."""
+    """Return the names of the folders in `path`, numbers by value, without hidden ones and those of file systems.
+
+    Raise OSError.
+    """
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        names = [entry.name for entry in entries if may_be_ours(entry.name) and entry.is_dir()]
     return sorted(names, key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
 
 

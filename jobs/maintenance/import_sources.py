@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archive.format.layout import CLUSTER_FILE, COMPRESSED_DATA_FILE, DATA_FILE, META_FILE
-from archive.storage.store import ARCHIVE_VERSION, RELEASES, read_version
+from archive.storage.store import ARCHIVE_VERSION, RELEASES, may_be_ours, read_version
 from jobs.maintenance.restore import Report
 
 DEPTH = 4
@@ -81,7 +81,7 @@ def _data_beside(meta: Path) -> tuple[Path, ...]:
 def _search(folder: Path, depth: int, trouble: Report) -> Iterator[FoundJob]:
     try:
         with os.scandir(folder) as entries:
-            seen = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+            seen = {entry.name: entry.is_dir() for entry in entries if may_be_ours(entry.name)}
     except OSError as error:
         trouble(f"{folder}: {error.strerror or error}")
         return

@@ -1,18 +1,18 @@
 """Check the job archive."""
 
 import contextlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable, with_bytes_escaped
 from accounts.formatting import quantity
 from archive.check import repair
 from archive.check.findings import Code, Finding, Severity
@@ -78,7 +78,7 @@ class Command(ServerCommand):
         finally:
             if self.as_json:
                 rest = {"counts": self.counts, "complete": complete}
-                self.stdout.write("]," + orjson.dumps(rest).decode()[1:])
+                self.stdout.write("]," + _json(rest)[1:])
         if not self.as_json:
             self.say(self._closing())
         if self.counts["remaining"]:
@@ -135,7 +135,7 @@ class Command(ServerCommand):
         if self.as_json:
             told = {"severity": severity, "code": finding.code, "path": path, "message": finding.message}
             comma = "," if self.counts["errors"] + self.counts["warnings"] > 1 else ""
-            text = orjson.dumps(told | {"repaired": finding.repaired or None}).decode()
+            text = _json(told | {"repaired": finding.repaired or None})
             self.stdout.write(f"{comma}\n{text}", ending="")
         elif self.verbosity > 0 or severity == Severity.ERROR:
             repaired = f" [repaired: {finding.repaired}]" if finding.repaired else ""
@@ -149,3 +149,9 @@ class Command(ServerCommand):
             f"{quantity(counts['warnings'], 'warning')}"
         )
         return f"{text}, {counts['repaired']:,} repaired." if self.with_repair else f"{text}."
+
+
+def _json(document: dict[str, Any]) -> str:
+    """Return compact JSON in ASCII, which every encoding of a terminal has."""
+    texts = {key: with_bytes_escaped(value) if isinstance(value, str) else value for key, value in document.items()}
+    return json.dumps(texts, separators=(",", ":"))
