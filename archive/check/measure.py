@@ -13,7 +13,7 @@ from archive.format.data_document import (
     Document,
     StoredSeries,
     StoredStatistics,
-    iter_samples,
+    iter_series,
     read_document,
     steps_of,
 )
@@ -22,7 +22,6 @@ from archive.format.statistics import Samples, Statistics, combined_statistics, 
 _BLOCK = 64  # series whose statistics are computed together
 
 _NO_SAMPLES = Statistics(math.nan, math.nan, math.nan)
-_NOT_STORED = StoredStatistics()
 
 
 class Numbers(NamedTuple):
@@ -67,16 +66,18 @@ def measure(raw: bytes) -> MeasuredData:
     series = [each for scopes in document.values() for metric in scopes.values() for each in metric.series]
     lengths: list[int] = []
     measured: list[Statistics | None] = []
-    samples = (samples for _, samples in iter_samples(document))
-    while block := list(islice(samples, _BLOCK)):
-        lengths += map(len, block)
-        measured += series_statistics(block)
+    stored: list[StoredStatistics] = []
+    decoded = iter_series(document)
+    while block := list(islice(decoded, _BLOCK)):
+        lengths += (len(each.samples) for each in block)
+        measured += series_statistics([each.samples for each in block])
+        stored += (each.statistics for each in block)
     return MeasuredData(
         list(_measured_metrics(document, measured)),
         series,
         np.array(lengths, dtype=np.int64),
         _numbers([each or _NO_SAMPLES for each in measured]),
-        _numbers([msgspec.structs.astuple(each.statistics or _NOT_STORED) for each in series]),
+        _numbers([msgspec.structs.astuple(each) for each in stored]),
     )
 
 

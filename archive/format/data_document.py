@@ -5,7 +5,7 @@ then the samples of one series at a time. A decoded sample takes 32 bytes, four 
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,6 +15,9 @@ from archive.format.keys import is_null, with_known_keys
 from archive.format.statistics import Samples
 
 EXPECTED = "expected metric -> scope -> unit, timestep and series of numbers"
+
+
+Part = TypeVar("Part")
 
 
 class BeforeVersion1Error(DocumentError):
@@ -31,7 +34,7 @@ class Unit(msgspec.Struct, forbid_unknown_fields=True):
     """A unit of measurement: a base such as `B/s`, a prefix such as `G`."""
 
     base: str = ""
-    prefix: str | None = None
+    prefix: str | msgspec.UnsetType = msgspec.UNSET  # false, and left out where a unit is written
 
 
 class StoredStatistics(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -42,13 +45,20 @@ class StoredStatistics(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     max: float | None = None
 
 
-class StoredSeries(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """One series of a file, its samples not yet decoded."""
+_NOTHING = msgspec.Raw(b"")
+
+
+class StoredSeries(msgspec.Struct, kw_only=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
+    """One series of a file, its samples and statistics not yet decoded."""
 
     hostname: str
-    data: msgspec.Raw
     id: str | int | None = None
-    statistics: StoredStatistics | None = None
+    statistics: msgspec.Raw = _NOTHING
+    data: msgspec.Raw
+
+    def stored_statistics(self) -> StoredStatistics:
+        """Return the statistics; raise one of DECODE_ERRORS."""
+        return _decode(_STATISTICS, self.statistics, _STATISTICS_KEYS) or _NOT_STORED
 
     def samples(self) -> Samples:
         """Return the samples, missing ones as NaN; raise one of DECODE_ERRORS."""
@@ -75,23 +85,18 @@ class StepStatistics(msgspec.Struct, forbid_unknown_fields=True):
         return (self.median or []) if self.mean is None else self.mean
 
 
-class StoredMetric(msgspec.Struct, forbid_unknown_fields=True):
+class StoredMetric(msgspec.Struct, kw_only=True, gc=False, forbid_unknown_fields=True, omit_defaults=True):
     """A metric in one scope; `timestep` is in seconds."""
 
+    unit: Unit | None = None
     timestep: Annotated[int, msgspec.Meta(gt=0)]
     series: list[StoredSeries]
-    unit: Unit | None = None
-    statistics_series: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statisticsSeries")
+    statistics_series: msgspec.Raw = msgspec.field(default=_NOTHING, name="statisticsSeries")
     scope: str | None = None
 
     def steps(self) -> StepStatistics | None:
         """Return the statistics per time step, None if there are none; raise one of DECODE_ERRORS."""
-        text = self.statistics_series
-        try:
-            steps: StepStatistics | None = _STEPS.decode(text)
-        except msgspec.ValidationError:  # other keys, or another form
-            steps = _STEPS.decode(msgspec.json.encode(with_known_keys(_OBJECT.decode(text), _STEPS_KEYS)))
-        return steps
+        return _decode(_STEPS, self.statistics_series, _STEPS_KEYS)
 
 
 Document = dict[str, dict[str, StoredMetric]]
@@ -101,11 +106,13 @@ Document = dict[str, dict[str, StoredMetric]]
 _DOCUMENT = msgspec.json.Decoder(Document, strict=False)
 _METRIC = msgspec.json.Decoder(StoredMetric, strict=False)
 _SAMPLES = msgspec.json.Decoder(list[float | None])
-_STEPS = msgspec.json.Decoder(StepStatistics | None)
+_STEPS: msgspec.json.Decoder[StepStatistics | None] = msgspec.json.Decoder(StepStatistics | None)
+_STATISTICS: msgspec.json.Decoder[StoredStatistics | None] = msgspec.json.Decoder(StoredStatistics | None)
+_NOT_STORED = StoredStatistics()
 
 
 def read_document(raw: bytes) -> Document:
-    """Read a data.json (plain JSON) but for its samples and statistics per time step.
+    """Read a data.json (plain JSON) but for its samples and statistics.
 
     Keys may be in any case, null means missing, and unknown keys do not matter. Raise DocumentError with the place and
     the expectation, BeforeVersion1Error if a unit is a text.
@@ -123,25 +130,30 @@ def read_document(raw: bytes) -> Document:
         raise DocumentError(f"{reason(error)}; {EXPECTED}") from error
 
 
-class SeriesOfDocument(NamedTuple):
-    """A series with the name and scope of its metric."""
+class DecodedSeries(NamedTuple):
+    """A series with the name and scope of its metric, its statistics, and its samples, missing ones as NaN."""
 
     metric: str
     scope: str
     series: StoredSeries
+    statistics: StoredStatistics
+    samples: Samples
 
 
-def iter_samples(document: Document) -> Iterator[tuple[SeriesOfDocument, Samples]]:
-    """Yield each series with its samples, missing ones as NaN; raise DocumentError with the place."""
+def iter_series(document: Document) -> Iterator[DecodedSeries]:
+    """Decode one series after the other; raise DocumentError with the place."""
     for name, scopes in document.items():
         for scope, metric in scopes.items():
             for series in metric.series:
+                part, expected = "data", "numbers and nulls"
                 try:
                     samples = series.samples()
+                    part, expected = "statistics", "min, avg and max"
+                    statistics = series.stored_statistics()
                 except DECODE_ERRORS as error:
-                    place = f"{name}.{scope} {series.hostname}: data"
-                    raise DocumentError(f"{place}: {reason(error)}; expected numbers and nulls") from error
-                yield SeriesOfDocument(name, scope, series), samples
+                    place = f"{name}.{scope} {series.hostname}: {part}"
+                    raise DocumentError(f"{place}: {reason(error)}; expected {expected}") from error
+                yield DecodedSeries(name, scope, series, statistics, samples)
 
 
 def steps_of(name: str, scope: str, metric: StoredMetric) -> StepStatistics | None:
@@ -159,7 +171,7 @@ def check_document(raw: bytes) -> None:
     for name, scopes in document.items():
         for scope, metric in scopes.items():
             steps_of(name, scope, metric)
-    for _ in iter_samples(document):
+    for _ in iter_series(document):
         pass
 
 
@@ -172,10 +184,8 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _METRIC_KEYS = dict.fromkeys(StoredMetric.__struct_encode_fields__)
 _SERIES_KEYS = dict.fromkeys(StoredSeries.__struct_encode_fields__)
 _STEPS_KEYS = dict.fromkeys(StepStatistics.__struct_encode_fields__)
-_KEYS_OF_PARTS = {
-    "unit": dict.fromkeys(Unit.__struct_encode_fields__),
-    "statistics": dict.fromkeys(StoredStatistics.__struct_encode_fields__),
-}
+_STATISTICS_KEYS = dict.fromkeys(StoredStatistics.__struct_encode_fields__)
+_UNIT_KEYS = dict.fromkeys(Unit.__struct_encode_fields__)
 
 
 def _in_exact_form(raw: bytes) -> Document:
@@ -192,12 +202,14 @@ def _exact_metric(place: str, text: msgspec.Raw) -> StoredMetric:
     """Read one metric in one scope; `place` is their names."""
     if not _begins(text, b"{"):
         raise DocumentError(f"{place} is no JSON object; expected unit, timestep and series")
-    metric: dict[str, Any] = _exact_parts(_OBJECT.decode(text), _METRIC_KEYS)
+    metric: dict[str, Any] = with_known_keys(_OBJECT.decode(text), _METRIC_KEYS)
     if _begins(metric.get("unit"), b'"'):
         raise BeforeVersion1Error(f"{place}.unit")
+    if _begins(metric.get("unit"), b"{"):
+        metric["unit"] = with_known_keys(_OBJECT.decode(metric["unit"]), _UNIT_KEYS)
     if _begins(metric.get("series"), b"["):
         metric["series"] = [
-            _exact_parts(_OBJECT.decode(series), _SERIES_KEYS) if _begins(series, b"{") else series
+            with_known_keys(_OBJECT.decode(series), _SERIES_KEYS) if _begins(series, b"{") else series
             for series in _LIST.decode(metric["series"])
         ]
     try:
@@ -206,13 +218,14 @@ def _exact_metric(place: str, text: msgspec.Raw) -> StoredMetric:
         raise DocumentError(f"{place}: {error}; {EXPECTED}") from error
 
 
-def _exact_parts(document: _RawObject, keys: Mapping[str, object]) -> dict[str, Any]:
-    """Return an object with its known keys, and those of the objects in it that are no samples."""
-    known: dict[str, Any] = with_known_keys(document, keys)
-    for key, keys_of_part in _KEYS_OF_PARTS.items():
-        if _begins(known.get(key), b"{"):
-            known[key] = with_known_keys(_OBJECT.decode(known[key]), keys_of_part)
-    return known
+def _decode(decoder: msgspec.json.Decoder[Part | None], text: msgspec.Raw, keys: Mapping[str, object]) -> Part | None:
+    """Decode a part of a document, of which only the known keys count; return None if it is missing or null."""
+    if not memoryview(text).nbytes:
+        return None
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:  # other keys, or another form
+        return decoder.decode(msgspec.json.encode(with_known_keys(_OBJECT.decode(text), keys)))
 
 
 def _begins(text: object, character: bytes) -> bool:

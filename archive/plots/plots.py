@@ -204,11 +204,8 @@ def _stored_statistics(series: Sequence[StoredSeries]) -> Statistics | None:
     """Return the combined statistics of the series in the file; None if there are none."""
     return combined_statistics(
         Statistics(stored.min, stored.avg, stored.max)
-        for each in series
-        if (stored := each.statistics) is not None
-        and stored.min is not None
-        and stored.avg is not None
-        and stored.max is not None
+        for stored in (each.stored_statistics() for each in series)
+        if stored.min is not None and stored.avg is not None and stored.max is not None
     )
 
 
