@@ -251,3 +251,14 @@ def test_archives_of_newer_releases_are_read_by_their_rules(
     assert "as if" not in outcome.err
     assert Job.objects.get(job_id=1).exclusive == 0
     assert run("check_archive").status == 0
+
+
+@pytest.mark.usefixtures("db")
+def test_folders_of_file_systems_are_no_clusters(run: Run, theirs: Path, archive_root: Path) -> None:
+    for root in (theirs, archive_root):
+        for name in ("lost+found", ".snapshot"):
+            put_job(root / name, 1, {"meta.json": DEEP_META})
+    outcome = run("import_jobs", theirs)
+    assert (outcome.status, outcome.lines[-1]) == (0, "1 job imported, 0 skipped (here already), 0 refused.")
+    outcome = run("rebuild_jobs")
+    assert (outcome.status, "refused" in outcome.err) == (0, False)
