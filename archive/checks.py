@@ -12,6 +12,7 @@ from django.core.checks import Warning as CheckWarning
 
 from archive.clusters import ClusterRegistry
 from archive.exceptions import ArchiveVersionError
+from archive.format.layout import CLUSTER_FILE
 from archive.sources import validate_config
 from archive.storage.store import ArchiveStore
 
@@ -54,14 +55,25 @@ def check_metric_sources(app_configs: Sequence[AppConfig] | None, **kwargs: Any)
 
 
 def check_clusters(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report each cluster.json that cannot be read (W001)."""
-    return [
+    """Report each cluster.json that cannot be read, and each metric in one (W001)."""
+    registry = ClusterRegistry(settings.ARCHIVE_ROOT)
+    faults: list[CheckMessage] = [
+        CheckWarning(
+            f"Cluster {name}: {registry.root / name / CLUSTER_FILE}: {fault}.",
+            hint="Correct the file; the server reads it again by itself, and leaves the metric out until then.",
+            id="archive.W001",
+        )
+        for name in registry.names()
+        if (cluster := registry.get(name))
+        for fault in cluster.faults
+    ]
+    return faults + [
         CheckWarning(
             f"Cluster {name}: {reason}.",
             hint="Correct the file; the server reads it again by itself, and uses the last valid version until then.",
             id="archive.W001",
         )
-        for name, reason in sorted(ClusterRegistry(settings.ARCHIVE_ROOT).errors.items())
+        for name, reason in sorted(registry.errors.items())
     ]
 
 

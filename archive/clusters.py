@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import DocumentError
+from archive.exceptions import READ_ERRORS, DocumentError, reason
 from archive.format.cluster_json import Cluster, decode_cluster
 from archive.format.layout import CLUSTER_FILE, is_valid_cluster_name
+from archive.storage.files import read_file
 
 logger = logging.getLogger("archive.clusters")
 
@@ -64,7 +65,15 @@ class ClusterRegistry:
     def errors(self) -> dict[str, str]:
         """Return the reason for each cluster whose file cannot be read, by name."""
         self._check()
-        return {name: failure.reason for name, failure in self._failures.items()}
+        return {
+            name: f"{self.root / name / CLUSTER_FILE}: {failure.reason}" for name, failure in self._failures.items()
+        }
+
+    def failure(self, name: str) -> str | None:
+        """Return the reason, without the path, why the cluster.json of this cluster cannot be read; None if it can."""
+        self._check()
+        failure = self._failures.get(name)
+        return None if failure is None else failure.reason
 
     def _check(self) -> None:
         """Check the files for changes if it is time to."""
@@ -93,7 +102,7 @@ class ClusterRegistry:
         """Return the clusters that have a file, or None if the file system seems not to be mounted."""
         try:
             folders = [path.name for path in self.root.iterdir() if is_valid_cluster_name(path.name)]
-            names = [name for name in folders if (self.root / name / CLUSTER_FILE).exists()]
+            names = [name for name in folders if _may_be_there(self.root / name / CLUSTER_FILE)]
         except FileNotFoundError:
             names = []
         except OSError as error:
@@ -128,15 +137,15 @@ class ClusterRegistry:
             if self._stamps.get(name) == stamp:
                 return
             cluster = read_cluster(path, name)
-        except DocumentError as error:
-            self._fail(name, _Failure(stamp, f"{path}: {error}"))
-            if stamp is not None:
+        except READ_ERRORS as error:
+            self._fail(name, _Failure(stamp, reason(error)))
+            if stamp is not None and isinstance(error, DocumentError):
                 self._stamps[name] = stamp
+            else:  # another attempt may succeed
+                self._stamps.pop(name, None)
             return
-        except OSError as error:
-            self._fail(name, _Failure(stamp, f"{path}: {error.strerror or error}"))
-            self._stamps.pop(name, None)
-            return
+        for fault in cluster.faults:
+            logger.error("%s: %s; the metric is left out", path, fault)
         self._clusters = {**self._clusters, name: cluster}
         self._stamps[name] = stamp
         if self._failures.pop(name, None) is not None:
@@ -146,7 +155,7 @@ class ClusterRegistry:
         """Record the failure, and log it unless it is the same as before."""
         if self._failures.get(name) != failure:
             state = "its last valid version stays in use" if name in self._clusters else "the cluster is unknown"
-            logger.error("%s; %s", failure.reason, state)
+            logger.error("%s: %s; %s", self.root / name / CLUSTER_FILE, failure.reason, state)
         self._failures[name] = failure
 
 
@@ -154,6 +163,17 @@ class ClusterRegistry:
 def registry_for(root: Path) -> ClusterRegistry:
     """Return the registry of a root, shared within this process."""
     return ClusterRegistry(root)
+
+
+def _may_be_there(path: Path) -> bool:
+    """Return whether there is a file, or a reason why that cannot be seen, which reading it reports."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _stamp(path: Path) -> Stamp:
@@ -164,7 +184,7 @@ def _stamp(path: Path) -> Stamp:
 
 def read_cluster(path: Path, name: str) -> Cluster:
     """Read a cluster.json; raise DocumentError if it is invalid or belongs to another cluster."""
-    cluster = decode_cluster(path.read_bytes())
+    cluster = decode_cluster(read_file(path))
     if cluster.name != name:
         raise DocumentError(f"name {cluster.name!r}, expected {name!r}, the name of its folder - at `$.name`")
     return cluster

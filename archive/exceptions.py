@@ -41,8 +41,19 @@ class SourceError(ArchiveError):
         return partial(type(self), transient=self.transient, source_failed=self.source_failed), self.args
 
 
+DECODE_ERRORS = (ValueError, ArithmeticError, RecursionError, MemoryError)
+"""The errors of decoders on foreign content; ValueError includes those of msgspec, orjson and Unicode."""
+
+READ_ERRORS = (ArchiveError, OSError, *DECODE_ERRORS)
+"""The errors of reading and decoding a foreign file: they concern this file only, others can be read."""
+
+
 def reason(error: Exception) -> str:
     """Return the reason of an error without the file name, for messages that already have it."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 

@@ -13,6 +13,8 @@ from multiprocessing import forkserver, resource_tracker
 from types import TracebackType
 from typing import TypeVar
 
+from archive.limits import max_json, use_max_json
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -88,10 +90,12 @@ def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_
         forkserver.ensure_running()  # it inherits the mask, and so do the processes
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
-    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(preload, on_terminate))
+    given = (preload, on_terminate, max_json())
+    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=given)
 
 
-def _begin(preload: str, on_terminate: signal.Handlers) -> None:
+def _begin(preload: str, on_terminate: signal.Handlers, most: int) -> None:
+    use_max_json(most)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, on_terminate)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

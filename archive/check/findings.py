@@ -41,6 +41,7 @@ class Code(enum.StrEnum):
     ROW_DIFFERS = "row-differs", Severity.ERROR
 
     LEFTOVER = "leftover", Severity.WARNING
+    FILE_SYSTEM = "file-system", Severity.WARNING
     EMPTY_FOLDER = "empty-folder", Severity.WARNING
     TWO_DATA_FILES = "two-data-files", Severity.WARNING
     NO_CLUSTER = "no-cluster", Severity.WARNING

@@ -16,19 +16,19 @@ from archive.check.findings import Code, Finding
 from archive.check.measure import MeasuredData
 from archive.check.samples import check_lengths, check_values
 from archive.clusters import read_cluster
-from archive.exceptions import ArchiveError, DocumentError
+from archive.exceptions import DECODE_ERRORS, READ_ERRORS, DocumentError, reason
 from archive.format.cluster_json import SCOPES, Cluster, MetricConfig
-from archive.format.data_json import StoredStatistics
 from archive.format.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
     DATA_FILE,
     META_FILE,
     JobKey,
+    file_system_kind,
     job_folder,
     parse_job_folder,
 )
-from archive.format.meta_json import JobMeta, decode_meta
+from archive.format.meta_json import JobMeta, JobStatistics, decode_meta
 from archive.format.statistics import Samples
 from archive.storage.files import is_temp_name, open_folder, read_file
 from archive.storage.store import read_data_file
@@ -47,7 +47,7 @@ _DATA_FILES = (COMPRESSED_DATA_FILE, DATA_FILE)
 class _Extras(msgspec.Struct, rename="camel"):
     """The keys of meta.json that `decode_meta` does not decode."""
 
-    statistics: dict[str, StoredStatistics] | None = None
+    statistics: dict[str, JobStatistics] | None = None
     stop_time: Any = None
 
 
@@ -99,7 +99,7 @@ class JobChecker:
             try:
                 raw = read_file(path)
                 meta, extras = decode_meta(raw), _extras(raw)
-            except (DocumentError, RecursionError) as error:
+            except DocumentError as error:
                 yield Finding(Code.BAD_META, path, str(error).removeprefix(f"{META_FILE}: "))
         measured = None
         for name in _DATA_FILES:
@@ -160,7 +160,7 @@ class JobChecker:
         if cluster not in self._clusters:
             try:
                 self._clusters[cluster] = _Names(read_cluster(self.root / cluster / CLUSTER_FILE, cluster))
-            except (ArchiveError, OSError):
+            except READ_ERRORS:
                 self._clusters[cluster] = None
         return self._clusters[cluster]
 
@@ -180,7 +180,10 @@ def check_strays(folder: Path, entries: Iterable[os.DirEntry[str]]) -> list[Find
     findings: list[Finding] = []
     for entry in entries:
         path = folder / entry.name
-        if is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
+        if kind := file_system_kind(entry.name):
+            text = f"{kind}: of the file system, not of the archive; others are not named"
+            findings.append(Finding(Code.FILE_SYSTEM, path, text))
+        elif is_temp_name(entry.name) and entry.is_file(follow_symlinks=False):
             with open_folder(folder) as opened:
                 if opened.is_dead_temp(entry.name):
                     findings.append(Finding(Code.LEFTOVER, path, "a temporary file whose writer is gone"))
@@ -226,11 +229,11 @@ def _settled(folder: Path) -> tuple[set[str], list[Finding]]:
 def _extras(raw: bytes) -> _Extras:
     try:
         return _EXTRAS.decode(raw)
-    except msgspec.DecodeError as error:
-        raise DocumentError(f"{error}; expected metric -> avg, min and max") from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(f"{reason(error)}; expected metric -> avg, min and max") from error
 
 
-def _is_outside(statistics: StoredStatistics) -> bool:
+def _is_outside(statistics: JobStatistics) -> bool:
     lowest, average, highest = statistics.min, statistics.avg, statistics.max
     if average is None:
         return False
@@ -275,7 +278,7 @@ def _some(names: list[str]) -> str:
 
 
 def _check_data(
-    path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics] | None, names: _Names | None
+    path: Path, data: MeasuredData, stored: Mapping[str, JobStatistics] | None, names: _Names | None
 ) -> Iterator[Finding]:
     scopes = sorted({metric.scope for metric in data.metrics} - set(SCOPES))
     if scopes:
@@ -340,7 +343,7 @@ def _places(data: MeasuredData, chosen: npt.NDArray[np.bool_]) -> str:
     return f"{metric.name}.{metric.scope} {series.hostname}{unit}" + (f" and {more} more series" if more else "")
 
 
-def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, StoredStatistics]) -> Iterator[Finding]:
+def _check_job_statistics(path: Path, data: MeasuredData, stored: Mapping[str, JobStatistics]) -> Iterator[Finding]:
     """Compare the job's statistics with its series of scope node."""
     wrong: list[str] = []
     for metric in data.metrics:

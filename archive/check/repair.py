@@ -70,7 +70,7 @@ def _remove_copy(root: Path, path: Path) -> str:
         measure.measure(plain)
     except DocumentError:
         return ""
-    if plain != path.read_bytes():
+    if plain != read_file(path):
         return ""
     _remove(path)
     return "removed, data.json.gz holds the same"
@@ -87,7 +87,7 @@ def _remove_damaged_copy(root: Path, path: Path) -> str:
         measure.measure(content)
     except DocumentError:
         return ""
-    if not is_compressed and not content.startswith(path.read_bytes()):
+    if not is_compressed and not content.startswith(read_file(path)):
         return ""
     _remove(path)
     return f"removed, {intact.name} is intact"
@@ -126,7 +126,7 @@ def _move_job(root: Path, path: Path) -> str:
         is_temp_name(entry.name) for entry in folder.iterdir()
     ):
         return ""
-    meta = decode_meta((folder / META_FILE).read_bytes())
+    meta = decode_meta(read_file(folder / META_FILE))
     place = job_folder(root, JobKey(meta.cluster, meta.job_id, meta.start_time))
     make_folders(root, place.parent)
     try:

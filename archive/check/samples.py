@@ -13,7 +13,7 @@ import numpy.typing as npt
 import orjson
 
 from archive.check.findings import Code
-from archive.check.measure import MeasuredData, samples_of
+from archive.check.measure import MeasuredData
 from archive.format.cluster_json import MetricConfig
 from archive.format.statistics import Samples, statistics_series
 
@@ -33,7 +33,7 @@ def check_lengths(data: MeasuredData, duration: int) -> Iterator[tuple[Code, Cho
     for metric in data.metrics if duration > 0 else ():
         here = np.arange(metric.begin, metric.end)
         for place in here[data.length[metric.begin : metric.end] > duration / metric.timestep + 1]:
-            moved = shift(samples_of(data.series[place]), metric.timestep, duration)
+            moved = shift(data.series[place].samples(), metric.timestep, duration)
             (shifted if moved else too_long)[place] = True
     for code, chosen, why in (
         (Code.SHIFTED, shifted, "every sample is late, by half of the missing ones at its begin"),

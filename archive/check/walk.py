@@ -16,14 +16,13 @@ from pathlib import Path
 from archive.check.findings import Code, Finding
 from archive.check.job import JobChecker, check_empty, check_strays, unreadable
 from archive.clusters import read_cluster
-from archive.exceptions import ArchiveError, ArchiveVersionError
-from archive.format.layout import CLUSTER_FILE, VERSION_FILE, JobKey, may_be_folder
+from archive.exceptions import READ_ERRORS, ArchiveError, ArchiveVersionError, reason
+from archive.format.layout import CLUSTER_FILE, VERSION_FILE, JobKey, file_system_kind, may_be_folder
 from archive.processes import Workers, cores
 from archive.storage.store import ArchiveStore
 
 _BATCH = 4  # folders that a process gets at once: few, so that all processes finish together
 _DEPTH_OF_IDS = 2  # a cluster's folder may be empty, those of job ids below it may not
-_SYSTEM_FOLDERS = ("lost+found",)  # in the root, if a file system is mounted there
 
 
 @dataclass(slots=True)
@@ -62,9 +61,12 @@ class ArchiveCheck:
         """
         walk = self._walk()
         batches = iter(lambda: list(islice(walk, _BATCH)), [])
+        kinds: set[str | None] = set()
         with Workers(__name__, self.processes) as workers:
             try:
-                yield from workers.map(partial(_check, check or check_job_id, self.root), batches)
+                for report in workers.map(partial(_check, check or check_job_id, self.root), batches):
+                    report.findings = [each for each in report.findings if not _is_known_kind(each, kinds)]
+                    yield report
             except BrokenProcessPool:
                 raise CheckerDiedError("a process that checks was killed (is memory short?)") from None
 
@@ -79,16 +81,27 @@ class ArchiveCheck:
                 yield from _walk_cluster(item)
 
 
+def _is_known_kind(finding: Finding, kinds: set[str | None]) -> bool:
+    """Return whether a finding is about a kind of names of file systems that was named before; add it to `kinds`."""
+    if finding.code != Code.FILE_SYSTEM:
+        return False
+    kind = file_system_kind(finding.path.name)
+    is_known = kind in kinds
+    kinds.add(kind)
+    return is_known
+
+
 def _walk_cluster(folder: Path) -> Iterator[Finding | Path]:
     path = folder / CLUSTER_FILE
     try:
-        read_cluster(path, folder.name)
+        for fault in read_cluster(path, folder.name).faults:
+            yield Finding(Code.BAD_CLUSTER, path, f"{fault}: this metric is left out")
     except FileNotFoundError:
         yield Finding(Code.NO_CLUSTER, path, "there is none: the names of hosts and metrics are not checked")
-    except ArchiveError as error:
-        yield Finding(Code.BAD_CLUSTER, path, str(error))
     except OSError as error:
         yield unreadable(path, error)
+    except READ_ERRORS as error:
+        yield Finding(Code.BAD_CLUSTER, path, reason(error))
     for item in _check_listing(folder, 2, (CLUSTER_FILE,)):
         if isinstance(item, Finding):
             yield item
@@ -126,7 +139,7 @@ def _check_listing(folder: Path, depth: int, expected: tuple[str, ...] = ()) -> 
 
 def _is_expected(entry: os.DirEntry[str], depth: int, expected: tuple[str, ...]) -> bool:
     if entry.is_dir():
-        return may_be_folder(depth, entry.name) or (depth == 1 and entry.name in _SYSTEM_FOLDERS)
+        return may_be_folder(depth, entry.name)
     return entry.name in expected
 
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+import itertools
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 import msgspec
 
-from archive.exceptions import DocumentError
+from archive.exceptions import DECODE_ERRORS, DocumentError, reason
+from archive.format.before_version_1 import rate_of, unit_of
+from archive.format.keys import in_shape
 from archive.format.nodelist import NodeList
 
 SCOPES = ("node", "socket", "memoryDomain", "core", "hwthread", "accelerator")
@@ -96,23 +99,46 @@ class SubCluster:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A cluster as its cluster.json describes it."""
+    """A cluster as its cluster.json describes it; `faults` are entries of metrics that cannot be read, with reasons."""
 
     name: str
     metrics: tuple[MetricConfig, ...]
     subclusters: tuple[SubCluster, ...]
+    faults: tuple[str, ...] = ()
 
     def subcluster(self, name: str) -> SubCluster | None:
         """Return the subcluster of this name."""
         return self._subclusters_by_name.get(name)
 
     def subcluster_of(self, host: str) -> SubCluster | None:
-        """Return the first subcluster whose node list contains this host."""
-        return next((subcluster for subcluster in self.subclusters if host in subcluster.nodes), None)
+        """Return the first subcluster that names this host, or else the first one whose node list contains `*`."""
+        for subcluster in self.subclusters:
+            if subcluster.nodes.names(host):
+                return subcluster
+        return self._rest
+
+    def hosts_of(self, most: int) -> dict[str, list[str] | None]:
+        """Return the hosts of each subcluster, at most `most`, by its name; None for `*`.
+
+        A host that several subclusters name counts for the first.
+        """
+        seen: set[str] = set()
+        hosts: dict[str, list[str] | None] = {}
+        for subcluster in self.subclusters:
+            found = None
+            if not subcluster.nodes.matches_all:
+                found = [host for host in itertools.islice(subcluster.nodes.hosts(), most) if host not in seen]
+                seen.update(found)
+            hosts[subcluster.name] = found
+        return hosts
 
     def metric(self, name: str) -> MetricConfig | None:
         """Return the metric of this name."""
         return self._metrics_by_name.get(name)
+
+    @functools.cached_property
+    def _rest(self) -> SubCluster | None:
+        return next((subcluster for subcluster in self.subclusters if subcluster.nodes.matches_all), None)
 
     @functools.cached_property
     def _subclusters_by_name(self) -> dict[str, SubCluster]:
@@ -172,46 +198,81 @@ class _SubCluster(msgspec.Struct, rename="camel"):
     memory_bandwidth: dict[str, Any] | float | None = None
 
 
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
 class _Cluster(msgspec.Struct, rename="camel"):
     name: str
-    metric_config: list[_Metric] | None = None
+    metric_config: list[Any] | None = None
     sub_clusters: list[_SubCluster] | None = None
 
 
-Read = TypeVar("Read", _Metric, _SubCluster)
-Made = TypeVar("Made")
+_NAMED = msgspec.json.Decoder(_Named)
 
-# Not strict: accepts whole floats for integers.
-_DECODER = msgspec.json.Decoder(_Cluster, strict=False)
+_UNIT = dict.fromkeys(("base", "prefix"))
+_RATE = {"unit": _UNIT, "value": None}
+_TOPOLOGY = dict.fromkeys(_Topology.__struct_encode_fields__) | {
+    "accelerators": dict.fromkeys(_Accelerator.__struct_encode_fields__)
+}
+_SHAPE = {
+    "name": None,
+    "metricConfig": dict.fromkeys(_Metric.__struct_encode_fields__)
+    | {"unit": _UNIT, "subClusters": dict.fromkeys(_Override.__struct_encode_fields__)},
+    "subClusters": dict.fromkeys(_SubCluster.__struct_encode_fields__)
+    | {"topology": _TOPOLOGY, "flopRateScalar": _RATE, "flopRateSimd": _RATE, "memoryBandwidth": _RATE},
+}
 
 
 def decode_cluster(raw: bytes) -> Cluster:
-    """Read a cluster.json; ignore unknown keys.
+    """Read a cluster.json; ignore unknown keys, the case of keys, and nulls.
 
-    Raise DocumentError with the place and the expected form.
+    Raise DocumentError with the place and the expected form. A metric that cannot be read costs that metric alone: it
+    is left out, and named in `faults`.
     """
     try:
-        read = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(str(error)) from error
-    metrics = _each("metricConfig", read.metric_config or [], _metric)
-    subclusters = _each("subClusters", read.sub_clusters or [], _subcluster)
-    return Cluster(read.name, metrics, subclusters)
-
-
-def _each(key: str, entries: Sequence[Read], convert: Callable[[Read], Made]) -> tuple[Made, ...]:
-    """Convert the entries of a list, whose names must be unique; errors name the place."""
-    made: list[Made] = []
-    names: set[str] = set()
-    for place, entry in enumerate(entries):
+        _NAMED.decode(raw)  # a name of another type is the first thing to say about a file
+        # Not strict: accepts whole floats for integers.
+        read = msgspec.convert(in_shape(msgspec.json.decode(raw), _SHAPE), _Cluster, strict=False)
+    except DECODE_ERRORS as error:
+        raise DocumentError(reason(error)) from error
+    metrics: dict[str, MetricConfig] = {}
+    faults: list[str] = []
+    for place, entry in enumerate(read.metric_config or []):
         try:
-            made.append(convert(entry))
+            metric = _metric(_read_metric(entry))
+            _refuse_second(metric.name, metrics)
         except DocumentError as error:
-            raise DocumentError(f"{error} - at `$.{key}[{place}]`") from error
-        if entry.name in names:
-            raise DocumentError(f"the name {entry.name!r} comes twice, expected once - at `$.{key}[{place}].name`")
-        names.add(entry.name)
-    return tuple(made)
+            faults.append(_placed(error, f"metricConfig[{place}]"))
+        else:
+            metrics[metric.name] = metric
+    subclusters: dict[str, SubCluster] = {}
+    for place, part in enumerate(read.sub_clusters or []):
+        try:
+            _refuse_second(part.name, subclusters)
+            subclusters[part.name] = _subcluster(part)
+        except DocumentError as error:
+            raise DocumentError(_placed(error, f"subClusters[{place}]")) from error
+    return Cluster(read.name, tuple(metrics.values()), tuple(subclusters.values()), tuple(faults))
+
+
+def _read_metric(entry: Any) -> _Metric:
+    """Convert an entry of metricConfig."""
+    try:
+        return msgspec.convert(entry, _Metric, strict=False)
+    except DECODE_ERRORS as error:
+        raise DocumentError(reason(error)) from error
+
+
+def _refuse_second(name: str, names: Container[str]) -> None:
+    if name in names:
+        raise DocumentError(f"the name {name[:80]!r} comes twice, expected once - at `$.name`")
+
+
+def _placed(error: DocumentError, place: str) -> str:
+    """Return the message of an error with the place of the entry in the file."""
+    text, _, rest = str(error).partition(" - at `$")
+    return f"{text} - at `$.{place}{rest or '`'}"
 
 
 def _metric(read: _Metric) -> MetricConfig:
@@ -222,7 +283,7 @@ def _metric(read: _Metric) -> MetricConfig:
     timestep = DEFAULT_TIMESTEP if read.timestep is None else read.timestep
     if timestep <= 0:
         raise DocumentError(f"timestep {timestep}: expected seconds, above zero")
-    given = {"base": read.unit} if isinstance(read.unit, str) else read.unit or {}
+    given = unit_of(read.unit) if isinstance(read.unit, str) else read.unit or {}
     unit = {key: text for key in ("base", "prefix") if (text := given.get(key)) is not None}
     metric = MetricConfig(
         name=read.name,
@@ -273,8 +334,8 @@ def _subcluster(read: _SubCluster) -> SubCluster:
 
 
 def _rate(read: dict[str, Any] | float | None, base: str) -> dict[str, Any] | None:
-    """Return a rate with its unit; archives before version 1 have a plain number, in units of 10^9."""
-    return {"unit": {"base": base, "prefix": "G"}, "value": read} if isinstance(read, float) else read
+    """Return a rate with its unit."""
+    return rate_of(read, base) if isinstance(read, float) else read
 
 
 def _index(units: tuple[tuple[int, ...], ...]) -> dict[int, int]:

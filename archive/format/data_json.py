@@ -12,6 +12,7 @@ import orjson
 
 from archive.exceptions import DocumentError
 from archive.format.cluster_json import Cluster
+from archive.format.data_document import StoredMetric, Unit, iter_series, read_document
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 
 STATISTICS_SERIES_FROM = 16
@@ -45,37 +46,6 @@ JobData = dict[str, dict[str, MetricData]]
 """All samples of a job: metric name, then scope."""
 
 
-class Unit(msgspec.Struct):
-    """A unit of measurement: a base such as `B/s`, a prefix such as `G`."""
-
-    base: str = ""
-    prefix: str | None = None
-
-
-class StoredStatistics(msgspec.Struct, gc=False):
-    """The statistics of a series in a file; missing and null values are None."""
-
-    min: float | None = None
-    avg: float | None = None
-    max: float | None = None
-
-
-class _Series(msgspec.Struct):
-    hostname: str
-    data: list[float | None]
-    id: str | int | None = None
-
-
-class _Metric(msgspec.Struct):
-    timestep: int
-    series: list[_Series]
-    unit: Unit | None = None
-
-
-_RAW_DATA = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
-_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
-
-
 def encode_data(data: JobData) -> bytes:
     """Return the data.json of these samples with statistics; NaN and infinite numbers become null."""
     _set_statistics([metric for scopes in data.values() for metric in scopes.values()])
@@ -95,12 +65,17 @@ def _set_statistics(metrics: Sequence[MetricData]) -> None:
 def decode_data(raw: bytes) -> JobData:
     """Read the samples of a data.json, without statistics; raise DocumentError with the place if it is invalid."""
     try:
-        document = _DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        document = read_document(raw)
+        data = {
+            name: {scope: MetricData(_unit_of(metric), metric.timestep, []) for scope, metric in scopes.items()}
+            for name, scopes in document.items()
+        }
+        for name, scope, series, _, samples in iter_series(document):
+            unit_id = None if series.id is None else str(series.id)
+            data[name][scope].series.append(Series(series.hostname, unit_id, samples))
+    except DocumentError as error:
         raise DocumentError(f"data.json: {error}") from error
-    return {
-        name: {scope: _metric_data(metric) for scope, metric in scopes.items()} for name, scopes in document.items()
-    }
+    return data
 
 
 class SeriesName(NamedTuple):
@@ -123,52 +98,33 @@ def sample_counts(data: JobData) -> dict[SeriesName, int]:
     return {series: count for series, count in counts.items() if count}
 
 
+class _Item(msgspec.Struct, gc=False):
+    """An element of the array of `select_data`."""
+
+    name: str
+    scope: str
+    metric: StoredMetric
+
+
 def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
     """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
 
     They are sorted by name and scope. The scope is core for jobs with one node and node for others; a metric without it
-    comes in all its scopes. Unknown names are left out. The JSON of a metric is not decoded. Raise DocumentError.
+    comes in all its scopes. Unknown names are left out. Samples and statistics are not decoded. Raise DocumentError.
     """
-    document = _outline(raw)
+    try:
+        document = read_document(raw)
+    except DocumentError as error:
+        raise DocumentError(f"data.json: {error}") from error
     names = sorted(document if metrics is None else document.keys() & set(metrics))
     wanted = "core" if num_nodes == 1 else "node"
-    items = [
-        _item(name, scope, document[name][scope])
-        for name in names
-        for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
-    ]
-    # Join only once: a large job has tens of MB.
-    return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
-
-
-def check_outline(raw: bytes) -> None:
-    """Raise DocumentError unless a data.json is valid JSON of the form metric -> scope -> object."""
-    for name, scopes in _outline(raw).items():
-        for scope, metric in scopes.items():
-            _check_object(name, scope, metric)
-
-
-def _outline(raw: bytes) -> dict[str, dict[str, msgspec.Raw]]:
-    """Decode a data.json down to metric and scope."""
-    try:
-        if not raw.isascii():
-            raw.decode()
-        return _RAW_DATA.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"data.json: {error}; expected metric -> scope -> samples") from error
-
-
-def _check_object(name: str, scope: str, metric: msgspec.Raw) -> None:
-    """Raise DocumentError unless a metric in a scope is an object."""
-    if not bytes(memoryview(metric)[:1]) == b"{":
-        raise DocumentError(f"data.json: {name}.{scope} is no JSON object; expected unit, timestep and series")
-
-
-def _item(name: str, scope: str, metric: msgspec.Raw) -> tuple[bytes, bytes, msgspec.Raw, bytes]:
-    """Return an element of the array of `select_data` in parts, with a leading comma."""
-    _check_object(name, scope, metric)
-    head = b'{"name":%b,"scope":%b,"metric":' % (orjson.dumps(name), orjson.dumps(scope))
-    return b",", head, metric, b"}"
+    return msgspec.json.encode(
+        [
+            _Item(name, scope, document[name][scope])
+            for name in names
+            for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
+        ]
+    )
 
 
 def _metric_document(metric: MetricData) -> dict[str, Any]:
@@ -194,21 +150,9 @@ def _series_document(series: Series, statistics: Statistics | None) -> dict[str,
     return document
 
 
-def _metric_data(metric: _Metric) -> MetricData:
-    """Convert a decoded metric to arrays."""
+def _unit_of(metric: StoredMetric) -> dict[str, str]:
     unit = metric.unit or Unit()
-    return MetricData(
-        unit={"base": unit.base} if unit.prefix is None else {"base": unit.base, "prefix": unit.prefix},
-        timestep=metric.timestep,
-        series=[
-            Series(
-                series.hostname,
-                None if series.id is None else str(series.id),
-                np.array(series.data, dtype=np.float64),
-            )
-            for series in metric.series
-        ],
-    )
+    return {"base": unit.base} | ({} if isinstance(unit.prefix, msgspec.UnsetType) else {"prefix": unit.prefix})
 
 
 def job_statistics(data: "JobData", cluster: Cluster | None) -> dict[str, dict[str, Any]]:

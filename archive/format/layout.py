@@ -17,6 +17,17 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _THREE_DIGITS = re.compile(r"[0-9]{3}")
 
 
+_OF_FILE_SYSTEMS = frozenset({".snapshot", ".snapshots", ".zfs", "lost+found", ".DS_Store"})
+_FORGOTTEN_FILES = (".nfs", ".fuse_hidden")  # that were removed while a process had them open
+
+
+def file_system_kind(name: str) -> str | None:
+    """Return the kind of a name that file systems and desktops put into any folder; None for other names."""
+    if name in _OF_FILE_SYSTEMS:
+        return name
+    return next((f"{prefix}*" for prefix in _FORGOTTEN_FILES if name.startswith(prefix)), None)
+
+
 class JobKey(NamedTuple):
     """The key of a job in the archive: cluster, the scheduler's job id, and start in epoch seconds."""
 

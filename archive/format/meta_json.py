@@ -5,7 +5,8 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from archive.exceptions import DocumentError
+from archive.exceptions import DECODE_ERRORS, DocumentError, reason
+from archive.format.keys import with_known_keys
 from archive.format.layout import is_valid_cluster_name
 
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -30,6 +31,14 @@ class TagName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str
     name: str
     id: Int64 | None = None
+
+
+class JobStatistics(msgspec.Struct, gc=False):
+    """The statistics of a metric in meta.json, but for the unit; missing and null values are None."""
+
+    avg: float | None = None
+    min: float | None = None
+    max: float | None = None
 
 
 _EMPTY = msgspec.Raw(b"{}")
@@ -107,12 +116,12 @@ _FIELDS = {
     "resources": _Field("resources", list[dict[str, Any]], "a list of objects with hostname"),
     "metaData": _Field("meta_data", dict[str, str | None], "an object of texts"),
     "startTime": _Field("start_time", Positive, "epoch seconds above zero"),
-    "statistics": _Field("statistics", dict[str, dict[str, Any]], "an object of objects"),
+    "statistics": _Field("statistics", dict[str, JobStatistics], "an object of objects with avg, min and max"),
 }
 _REQUIRED = ("jobId", "cluster", "startTime")
 _DOCUMENT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _EXACT = msgspec.json.Decoder(_Exact, strict=False)
-_STATISTICS = msgspec.json.Decoder(dict[str, dict[str, msgspec.Raw]])
+_STATISTICS = msgspec.json.Decoder(dict[str, JobStatistics])
 
 
 def decode_meta(raw: bytes) -> JobMeta:
@@ -138,7 +147,7 @@ def _decode_exact(raw: bytes) -> JobMeta | None:
             raw.decode()
         meta = _EXACT.decode(raw)
         _STATISTICS.decode(meta.statistics)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return None
     return meta if meta.num_nodes and is_valid_cluster_name(meta.cluster) else None
 
@@ -149,12 +158,11 @@ def _decode_any(raw: bytes) -> JobMeta:
         if not raw.isascii():
             raw.decode()
         document = _DOCUMENT.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"meta.json: {error}; expected a JSON object") from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(f"meta.json: {reason(error)}; expected a JSON object") from error
     values: dict[str, Any] = {}
-    for key, text in _with_known_keys(document, _FIELDS).items():
-        if bytes(text) != b"null":
-            values[_FIELDS[key].target] = _value(key, text)
+    for key, text in with_known_keys(document, _FIELDS).items():
+        values[_FIELDS[key].target] = _value(key, text)
     for key in _REQUIRED:
         if _FIELDS[key].target not in values:
             raise DocumentError(f"meta.json: {key} is missing; expected {_FIELDS[key].expected}")
@@ -178,14 +186,13 @@ def _value(key: str, text: msgspec.Raw) -> Any:
             return [_convert(entry, _RESOURCE_KEYS, Resource) for entry in value]
         if key == "tags":
             return [_convert(entry, _TAG_KEYS, TagName) for entry in value]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         shown = bytes(text)[:80].decode(errors="replace")
-        raise DocumentError(f"meta.json: {key} is {shown}; expected {field.expected} ({error})") from error
+        raise DocumentError(f"meta.json: {key} is {shown}; expected {field.expected} ({reason(error)})") from error
     return value
 
 
 Made = TypeVar("Made", Resource, TagName)
-Value = TypeVar("Value")
 
 _RESOURCE_KEYS = dict.fromkeys(Resource.__struct_fields__)
 _TAG_KEYS = dict.fromkeys(TagName.__struct_fields__)
@@ -193,21 +200,10 @@ _TAG_KEYS = dict.fromkeys(TagName.__struct_fields__)
 
 def _convert(entry: dict[str, Any], keys: Mapping[str, object], kind: type[Made]) -> Made:
     """Convert a resource or tag; null means missing, and numbers of accelerators become strings."""
-    known = {key: value for key, value in _with_known_keys(entry, keys).items() if value is not None}
+    known = with_known_keys(entry, keys)
     if "accelerators" in known and isinstance(known["accelerators"], list):
         known["accelerators"] = [str(item) if type(item) is int else item for item in known["accelerators"]]
     return msgspec.convert(known, kind, strict=False)
-
-
-def _with_known_keys(document: dict[str, Value], keys: Mapping[str, object]) -> dict[str, Value]:
-    """Return the known keys in canonical case; an exact match wins over one in another case."""
-    folded = {key.lower(): key for key in keys}
-    known: dict[str, Value] = {}
-    for name, value in document.items():
-        key = name if name in keys else folded.get(name.lower())
-        if key is not None and (name == key or key not in document):
-            known[key] = value
-    return known
 
 
 def _exclusive_of(shared: str) -> int:

@@ -3,7 +3,7 @@
 import bisect
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from archive.exceptions import DocumentError
@@ -11,7 +11,7 @@ from archive.exceptions import DocumentError
 MAX_EXPANSION = 100_000
 """Limit of the names that all brackets of an item but the last expand to; more is probably a typo."""
 
-_ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])+")
+_ITEM = re.compile(r"(?:[^,\[\]]|\[[^\[\]]*\])*")
 _LITERAL = re.compile(r"[A-Za-z0-9_.-]*")
 _RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
@@ -65,32 +65,28 @@ class NodeList:
 
     @classmethod
     def parse(cls, text: str) -> "NodeList":
-        """Parse a node list, which may be empty; raise DocumentError with the malformed item."""
-        text = text.strip()
-        if not text:
-            return cls([], matches_all=False)
+        """Parse a node list, in which items may be empty; raise DocumentError with the malformed item."""
         items: list[_Item] = []
         matches_all = False
         position = 0
-        while True:
+        while position < len(text):
             match = _ITEM.match(text, position)
             if match is None or (match.end() < len(text) and text[match.end()] != ","):
                 raise DocumentError(f"node list {text[:200]!r}: expected a name at position {position}")
             word = match.group().strip()
             if word == "*":
                 matches_all = True
-            else:
+            elif word:
                 items.extend(_parse_item(word))
-            if match.end() == len(text):
-                return cls(items, matches_all=matches_all)
             position = match.end() + 1
+        return cls(items, matches_all=matches_all)
 
     def __contains__(self, host: object) -> bool:
         """Return whether the list contains this host."""
-        if self.matches_all:
-            return True
-        if not isinstance(host, str):
-            return False
+        return self.matches_all or (isinstance(host, str) and self.names(host))
+
+    def names(self, host: str) -> bool:
+        """Return whether the list contains this host not only by `*`."""
         if host in self._names:
             return True
         return any(self._in_family(host, before, after) for before, after in self._lengths)
@@ -100,10 +96,10 @@ class NodeList:
         return ",".join([*(["*"] if self.matches_all else []), *map(str, self._items)])
 
     def hosts(self) -> Iterator[str]:
-        """Return the hosts in the order of the list; raise ValueError for `*`, which matches any host."""
+        """Return the hosts in the order of the list, each once; raise ValueError for `*`, which matches any host."""
         if self.matches_all:
             raise ValueError("a node list with * names every host: it cannot be listed")
-        return itertools.chain.from_iterable(_hosts_of(item) for item in self._items)
+        return _each_once(itertools.chain.from_iterable(_hosts_of(item) for item in self._items))
 
     def _in_family(self, host: str, before: int, after: int) -> bool:
         """Return whether a family with affixes of these lengths contains the host."""
@@ -127,7 +123,7 @@ def _parse_item(word: str) -> list[_Item]:
     literals, groups = pieces[::2], pieces[1::2]
     if not word or not all(_LITERAL.fullmatch(literal) for literal in literals):
         raise DocumentError(f"node list item {word[:80]!r}: expected letters, digits, dashes and [01-16] ranges")
-    ranges = [tuple(_parse_range(word, part) for part in group.split(",")) for group in groups]
+    ranges = [tuple(_parse_range(word, part) for part in _parts_of(group)) for group in groups]
     if not ranges:
         return [_Item(word, (), "")]
     count = 1
@@ -141,6 +137,11 @@ def _parse_item(word: str) -> list[_Item]:
         for chosen in itertools.product(*choices)
     )
     return [_Item(prefix, ranges[-1], literals[-1]) for prefix in prefixes]
+
+
+def _parts_of(group: str) -> list[str]:
+    """Return the ranges of a bracket without empty ones; at least one, for the error message."""
+    return [part for part in group.split(",") if part.strip()] or [group]
 
 
 def _parse_range(word: str, part: str) -> NumberRange:
@@ -161,6 +162,14 @@ def _hosts_of(item: _Item) -> Iterator[str]:
     for part in item.ranges:
         for text in part.texts():
             yield f"{item.prefix}{text}{item.suffix}"
+
+
+def _each_once(hosts: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for host in hosts:
+        if host not in seen:
+            seen.add(host)
+            yield host
 
 
 def _merged(ranges: list[tuple[int, int]]) -> tuple[list[int], list[int]]:

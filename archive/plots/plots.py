@@ -2,14 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated
 
-import msgspec
 import numpy as np
 
-from archive.exceptions import DocumentError
+from archive.exceptions import DECODE_ERRORS, DocumentError, reason
 from archive.format.cluster_json import SCOPES, Cluster, SubCluster
-from archive.format.data_json import StoredStatistics, Unit
+from archive.format.data_document import EXPECTED, StoredMetric, StoredSeries, Unit, read_document
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 from archive.plots.reduce import Band, Positions, reduce_band, reduce_line
 
@@ -83,34 +81,6 @@ class Plots:
     metrics: list[Plot]
 
 
-class _Series(msgspec.Struct, gc=False):
-    """A series whose samples are decoded only if they are drawn."""
-
-    hostname: str
-    id: str | int | None = None
-    statistics: StoredStatistics | None = None
-    data: msgspec.Raw = msgspec.Raw(b"[]")
-
-
-class _StatisticsSeries(msgspec.Struct):
-    min: list[float | None]
-    mean: list[float | None]
-    max: list[float | None]
-
-
-class _Metric(msgspec.Struct):
-    timestep: Annotated[int, msgspec.Meta(gt=0)]
-    series: list[_Series]
-    unit: Unit | None = None
-    statistics_series: msgspec.Raw = msgspec.field(default=msgspec.Raw(b"null"), name="statisticsSeries")
-
-
-# Not strict: accepts whole floats for integers.
-_DATA = msgspec.json.Decoder(dict[str, dict[str, _Metric]], strict=False)
-_SAMPLES = msgspec.json.Decoder(list[float | None])
-_STATISTICS_SERIES = msgspec.json.Decoder(_StatisticsSeries)
-
-
 def plots(raw: bytes, request: PlotRequest) -> Plots:
     """Return the plots of a data.json (uncompressed), in the order of cluster.json, then by name.
 
@@ -118,13 +88,15 @@ def plots(raw: bytes, request: PlotRequest) -> Plots:
     Raise DocumentError.
     """
     try:
-        document = _DATA.decode(raw)
+        document = read_document(raw)
         order = {metric.name: place for place, metric in enumerate(request.cluster.metrics if request.cluster else ())}
         names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
         chosen = [(name, _choose(request.scope, document[name])) for name in names if document[name]]
         found = [_plot(name, scope, document[name][scope], request) for name, scope in chosen]
-    except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:
-        raise DocumentError(f"data.json: {error}; expected metric -> scope -> unit, timestep and series") from error
+    except DocumentError as error:
+        raise DocumentError(f"data.json: {error}") from error
+    except DECODE_ERRORS as error:
+        raise DocumentError(f"data.json: {reason(error)}; {EXPECTED}") from error
     scopes = {scope for scopes in document.values() for scope in scopes}
     return Plots([scope for scope in SCOPES if scope in scopes], [plot for plot in found if plot.series])
 
@@ -160,12 +132,12 @@ def _rank(scope: str) -> tuple[int, str]:
     return (SCOPES.index(scope) if scope in SCOPES else len(SCOPES), scope)
 
 
-def _choose(wanted: str, scopes: dict[str, _Metric]) -> str:
+def _choose(wanted: str, scopes: dict[str, StoredMetric]) -> str:
     """Return the scope to draw: the requested one, or else the coarsest."""
     return wanted if wanted in scopes else min(scopes, key=_rank)
 
 
-def _plot(name: str, scope: str, metric: _Metric, request: PlotRequest) -> Plot:
+def _plot(name: str, scope: str, metric: StoredMetric, request: PlotRequest) -> Plot:
     """Return the plot of a metric; decode the samples of its series only if the file has no band."""
     unit, steps = metric.unit or Unit(), request.steps(metric.timestep)
     band = _stored_band(metric) if len(metric.series) > MOST_LINES else None
@@ -173,7 +145,7 @@ def _plot(name: str, scope: str, metric: _Metric, request: PlotRequest) -> Plot:
     if band is not None:
         count, statistics = len(metric.series), _stored_statistics(metric.series) or _statistics_of(band)
     else:
-        arrays = [_array(_SAMPLES.decode(series.data)) for series in metric.series]
+        arrays = [series.samples() for series in metric.series]
         each = series_statistics(arrays)
         present = [place for place, numbers in enumerate(each) if numbers is not None]
         count, statistics = len(present), combined_statistics(each)
@@ -194,7 +166,7 @@ def _plot(name: str, scope: str, metric: _Metric, request: PlotRequest) -> Plot:
     )
 
 
-def _line(series: _Series, samples: Samples, steps: slice) -> Line:
+def _line(series: StoredSeries, samples: Samples, steps: slice) -> Line:
     at, values = reduce_line(samples[steps])
     return Line(
         host=series.hostname,
@@ -216,25 +188,24 @@ def _from_start(at: Positions | None, first: int, size: int) -> Positions | None
     return first + (np.arange(size, dtype=np.float64) if at is None else at)
 
 
-def _stored_band(metric: _Metric) -> Band | None:
+def _stored_band(metric: StoredMetric) -> Band | None:
     """Return the statistics per time step in the file; None if they are missing or incomplete."""
     try:
-        stored = _STATISTICS_SERIES.decode(metric.statistics_series)
-    except msgspec.DecodeError:  # missing, or in another form
+        stored = metric.steps()
+    except DECODE_ERRORS:  # in another form
         return None
-    band = Band(_array(stored.min), _array(stored.mean), _array(stored.max))
+    if stored is None:
+        return None
+    band = Band(_array(stored.min), _array(stored.middle), _array(stored.max))
     return band if band.min.size == band.mean.size == band.max.size else None
 
 
-def _stored_statistics(series: Sequence[_Series]) -> Statistics | None:
+def _stored_statistics(series: Sequence[StoredSeries]) -> Statistics | None:
     """Return the combined statistics of the series in the file; None if there are none."""
     return combined_statistics(
         Statistics(stored.min, stored.avg, stored.max)
-        for each in series
-        if (stored := each.statistics) is not None
-        and stored.min is not None
-        and stored.avg is not None
-        and stored.max is not None
+        for stored in (each.stored_statistics() for each in series)
+        if stored.min is not None and stored.avg is not None and stored.max is not None
     )
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import msgspec
 from isal import igzip, isal_zlib
 
-from archive.exceptions import ArchiveError, DocumentError, concerns_all, reason
+from archive.exceptions import DECODE_ERRORS, READ_ERRORS, ArchiveError, DocumentError, concerns_all, reason
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, JobKey, job_folder
 from archive.format.meta_json import decode_meta
 from archive.storage.files import Folder, drop_cached, open_folder
@@ -69,7 +69,7 @@ def find_plain(
                 yield Plain(key, status.st_size)
         except FileNotFoundError:  # not there, or just removed
             continue
-        except (DocumentError, OSError) as error:
+        except READ_ERRORS as error:
             trouble(f"{path.parent}: {reason(error)}")
 
 
@@ -179,7 +179,7 @@ def _is_json(plain: IO[bytes]) -> bool:
     try:
         with mmap.mmap(plain.fileno(), 0, prot=mmap.PROT_READ) as content:
             _anything.decode(content)
-    except (ValueError, msgspec.DecodeError):  # ValueError: an empty file
+    except DECODE_ERRORS:  # ValueError: an empty file
         return False
     return True
 
@@ -244,7 +244,7 @@ class Compression:
             return plain, None
         try:
             return plain, compress(self.store, plain.key)
-        except (ArchiveError, OSError) as error:
+        except READ_ERRORS as error:
             return plain, error
 
 

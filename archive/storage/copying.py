@@ -8,10 +8,11 @@ written a few times for all jobs together, and the writes of each job keep the o
 import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import ArchiveError
+from archive.exceptions import READ_ERRORS
 from archive.format.layout import META_FILE, JobKey
 from archive.storage.files import copier, sync_folder, write_all
 from archive.storage.store import ArchiveStore, data_name
@@ -22,12 +23,19 @@ Flush = int | Path
 """Something to flush: the descriptor of an open file or directory, or the path of a directory."""
 
 
+class Content(NamedTuple):
+    """A data file to write: its name in the archive, and its content."""
+
+    name: str
+    content: bytes
+
+
 class JobCopy(NamedTuple):
-    """A job to write: its meta.json, and the paths of the data.json or data.json.gz (or both) to copy."""
+    """A job to write: its meta.json, and the data.json or data.json.gz (or both): paths to copy, or contents."""
 
     key: JobKey
     meta: bytes
-    data: Sequence[Path]
+    data: Sequence[Path | Content]
 
 
 def copy_jobs(store: ArchiveStore, jobs: Sequence[JobCopy]) -> list[Exception | None]:
@@ -49,7 +57,7 @@ def copy_jobs(store: ArchiveStore, jobs: Sequence[JobCopy]) -> list[Exception | 
                     advancing[number] = job_steps.throw(failed[0]) if failed else next(job_steps)
                 except StopIteration:
                     del steps[number]
-                except (ArchiveError, OSError) as error:
+                except READ_ERRORS as error:
                     failures[number] = error
                     del steps[number]
             wanted = advancing
@@ -62,9 +70,11 @@ def _steps(store: ArchiveStore, job: JobCopy) -> Generator[list[Flush], None, No
     """Write a job; yield what to flush before each next step."""
     with store.writing(job.key, flush=False) as folder:
         for source in job.data:
-            with folder.temporary(data_name(source), copier(source)) as descriptor:
+            name = data_name(source) if isinstance(source, Path) else source.name
+            fill = copier(source) if isinstance(source, Path) else partial(write_all, content=source.content)
+            with folder.temporary(name, fill) as descriptor:
                 yield [descriptor]
-        with folder.temporary(META_FILE, lambda descriptor: write_all(descriptor, job.meta)) as descriptor:
+        with folder.temporary(META_FILE, partial(write_all, content=job.meta)) as descriptor:
             yield [descriptor, folder.descriptor]
         # The directories above, too: another process may have just created them, but not flushed them yet.
         yield [folder.descriptor, *(path for path in folder.path.parents if path.is_relative_to(store.root))]

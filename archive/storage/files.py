@@ -6,15 +6,19 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from archive.exceptions import ArchiveError
+from archive.exceptions import ArchiveError, DocumentError
+from archive.limits import max_json
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 TEMP_PREFIX = "."
 TEMP_SUFFIX = ".tmp"
+
+TOO_LARGE = "more than the setting ARCHIVE_MAX_JSON allows"
 
 _PIECE = 64 * 1024 * 1024  # bytes
 
@@ -67,13 +71,22 @@ def sync_folder(folder: Path) -> None:
 def read_file(path: Path | str, most: int | None = None) -> bytes:
     """Return the content of a file, or at most its first `most` bytes.
 
-    System calls take half the time of a file object, and a string half the time of a Path.
+    Raise DocumentError without reading a file that is larger than ARCHIVE_MAX_JSON, OSError for anything but a file,
+    such as a pipe, which would never end. System calls take half the time of a file object, and a string half the time
+    of a Path.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        expected = os.fstat(descriptor).st_size if most is None else most
-        content = os.read(descriptor, expected + 1 if most is None else most)
-        if most is None and len(content) != expected:  # growing, or larger than one call reads
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        if most is not None:
+            return os.read(descriptor, most)
+        expected = status.st_size
+        if expected > max_json():
+            raise DocumentError(f"{expected:,} bytes, {TOO_LARGE}")
+        content = os.read(descriptor, expected + 1)
+        if len(content) != expected:  # growing, or larger than one call reads
             while more := os.read(descriptor, _PIECE):
                 content += more
         return content

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.exceptions import ArchiveError, DocumentError, reason
+from archive.exceptions import READ_ERRORS, ArchiveError, DocumentError, reason
 from archive.format.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -23,11 +23,12 @@ from archive.format.layout import (
     META_FILE,
     VERSION_FILE,
     JobKey,
+    file_system_kind,
     job_folder,
     parse_job_folder,
 )
 from archive.format.meta_json import decode_meta
-from archive.storage.files import drop_cached, is_temp_name, open_folder, sync_folder, temp_name
+from archive.storage.files import drop_cached, is_temp_name, open_folder, read_file, sync_folder, temp_name
 from archive.storage.store import ArchiveStore
 
 _JOB_FILES = frozenset({META_FILE, COMPRESSED_DATA_FILE, DATA_FILE})
@@ -70,7 +71,7 @@ def find(
                 found = _leftover(key, folder) if is_temp_name(name) else _due(key, folder, before)
             except FileNotFoundError:
                 continue
-            except (ArchiveError, OSError) as error:
+            except READ_ERRORS as error:
                 trouble(f"{folder}: {reason(error)}")
             else:
                 if found:
@@ -84,7 +85,7 @@ def _leftover(key: JobKey, folder: Path) -> DueFolder:
 def _due(key: JobKey, folder: Path, before: int) -> DueFolder | None:
     """Return the job if it is complete and ended before this time."""
     try:
-        meta = decode_meta((folder / META_FILE).read_bytes())
+        meta = decode_meta(read_file(folder / META_FILE))
     except NotADirectoryError:
         return None
     if (meta.cluster, meta.job_id, meta.start_time) != key:
@@ -107,7 +108,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def _refuse_others(names: Iterator[str]) -> None:
-    others = sorted(set(names) - _JOB_FILES)
+    others = sorted(name for name in set(names) - _JOB_FILES if file_system_kind(name) is None)
     if others:
         raise ArchiveError(f"holds {', '.join(others)[:80]}, which is no file of an archived job")
 
@@ -161,7 +162,8 @@ def open_target(source: ArchiveStore, root: Path) -> ArchiveStore:
         return target
     target.check_version()
     if not (there / VERSION_FILE).exists():
-        others = sorted(path.name for path in there.iterdir() if not is_temp_name(path.name))
+        names = [path.name for path in there.iterdir()]
+        others = sorted(name for name in names if not is_temp_name(name) and file_system_kind(name) is None)
         if others:
             raise ArchiveError(
                 f"{root}: holds {', '.join(others)[:80]} and no {VERSION_FILE}; "
@@ -177,7 +179,7 @@ def prepare_target(source: ArchiveStore, target: ArchiveStore, cluster: str | No
         target.write_version()
     wanted = set(source.clusters()) if cluster is None else {cluster} & set(source.clusters())
     for name in sorted(wanted - set(target.clusters())):
-        target.write_cluster(name, (source.root / name / CLUSTER_FILE).read_bytes())
+        target.write_cluster(name, read_file(source.root / name / CLUSTER_FILE))
 
 
 def copy_data(source: ArchiveStore, target: ArchiveStore, key: JobKey) -> None:

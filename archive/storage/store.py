@@ -2,13 +2,15 @@
 
 import contextlib
 import functools
+import io
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from isal import igzip, isal_zlib
 
-from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
+from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError, reason
 from archive.format.layout import (
     CLUSTER_FILE,
     COMPRESSED_DATA_FILE,
@@ -16,17 +18,30 @@ from archive.format.layout import (
     META_FILE,
     VERSION_FILE,
     JobKey,
+    file_system_kind,
     is_valid_cluster_name,
     job_folder,
     parse_job_folder,
 )
-from archive.storage.files import Folder, copier, make_folders, open_folder, read_file, sync_folder
+from archive.limits import max_json
+from archive.storage.files import TOO_LARGE, Folder, copier, make_folders, open_folder, read_file, sync_folder
+
+logger = logging.getLogger(__name__)
 
 ARCHIVE_VERSION = "1"
+RELEASES = {"2": "cc-backend 1.4", "3": "cc-backend 1.5"}
+"""The releases that write other versions, which import_jobs reads."""
+
 COMPRESSION_LEVEL = 2
 
 _GZIP = 31  # zlib's wbits for the gzip format
+_PIECE = 1 << 20  # bytes
 _MAX_RATIO = 1032  # of the sizes before and after compression
+
+
+def read_version(root: Path) -> str:
+    """Return the version in version.txt, shortened if it is none; raise OSError."""
+    return read_file(root / VERSION_FILE, 40).decode(errors="replace").strip()
 
 
 class ArchiveStore:
@@ -58,11 +73,12 @@ class ArchiveStore:
             raise ArchiveVersionError(f"{self.root}: expected a folder, the root of a job archive")
         path = self.root / VERSION_FILE
         try:
-            version = path.read_text(encoding="utf-8", errors="replace").strip()
+            version = read_version(self.root)
         except FileNotFoundError:
             return
         if version != ARCHIVE_VERSION:
-            raise ArchiveVersionError(f"{path}: archive version {version[:40]!r}, expected {ARCHIVE_VERSION!r}")
+            release = f"; it is of {RELEASES[version]}, and import_jobs reads it" if version in RELEASES else ""
+            raise ArchiveVersionError(f"{path}: archive version {version!r}, expected {ARCHIVE_VERSION!r}{release}")
 
     def write_job(self, key: JobKey, meta: bytes, data: bytes | None) -> None:
         """Write a job: `data` (plain JSON) compressed as data.json.gz, then `meta` (JSON) as meta.json.
@@ -96,10 +112,10 @@ class ArchiveStore:
 
     def read_meta(self, key: JobKey) -> bytes:
         """Return the content of meta.json; raise FileNotFoundError if there is none."""
-        return (job_folder(self.root, key) / META_FILE).read_bytes()
+        return read_file(job_folder(self.root, key) / META_FILE)
 
     def read_data(self, key: JobKey) -> bytes:
-        """Return the uncompressed data.json, from .gz if there are both files.
+        """Return the uncompressed data.json, from .gz if there are both files and it is whole.
 
         Raise FileNotFoundError if there is none, DocumentError if the .gz is truncated or invalid.
         """
@@ -108,6 +124,13 @@ class ArchiveStore:
             return read_data_file(folder / COMPRESSED_DATA_FILE)
         except FileNotFoundError:
             return read_data_file(folder / DATA_FILE)
+        except DocumentError as error:
+            try:
+                plain = read_data_file(folder / DATA_FILE)
+            except FileNotFoundError:
+                raise error from None
+            logger.warning("%s; %s beside it is read instead", error, DATA_FILE)
+            return plain
 
     def data_size(self, key: JobKey) -> int:
         """Return the size of the uncompressed data.json in bytes; raise FileNotFoundError if there is none.
@@ -214,14 +237,15 @@ class ArchiveStore:
 
 
 def read_data_file(path: Path) -> bytes:
-    """Return the uncompressed content of a data file; raise DocumentError if a .gz is truncated or invalid."""
-    content = read_file(path)
-    if path.suffix != ".gz":
-        return content
+    """Return the uncompressed content of a data file.
+
+    Raise DocumentError if a .gz is truncated or invalid, or the content larger than ARCHIVE_MAX_JSON.
+    """
     try:
-        return decompress(content)
-    except DocumentError as error:
-        raise DocumentError(f"{path}: {error}") from error
+        content = read_file(path)
+        return decompress(content) if path.suffix == ".gz" else content
+    except (DocumentError, MemoryError) as error:
+        raise DocumentError(f"{path}: {reason(error)}") from error
 
 
 def data_name(path: Path) -> str:
@@ -238,19 +262,31 @@ def decompress(compressed: bytes) -> bytes:
     """Return the uncompressed content of a gzip file; raise DocumentError if it is truncated or invalid.
 
     The last four bytes of the file are the size of the content. Allocating it at once halves the time. If the size is
-    wrong, as in a file with several gzip streams, fall back to the usual way.
+    wrong, as in a file with several gzip streams, or beyond ARCHIVE_MAX_JSON, the content is measured first, in little
+    memory.
     """
     size = int.from_bytes(compressed[-4:], "little")
     try:
-        if size <= len(compressed) * _MAX_RATIO:
+        if size <= min(len(compressed) * _MAX_RATIO, max_json()):
             stream = isal_zlib.decompressobj(_GZIP)
             plain: bytes = stream.decompress(compressed, size + 1)
             if stream.eof and not stream.unused_data:
                 return plain
+        _refuse_too_large(compressed)
         plain = igzip.decompress(compressed)  # type: ignore[no-untyped-call]  # isal leaves it untyped
     except (OSError, EOFError, isal_zlib.IsalError) as error:  # type: ignore[misc]  # its stub has no class
         raise DocumentError(f"{error}; expected a whole gzip file") from error
     return plain
+
+
+def _refuse_too_large(compressed: bytes) -> None:
+    """Raise DocumentError if the content of a gzip file is larger than ARCHIVE_MAX_JSON."""
+    left = max_json()
+    with igzip.IGzipFile("", "rb", fileobj=io.BytesIO(compressed)) as content:  # type: ignore[no-untyped-call]
+        while piece := len(content.read(_PIECE)):
+            left -= piece
+            if left < 0:
+                raise DocumentError(f"unpacks to {TOO_LARGE}")
 
 
 @functools.lru_cache(maxsize=64)
@@ -259,10 +295,18 @@ def store_for(root: Path) -> ArchiveStore:
     return ArchiveStore(root)
 
 
+def may_be_ours(name: str) -> bool:
+    """Return whether a name is neither hidden nor that of a file system."""
+    return not name.startswith(".") and file_system_kind(name) is None
+
+
 def list_folders(path: Path | str) -> list[str]:
-    """Return the names of the folders in `path`, numbers by value, without hidden ones; raise OSError."""
+    """Return the names of the folders in `path`, numbers by value, without hidden ones and those of file systems.
+
+    Raise OSError.
+    """
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+        names = [entry.name for entry in entries if may_be_ours(entry.name) and entry.is_dir()]
     return sorted(names, key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 from django.db import transaction
 
 from archive import root
 from archive.check.findings import Code, Finding
 from archive.check.job import allowed_difference
-from archive.exceptions import ArchiveError, DocumentError, SourceError
+from archive.exceptions import READ_ERRORS, ArchiveError, SourceError
 from archive.format.data_json import job_statistics
 from archive.format.layout import META_FILE, JobKey, job_folder
 from jobs.archiving import queue, writing
@@ -94,7 +95,7 @@ def _differences(row: Row, key: JobKey) -> dict[str, str]:
         job, _ = read_job(job_folder(root.store().root, key) / META_FILE)
     except InvalidJobError as error:
         return {"": str(error)}
-    except (DocumentError, OSError):
+    except READ_ERRORS:
         return {}  # has its own finding
     here = _compared(job.row, sorted(job.tags))
     there = _compared(row, sorted((tag["type"], tag["name"]) for tag in _json(row.tags)))
@@ -120,7 +121,7 @@ def _json(text: str | None) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = orjson.dumps(value).decode()
+    text = msgspec.json.encode(value).decode()  # orjson refuses foreign statistics that are nested 255 deep
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 

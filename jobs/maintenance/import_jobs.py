@@ -21,10 +21,12 @@ from typing import Any, NamedTuple
 from django.db import transaction
 
 from archive import root
-from archive.exceptions import ArchiveError, reason
+from archive.exceptions import READ_ERRORS, reason
+from archive.format.before_version_1 import convert_cluster
 from archive.format.cluster_json import decode_cluster
 from archive.format.layout import JobKey
 from archive.processes import Workers
+from archive.storage.files import read_file
 from jobs.archiving import queue
 from jobs.maintenance import restore
 from jobs.maintenance.import_files import Copying, Reading, ReadJob, check_and_copy, read_jobs
@@ -40,12 +42,16 @@ _LARGEST_BATCH = 8_000_000  # bytes of their data files, about: large ones take 
 
 @dataclass
 class ImportCounts:
-    """Numbers of jobs of an import, the clusters whose cluster.json it copied, and the clusters without one."""
+    """Numbers of jobs of an import, the clusters whose cluster.json it copied, and the clusters without one.
+
+    `converted` jobs are of an archive from before version 1.
+    """
 
     imported: int = 0
     skipped: int = 0
     refused: int = 0
     in_place: int = 0
+    converted: int = 0
     clusters: list[str] = field(default_factory=list)
     without_config: set[str] = field(default_factory=set)
 
@@ -61,11 +67,13 @@ class _Batch(NamedTuple):
 class JobImport:
     """Import jobs from sources; `counts` is right at any time, even if `run` is interrupted.
 
-    `trouble` is called with a line for each refused job, `progress` with the number of jobs just done.
+    `trouble` is called with a line for each refused job, `remark` with a line for each damaged file that was left out,
+    `progress` with the number of jobs just done.
     """
 
     sources: Sequence[Source]
     trouble: Report
+    remark: Report = lambda text: None
     progress: Callable[[int], Any] = lambda number: None
     dry_run: bool = False
     counts: ImportCounts = field(default_factory=ImportCounts)
@@ -95,23 +103,29 @@ class JobImport:
         """Copy a cluster.json, unless its cluster is configured here."""
         store = root.store()
         try:
-            raw = path.read_bytes()
-            name = decode_cluster(raw).name
+            raw = read_file(path)
+            cluster = decode_cluster(raw)
+            name = cluster.name
             if name in store.clusters() or name in self.counts.clusters:
                 return
             if not self.dry_run:
-                store.write_cluster(name, raw)
-        except (ArchiveError, OSError) as error:
+                store.write_cluster(name, convert_cluster(raw))
+        except READ_ERRORS as error:
             self._refuse(f"{path}: {reason(error)}")
         else:
             self.counts.clusters.append(name)
+            for fault in cluster.faults:
+                self.remark(f"{path}: {fault}; the metric is left out")
 
     def _import(self, workers: Workers, found: Iterator[FoundJob]) -> None:
         """Pass jobs through the steps, several batches at a time in each."""
         here = root.store().root
         chosen = (self._choose(reading) for reading in workers.map(partial(read_jobs, here), _batches(found)))
-        for refused in workers.map(partial(check_and_copy, here), chosen):
-            self._insert(self._copied.popleft(), refused)
+        for checked in workers.map(partial(check_and_copy, here), chosen):
+            for text in checked.remarks:
+                self.remark(text)
+            self.counts.converted += checked.converted
+            self._insert(self._copied.popleft(), checked.refused)
 
     def _choose(self, reading: Reading) -> Copying:
         """Select the jobs that have no row, and reserve ids for them and their tags."""

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from archive.format.layout import CLUSTER_FILE, COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, VERSION_FILE
-from archive.storage.store import ARCHIVE_VERSION
+from archive.format.layout import CLUSTER_FILE, COMPRESSED_DATA_FILE, DATA_FILE, META_FILE
+from archive.storage.store import ARCHIVE_VERSION, RELEASES, may_be_ours, read_version
 from jobs.maintenance.restore import Report
 
 DEPTH = 4
@@ -64,12 +64,14 @@ class Source:
         if self.path.is_file() and self.data is None and _data_beside(self.path):
             return f"{self.path}: imported without samples; to import the data files beside it, give the folder"
         try:
-            version = (self.path / VERSION_FILE).read_text(encoding="utf-8", errors="replace").strip()
+            version = read_version(self.path)
         except OSError:
             return None
         if version == ARCHIVE_VERSION:
             return None
-        return f"{self.path}: archive version {version[:40]!r}, read as if it were {ARCHIVE_VERSION!r}"
+        if version in RELEASES:
+            return f"{self.path}: archive version {version!r}, of {RELEASES[version]}; read by its rules"
+        return f"{self.path}: archive version {version!r}, which is unknown; read by the rules of versions 1 to 3"
 
 
 def _data_beside(meta: Path) -> tuple[Path, ...]:
@@ -79,7 +81,7 @@ def _data_beside(meta: Path) -> tuple[Path, ...]:
 def _search(folder: Path, depth: int, trouble: Report) -> Iterator[FoundJob]:
     try:
         with os.scandir(folder) as entries:
-            seen = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
+            seen = {entry.name: entry.is_dir() for entry in entries if may_be_ours(entry.name)}
     except OSError as error:
         trouble(f"{folder}: {error.strerror or error}")
         return

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from archive.exceptions import ArchiveError, reason
+from archive.exceptions import READ_ERRORS, reason
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from archive.processes import Workers
 from archive.root import store
@@ -193,6 +193,6 @@ def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused 
         if any(Path(folder, name).exists() for name in (COMPRESSED_DATA_FILE, DATA_FILE)):
             return _Refused(f"{folder}: {META_FILE} is missing", parse_job_folder(root, Path(folder)))
         return None
-    except (InvalidJobError, ArchiveError, OSError) as error:
+    except (InvalidJobError, *READ_ERRORS) as error:
         return _Refused(f"{folder}/{META_FILE}: {reason(error)}", parse_job_folder(root, Path(folder)))
     return job, size

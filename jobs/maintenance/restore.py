@@ -9,6 +9,7 @@ import msgspec
 import orjson
 from django.db import IntegrityError, transaction
 
+from archive.format.before_version_1 import convert_statistics
 from archive.format.layout import JobKey
 from archive.format.meta_json import JobMeta, Resource, TagName, decode_meta, keys_of
 from archive.storage.files import read_file
@@ -92,7 +93,7 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
         resources=_resources(meta.resources),
         meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
         start_time=meta.start_time,
-        statistics=msgspec.json.format(meta.statistics, indent=-1).decode(),  # numbers keep each digit
+        statistics=convert_statistics(msgspec.json.format(meta.statistics, indent=-1).decode()),
     )
     own_id = meta.id if _is_ours(raw, meta) else None
     tags = {pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from archive import root
-from archive.exceptions import ArchiveError, concerns_all
+from archive.exceptions import READ_ERRORS, ArchiveError, concerns_all
 from archive.storage import removal
 from archive.storage.store import ArchiveStore
 from jobs.archiving import queue
@@ -198,7 +198,7 @@ class Retention:
         def attempt(entry: _Entry) -> Exception | None:
             try:
                 step(entry)
-            except (ArchiveError, OSError) as error:
+            except READ_ERRORS as error:
                 if concerns_all(error):
                     self._hopeless = error
                 return error

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from django.contrib import admin
@@ -79,7 +78,7 @@ def cluster_list(request: HttpRequest) -> HttpResponse:
     rows = []
     for name in names:
         cluster = registry.get(name)
-        counts = [_node_count(part) for part in cluster.subclusters] if cluster else []
+        counts = list(_node_counts(cluster).values()) if cluster else []
         nodes = None if None in counts else sum(count or 0 for count in counts)
         rows.append({"name": name, "cluster": cluster, "nodes": nodes, "load": loads[name], "error": name in errors})
     return _page(request, "list", {"title": "Clusters", "rows": rows})
@@ -101,7 +100,7 @@ def cluster_page(request: HttpRequest, name: str) -> HttpResponse:
         "cluster": cluster,
         "error": error,
         "choice": choice,
-        "sections": [_section(part) for part in cluster.subclusters] if cluster else [],
+        "sections": _sections(cluster) if cluster else [],
         "metrics": _metrics(cluster),
         "states": sorted(Counter(mark for node in nodes for mark in node.marks).items()),
         "total": len(nodes),
@@ -118,15 +117,15 @@ def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpR
     return TemplateResponse(request, f"admin/clusters/{template}.html", {**common, **context})
 
 
-def _node_count(subcluster: SubCluster) -> int | None:
-    """Return the number of nodes in the list; None if it matches any host."""
-    if subcluster.nodes.matches_all:
-        return None
-    return sum(1 for _ in islice(subcluster.nodes.hosts(), MOST_HOSTS))
+def _node_counts(cluster: Cluster) -> dict[str, int | None]:
+    """Return the number of nodes of each subcluster; None if its list matches any host."""
+    hosts = cluster.hosts_of(MOST_HOSTS)
+    return {name: None if found is None else len(found) for name, found in hosts.items()}
 
 
-def _section(subcluster: SubCluster) -> Section:
-    return Section(subcluster, _node_count(subcluster), _units(subcluster.topology))
+def _sections(cluster: Cluster) -> list[Section]:
+    counts = _node_counts(cluster)
+    return [Section(part, counts[part.name], _units(part.topology)) for part in cluster.subclusters]
 
 
 def _units(topology: Topology) -> list[Unit]:

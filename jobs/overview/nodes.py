@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -94,10 +93,8 @@ _WORDS = msgspec.json.Decoder(list[str])
 def nodes_of(*, name: str, cluster: Cluster | None, user: Any) -> list[Node]:
     """Return the nodes of a cluster: those in cluster.json, then others with a report or a running job."""
     nodes: dict[str, Node] = {}
-    for subcluster in cluster.subclusters if cluster else ():
-        hosts = () if subcluster.nodes.matches_all else islice(subcluster.nodes.hosts(), MOST_HOSTS)
-        for host in hosts:
-            nodes.setdefault(host, Node(host, subcluster.name))
+    for subcluster, hosts in cluster.hosts_of(MOST_HOSTS).items() if cluster else ():
+        nodes |= {host: Node(host, subcluster) for host in hosts or ()}
     reports = {report.hostname: report for report in NodeState.objects.filter(cluster=name)}
     jobs, others = _running_by_host(name, user)
     for host in sorted((reports.keys() | jobs.keys() | others.keys()) - nodes.keys()):

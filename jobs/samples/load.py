@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 from archive import root
-from archive.exceptions import ArchiveError, SourceError
+from archive.exceptions import READ_ERRORS, SourceError, reason
 from archive.format.data_json import encode_data, select_data
 from archive.format.layout import JobKey
 from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
@@ -29,8 +29,9 @@ def samples(row: Row, metrics: list[str] | None) -> bytes:
         return select_data(data_document(row, metrics), metrics, row.num_nodes)
     except NoSamplesError:
         return b"[]"
-    except (SourceError, ArchiveError, OSError) as error:
-        raise ArchiveUnavailableError(f"loading the samples of job {row.id} failed: {error}") from error
+    except READ_ERRORS as error:
+        why = str(error) or reason(error)
+        raise ArchiveUnavailableError(f"loading the samples of job {row.id} failed: {why}") from error
 
 
 def data_document(row: Row, metrics: list[str] | None, most_bytes: int | None = None) -> bytes:

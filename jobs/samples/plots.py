@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import msgspec
 from django.utils import timezone
 
 from archive import root
-from archive.exceptions import ArchiveError, SourceError
+from archive.exceptions import READ_ERRORS, SourceError
+from archive.exceptions import reason as reason_of
 from archive.plots import plots
 from archive.plots.plots import Plot, PlotRequest
 from jobs.exceptions import NoSamplesError
@@ -72,8 +72,8 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
             scopes, metrics = found.scopes, found.metrics
     except NoSamplesError as error:
         reason = str(error)
-    except (SourceError, ArchiveError, OSError, msgspec.DecodeError) as error:
-        reason, failed = f"The samples could not be loaded: {error}", True
+    except READ_ERRORS as error:
+        reason, failed = f"The samples could not be loaded: {str(error) or reason_of(error)}", True
     if not metrics and not reason:
         reason = _why_nothing(elapsed, running=running, archived=archived)
     end = row.start_time + elapsed

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,10 @@ def changed(**keys: Any) -> dict[str, Any]:
         ("n1,*", ["anything"], []),
         (" n1 , n2 ", ["n1", "n2"], ["n3", " n1"]),
         ("", [], ["", "n1"]),
+        ("n[01-04],,n07,", ["n01", "n04", "n07"], ["", "n05", ","]),
+        (" , ,n1", ["n1"], ["", " "]),
+        (",", [], [""]),
+        ("n[01-04,,07,]", ["n01", "n07"], ["n", "n05"]),
     ],
 )
 def test_a_node_list_holds_exactly_its_hosts(text: str, inside: list[str], outside: list[str]) -> None:
@@ -100,10 +105,9 @@ def test_a_node_list_holds_exactly_its_hosts(text: str, inside: list[str], outsi
         "n[a-b]",
         "n[16-01]",
         "n[100-20]",
-        "a,,b",
-        "a,",
-        ",a",
         "a b",
+        "a,],b",
+        "n[,]",
         "n[1-2",
         "a/b",
         "n[1--2]",
@@ -118,6 +122,20 @@ def test_a_malformed_node_list_is_an_error(text: str) -> None:
 def test_hosts_of_a_node_list_come_in_its_order_and_padded() -> None:
     hosts = list(NodeList.parse("n[08-10,02],login1,r[1-2]c[1-2]").hosts())
     assert hosts == ["n08", "n09", "n10", "n02", "login1", "r1c1", "r1c2", "r2c1", "r2c2"]
+
+
+@pytest.mark.parametrize("text", ["n[1-3],n2,n[2-4]", "n1,n2,n3,n4,n1", "n[1,1,2-4,3]", "n4,n[1-4]"])
+def test_a_node_listed_twice_counts_once(text: str) -> None:
+    assert sorted(NodeList.parse(text).hosts()) == ["n1", "n2", "n3", "n4"]
+
+
+def test_a_node_counts_for_the_first_subcluster_that_names_it_and_a_star_is_the_rest() -> None:
+    parts = [{"name": "all", "nodes": "*"}, {"name": "a", "nodes": "n[1-3],n2"}, {"name": "b", "nodes": "n[3-4]"}]
+    cluster = decode_cluster(json.dumps({"name": "c", "subClusters": parts}).encode())
+    assert cluster.hosts_of(10) == {"all": None, "a": ["n1", "n2", "n3"], "b": ["n4"]}
+    assert cluster.hosts_of(2) == {"all": None, "a": ["n1", "n2"], "b": ["n3", "n4"]}
+    found = {host: cluster.subcluster_of(host) for host in ("n1", "n3", "n4", "x")}
+    assert {host: part and part.name for host, part in found.items()} == {"n1": "a", "n3": "a", "n4": "b", "x": "all"}
 
 
 @pytest.mark.parametrize(
@@ -209,9 +227,8 @@ def test_unknown_keys_are_ignored_and_missing_ones_have_defaults() -> None:
         ("{", "truncated"),
         ("[]", "expected `object`"),
         ({"metricConfig": []}, "missing required field `name`"),
-        ({"name": "c", "metricConfig": [{"name": "m", "timestep": "soon"}]}, r"\$\.metricConfig\[0\]\.timestep"),
-        ({"name": "c", "metricConfig": [{"name": "m", "timestep": 0}]}, r"above zero.*\$\.metricConfig\[0\]"),
-        ({"name": "c", "metricConfig": [{"name": "m", "scope": "rack"}]}, r"'rack'.*\$\.metricConfig\[0\]"),
+        ('{"x": ' + "[" * 100_000, "nested too deeply"),
+        ({"name": "c", "metricConfig": {}}, r"expected `array .*\$\.metricConfig"),
         ({"name": "c", "subClusters": [{"name": "a"}, {"name": "b", "nodes": "n[1"}]}, r"n\[1.*\$\.subClusters\[1\]"),
         ({"name": "c", "subClusters": [{"name": "a"}, {"name": "a"}]}, r"twice.*\$\.subClusters\[1\]\.name"),
         (
@@ -224,6 +241,37 @@ def test_a_malformed_file_is_an_error_that_names_the_place(document: Any, place:
     raw = document if isinstance(document, str) else json.dumps(document)
     with pytest.raises(DocumentError, match=f"(?i){place}"):
         decode_cluster(raw.encode())
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ({"name": "m", "timestep": "soon"}, r"int.*\$\.metricConfig\[1\]\.timestep`"),
+        ({"name": "m", "timestep": 0}, r"above zero.*\$\.metricConfig\[1\]`"),
+        ({"name": "m", "scope": "rack"}, r"'rack'.*\$\.metricConfig\[1\]`"),
+        ({"name": "m", "subClusters": [{"peak": 1}]}, r"`name` - at `\$\.metricConfig\[1\]\.subClusters\[0\]`"),
+        ({"name": "m", "peak": {}}, r"\$\.metricConfig\[1\]\.peak`"),
+        ({"timestep": 60}, r"`name` - at `\$\.metricConfig\[1\]`"),
+        ({"name": "good"}, r"'good' comes twice.*\$\.metricConfig\[1\]\.name`"),
+        ("m", r"expected `object`, got `str` - at `\$\.metricConfig\[1\]`"),
+        ([], r"\$\.metricConfig\[1\]`"),
+    ],
+)
+def test_a_metric_that_cannot_be_read_costs_that_metric_alone(entry: Any, place: str) -> None:
+    raw = json.dumps({"name": "c", "metricConfig": [{"name": "good"}, entry, {"name": "other"}]}).encode()
+    cluster = decode_cluster(raw)
+    assert [metric.name for metric in cluster.metrics] == ["good", "other"]
+    assert re.search(f"(?i){place}$", cluster.faults[0])
+
+
+def test_keys_may_have_another_case_and_null_means_missing() -> None:
+    document = changed(metricConfig=[{"Name": "m", "TIMESTEP": 30.0, "unit": {"Base": "B", "prefix": None}}])
+    document["SubClusters"] = document.pop("subClusters")
+    document["SubClusters"][0]["Topology"] = document["SubClusters"][0].pop("topology") | {"die": None, "CORE": [[7]]}
+    cluster = decode_cluster(json.dumps(document).replace('"accelerators"', '"Accelerators"').encode())
+    assert (cluster.metrics[0].name, cluster.metrics[0].timestep, cluster.metrics[0].unit) == ("m", 30, {"base": "B"})
+    assert cluster.subclusters[0].topology.accelerators[0].id == "00:01"
+    assert cluster.subclusters[0].topology.core == ((0, 2), (1, 3))  # the exact key wins
 
 
 @pytest.mark.parametrize("name", ["emmy", "alex"])
@@ -300,6 +348,41 @@ def test_a_broken_file_leaves_the_last_good_one_in_force_and_is_logged_once(
     assert after is not None
     assert after.subclusters == ()
     assert registry.errors == {}
+
+
+def test_a_metric_left_out_is_logged_and_the_cluster_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, changed(metricConfig=[{"name": "m", "timestep": -1}, {"name": "n"}]))
+    with caplog.at_level(logging.ERROR, "archive.clusters"):
+        cluster = ClusterRegistry(tmp_path).get("demo")
+    assert cluster is not None
+    assert [metric.name for metric in cluster.metrics] == ["n"]
+    assert "timestep -1: expected seconds" in caplog.text
+    assert "the metric is left out" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", ["deep", "not UTF-8", "folder", "link to itself", "huge number"])
+def test_one_cluster_that_cannot_be_read_spoils_no_other(tmp_path: Path, spoil: str) -> None:
+    put(tmp_path, DEMO)
+    put(tmp_path, {"name": "alex"}, "alex")
+    registry = ClusterRegistry(tmp_path, check_interval=0)
+    good = registry.get("alex")
+    assert good is not None
+    path = tmp_path / "alex/cluster.json"
+    path.unlink()
+    if spoil == "folder":
+        path.mkdir()
+    elif spoil == "link to itself":
+        path.symlink_to(path)
+    else:
+        number = b'{"name": "alex", "x": 1e999}'
+        texts = {"deep": b"[" * 99_999, "not UTF-8": b'{"name": "\xff"}', "huge number": number}
+        path.write_bytes(texts[spoil])
+    for fresh in (registry, ClusterRegistry(tmp_path)):
+        assert fresh.get("demo") is not None
+        assert fresh.failure("alex")
+        assert fresh.failure("demo") is None
+        assert str(path) in fresh.errors["alex"]
+    assert registry.get("alex") is good
 
 
 def test_a_file_that_was_never_good_counts_as_configured(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from accounts.formatting import quantity
 from archive.check import repair
 from archive.check.findings import Code, Finding, Severity
 from archive.check.walk import ArchiveCheck
-from archive.exceptions import ArchiveError
+from archive.exceptions import READ_ERRORS, ArchiveError, reason
 from archive.format.layout import is_valid_cluster_name
 from jobs.checks import missing_archive
 from jobs.console import progress
@@ -125,8 +125,10 @@ class Command(ServerCommand):
             finding.repaired = repair.repair(self.root, finding)
             if self.database and not finding.repaired:
                 finding.repaired = check.repair(finding)
-        except (ArchiveError, OSError) as error:
+        except OSError as error:
             finding.message += f" (not repaired: {error})"
+        except READ_ERRORS as error:
+            finding.message += f" (not repaired: {reason(error)})"
 
     def _print(self, finding: Finding, severity: Severity) -> None:
         path = str(finding.path.relative_to(self.root))

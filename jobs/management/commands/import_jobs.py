@@ -49,13 +49,22 @@ class Command(ServerCommand):
             if not bar.disable:
                 bar.total = sum(1 for source in sources for _ in source.jobs(lambda text: None))
             work = JobImport(
-                sources=sources, trouble=complaining(self.stderr, "refused"), progress=bar.update, dry_run=dry_run
+                sources=sources,
+                trouble=complaining(self.stderr, "refused"),
+                remark=complaining(self.stderr, "remark") if self.verbosity > 0 else _say_nothing,
+                progress=bar.update,
+                dry_run=dry_run,
             )
             counts = self._run(work, bar)
         for name in counts.clusters:
             self.say(f"cluster {name}: cluster.json {'would be copied' if dry_run else 'copied'}")
         for name in sorted(counts.without_config):
             self.note(f"cluster {name}: jobs, but no cluster.json, neither there nor here.")
+        if counts.converted:
+            self.note(
+                f"{quantity(counts.converted, 'job')} of an archive from before version 1: units and numbers of "
+                f"accelerators {'would be' if dry_run else 'were'} converted."
+            )
         if counts.in_place:
             self.note(
                 f"{quantity(counts.in_place, 'job')} already in the archive of this server: only rows added, no file "
@@ -76,6 +85,10 @@ class Command(ServerCommand):
             bar.close()
             closing = _closing(work.counts, dry_run=work.dry_run)
             raise CommandError(f"It could not go on: {error}\n{closing} Run it again to go on.") from error
+
+
+def _say_nothing(text: str) -> None:
+    """Leave a remark out."""
 
 
 def _source(text: str) -> Source:

@@ -13,7 +13,7 @@ import pytest
 from archive.check.findings import Code, Severity
 from archive.check.job import JobChecker
 from archive.check.repair import repair
-from archive.storage.removal import hide
+from archive.storage.removal import find, hide
 from archive.storage.store import ArchiveStore
 from tests.support.checked_jobs import KEY, START, add_job, check, codes, edit, only, settle
 
@@ -186,9 +186,21 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_stray(store: ArchiveStore, fol
     assert sorted(codes(store)) == [Code.META_MISSING, Code.STRAY, Code.STRAY]
 
 
-def test_the_folder_that_a_file_system_makes_in_its_root_is_none_of_ours(store: ArchiveStore, folder: Path) -> None:
-    (store.root / "lost+found").mkdir()
-    assert check(store) == []
+def test_what_file_systems_put_into_folders_is_a_warning_once_for_each_kind(store: ArchiveStore, folder: Path) -> None:
+    other = add_job(store, KEY._replace(job_id=12))
+    for place in (store.root, store.root / "testcluster", folder.parent, folder, other):
+        (place / ".snapshot").mkdir()
+        (place / "lost+found").mkdir()
+        (place / ".DS_Store").write_bytes(b"x")
+        (place / f".nfs00{place.name}").write_bytes(b"x")
+        settle(place)
+    findings = check(store)
+    assert [each.code for each in findings] == [Code.FILE_SYSTEM] * 4
+    assert Code.FILE_SYSTEM.severity == Severity.WARNING
+    assert {each.message.partition(":")[0] for each in findings} == {".snapshot", "lost+found", ".DS_Store", ".nfs*"}
+    assert sorted(store.iter_jobs()) == sorted([KEY, KEY._replace(job_id=12)])
+    due = find(store, before=2 * START, trouble=pytest.fail)
+    assert sorted(each.key for each in due) == sorted([KEY, KEY._replace(job_id=12)])
 
 
 @pytest.mark.parametrize("path", ["testcluster/7", "testcluster/7/001", "testcluster/7/001/5"])

@@ -250,8 +250,15 @@ def test_the_sample_data_file_is_read() -> None:
     assert [item["name"] for item in json.loads(select_data(raw, None, 32))] == sorted(json.loads(raw))
 
 
-RAW = b"""{"b": {"node": {"timestep": 1.0}, "core": {"x": 0.10}}, "a\\u00e9": {"socket": {"y": 1}, "hwthread": {}},
-           "c": {"accelerator": {"z": 1e2}, "node": {"n": 1}}}"""
+CORE = (
+    b'{"unit":{"base":"B/s","prefix":"G"},"timestep":60,"series":[{"hostname":"n01","id":"0",'
+    b'"statistics":{"min": 0.10,"avg":1E2},"data":[0.10, 1e2,null]}],"statisticsSeries":{"min":[0.10],"x":1}}'
+)
+METRIC = b'{"timestep": 60, "series": []}'
+RAW = (
+    b'{"b": {"node": %b, "core": %b}, "a\\u00e9": {"socket": %b, "hwthread": %b}, "c": {"accelerator": %b, "node": %b}}'
+    % (METRIC, CORE, METRIC, METRIC, METRIC, METRIC)
+)
 
 
 def picked(metrics: list[str] | None, num_nodes: int) -> list[tuple[str, str]]:
@@ -276,8 +283,14 @@ def test_only_the_metrics_asked_for_come_and_each_once() -> None:
     assert select_data(RAW, [], 2) == b"[]"
 
 
-def test_the_json_of_a_metric_is_passed_through_as_it_is() -> None:
-    assert select_data(RAW, ["b"], 1) == b'[{"name":"b","scope":"core","metric":{"x": 0.10}}]'
+def test_samples_and_statistics_are_passed_through_as_they_are() -> None:
+    assert select_data(RAW, ["b"], 1) == b'[{"name":"b","scope":"core","metric":%b}]' % CORE
+
+
+def test_a_document_of_ours_is_passed_through_byte_by_byte() -> None:
+    raw = encode_data(data(*([1.5, np.nan, 1e-7] for _ in range(17))))
+    metric = raw.removeprefix(b'{"cpu_load":{"node":').removesuffix(b"}}")
+    assert select_data(raw, None, 2) == b'[{"name":"cpu_load","scope":"node","metric":%b}]' % metric
 
 
 @pytest.mark.parametrize(
@@ -287,6 +300,9 @@ def test_the_json_of_a_metric_is_passed_through_as_it_is() -> None:
         b"[]",
         b'{"a": 5}',
         b'{"a": {"node": 5}}',
+        b'{"a": {"node": {}}}',
+        b'{"a": {"node": {"timestep": 60, "series": null}}}',
+        b'{"a": {"node": {"timestep": 60, "series": [], "unit": "B"}}}',
         b'{"a": {"node": {"x": [1, 2}}}',
         b'{"a": {"node": {"x": "\xff"}}}',
         RAW[:-5],

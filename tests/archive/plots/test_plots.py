@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from archive.exceptions import DocumentError
+from archive.format import data_document
 from archive.format.cluster_json import decode_cluster
 from archive.format.data_json import JobData, MetricData, Series, encode_data
 from archive.plots import plots
@@ -71,7 +72,7 @@ def test_more_series_are_a_band() -> None:
 
 def test_the_samples_under_a_stored_band_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = encode_data({"load": {"node": MetricData(GB, 60, series(64))}})
-    monkeypatch.delattr(plots, "_SAMPLES")
+    monkeypatch.delattr(data_document, "_SAMPLES")
     assert only(plots.plots(raw, PlotRequest())).band is not None
 
 

@@ -204,6 +204,24 @@ def test_an_unknown_cluster_is_refused_where_one_is_configured(api: AppClient, c
     assert (answer.status, answer.error) == (400, "no such cluster: nope")
 
 
+def test_a_cluster_whose_file_cannot_be_read_is_not_called_unknown(api: AppClient, archive_root: Path) -> None:
+    path = archive_root / "broken/cluster.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"name": "broken", "subClusters": [{"name": "main", "nodes": "n[1"}]}')
+    answer = api.start(cluster="broken")
+    expected = "cluster broken: its cluster.json cannot be read: node list 'n[1': expected a name"
+    assert (answer.status, answer.error[: len(expected)]) == (400, expected)
+    assert answer.error.endswith("at `$.subClusters[0]`")
+
+
+def test_empty_items_of_a_node_list_are_skipped(api: AppClient, archive_root: Path) -> None:
+    path = archive_root / "c1/cluster.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"name": "c1", "subClusters": [{"name": "main", "nodes": "n[01-04],,n07,"}]}')
+    assert api.start(cluster="c1", subCluster="", resources=[{"hostname": "n07"}]).status == 201
+    assert Job.objects.get().sub_cluster == "main"
+
+
 def test_an_unknown_subcluster_is_refused(api: AppClient, cluster: Path) -> None:
     answer = api.start(subCluster="nope")
     assert answer.status == 400

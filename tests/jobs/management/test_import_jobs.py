@@ -296,7 +296,7 @@ def test_words_of_newer_schedulers_and_archives_are_understood(
     put(jobState="node_fail", exclusive=None, shared="multi_user", walltime=-1, metaData=None)
     outcome = run("import_jobs", theirs)
     assert outcome.status == 0
-    assert "archive version '3'" in outcome.err
+    assert "archive version '3', of cc-backend 1.5; read by its rules" in outcome.err
     job = Job.objects.get()
     assert (job.job_state, job.metadata, job.exclusive, job.walltime) == (
         "failed",

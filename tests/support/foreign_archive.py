@@ -1,0 +1,35 @@
+"""An archive of another writer: jobs of cluster c1, good ones and ones with any content in their files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from archive.format.layout import JobKey, job_folder
+
+START = 1_700_000_000
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+SERIES: dict[str, Any] = {"hostname": "n01", "statistics": {"min": 1, "avg": 2, "max": 3}, "data": [1, 2, 3]}
+DATA = json.dumps({"cpu_load": {"node": {"unit": {"base": ""}, "timestep": 60, "series": [SERIES]}}}).encode()
+META: dict[str, Any] = {
+    "user": "u1",
+    "project": "p1",
+    "cluster": "c1",
+    "subCluster": "main",
+    "numNodes": 1,
+    "jobState": "completed",
+    "duration": 180,
+    "startTime": START,
+    "resources": [{"hostname": "n01"}],
+    "statistics": {"cpu_load": {"unit": {"base": ""}, "min": 1, "avg": 2, "max": 3}},
+}
+
+
+def put_job(root: Path, job_id: int, files: dict[str, bytes] | None = None, **changes: Any) -> Path:
+    """Put a job into an archive and return its folder: META with changes and data.json, or the content of `files`."""
+    folder = job_folder(root, JobKey("c1", job_id, START))
+    folder.mkdir(parents=True)
+    content = {"meta.json": json.dumps({"jobId": job_id} | META | changes).encode(), "data.json": DATA} | (files or {})
+    for name, text in content.items():
+        (folder / name).write_bytes(text)
+    return folder
