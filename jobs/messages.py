@@ -9,8 +9,11 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from jobs.text import LATEST_TIME
+
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Time = Annotated[int, Meta(ge=-(2**63), le=LATEST_TIME)]
 Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
@@ -58,7 +61,7 @@ class StartJob(Message):
     monitoring_status: Int32 | None = None
     smt: Int32 | None = None
     job_state: str | None = None
-    start_time: Int64 | None = None
+    start_time: Time | None = None
     walltime: Int64 | None = None
     resources: list[Resource] | None = None
     tags: list[TagName] | None = None
@@ -77,17 +80,17 @@ class StartJob(Message):
 class StopJob(Message):
     """The body of stop_job."""
 
-    stop_time: Int64 | None = None
+    stop_time: Time | None = None
     job_state: str | None = None
     job_id: Int64 | None = None
     cluster: str | None = None
-    start_time: Int64 | None = None
+    start_time: Time | None = None
 
 
 class StopJobById(Message):
     """The body of stop_job/{id}: the path names the job."""
 
-    stop_time: Int64 | None = None
+    stop_time: Time | None = None
     job_state: str | None = None
     job_id: Ignored = UNSET
     cluster: Ignored = UNSET

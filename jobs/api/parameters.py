@@ -8,7 +8,7 @@ from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
 from jobs.states import JobState
-from jobs.text import MAX_BIGINT, is_whole
+from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
@@ -98,8 +98,10 @@ def _states(values: Sequence[str]) -> SqlCondition:
 
 def _start_time(text: str) -> SqlCondition:
     found = _RANGE.fullmatch(text)
-    if not found or int(found[1]) > MAX_BIGINT or int(found[2]) > MAX_BIGINT:
+    if not found:
         raise _refused("start-time", text, "FROM-TO in epoch seconds")
+    if max(int(found[1]), int(found[2])) > LATEST_TIME:
+        raise _refused("start-time", text, TOO_LATE.removeprefix("expected "))
     return '"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]
 
 

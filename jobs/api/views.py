@@ -22,7 +22,7 @@ from jobs.rows import encoding
 from jobs.rows.select import fetch_row
 from jobs.samples.load import samples
 from jobs.tags.services import tag_job
-from jobs.text import is_whole
+from jobs.text import check_time, is_whole
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -112,7 +112,9 @@ class JobViewSet(ApiViewSet):
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        plan = Plan(_whole(ts, "ts"), omit_tagged=parameters.parse_omit_tagged(request.query_params))
+        before = _whole(ts, "ts")
+        check_time("ts", before)
+        plan = Plan(before, omit_tagged=parameters.parse_omit_tagged(request.query_params))
         count = delete_jobs_before(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
 

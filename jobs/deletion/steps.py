@@ -22,6 +22,7 @@ from jobs.exceptions import JobNotFoundError
 from jobs.history import Actor
 from jobs.models import Job, JobTag
 from jobs.querysets import JobQuerySet
+from jobs.text import check_time
 
 STEP = 1.0
 """Seconds that one step works."""
@@ -39,12 +40,13 @@ class Plan(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return it in words."""
-        try:
-            when = f"{datetime.fromtimestamp(self.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        except (OverflowError, ValueError, OSError):  # any number of 64 bit may come through the API
-            when = str(self.start_time)
+        when = f"{datetime.fromtimestamp(self.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
         where = f" of cluster {self.cluster}" if self.cluster else ""
         return f"jobs{where} that started before {when}{', but tagged ones' if self.omit_tagged else ''}"
+
+    def __post_init__(self) -> None:
+        """Refuse a time after the year 3000: such a deletion would delete everything, running jobs included."""
+        check_time("start_time", self.start_time)
 
     @property
     def jobs(self) -> JobQuerySet:
