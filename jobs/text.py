@@ -27,3 +27,9 @@ def check_time(name: str, seconds: int) -> None:
     """Raise InvalidJobError, naming the field, for a time (epoch seconds) after the year 3000."""
     if seconds > LATEST_TIME:
         raise InvalidJobError(f"field {name!r}: {TOO_LATE}, got {seconds}")
+
+
+def pairs_of(text: str) -> list[tuple[str, str]]:
+    """Return the pairs of type and name that `type:name` may mean: each of the two may contain colons itself."""
+    colons = [place for place, character in enumerate(text) if character == ":"]
+    return [(text[:place], text[place + 1 :]) for place in colons if 0 < place < len(text) - 1]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
-from jobs.states import JobState
-from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole
+from jobs.states import JobState, stored_state
+from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole, pairs_of
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
@@ -87,10 +87,12 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _states(values: Sequence[str]) -> SqlCondition:
-    states = [value.lower() for value in values]
-    for state, value in zip(states, values, strict=True):
-        if state not in JobState.values:
+    states = []
+    for value in values:
+        state = stored_state(value)
+        if state is None:
             raise _refused("state", value, f"one of {', '.join(JobState.values)}")
+        states.append(state)
     if states == [JobState.RUNNING]:
         return "\"job_state\" = 'running'", []  # as a constant: the partial index of running jobs serves it
     return f'"job_state" IN ({", ".join(["%s"] * len(states))})', states
@@ -110,13 +112,14 @@ def _job_id(text: str) -> SqlCondition:
 
 
 def _tag(text: str) -> SqlCondition:
-    type_, colon, name = text.partition(":")
-    if not (type_ and colon and name):
+    pairs = pairs_of(text)
+    if not pairs:
         raise _refused("tag", text, "type:name")
+    places = ", ".join(["(%s, %s)"] * len(pairs))
     return (
         f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
-        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND t."type" = %s AND t."name" = %s)',
-        [type_, name],
+        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND (t."type", t."name") IN (VALUES {places}))',
+        [part for pair in pairs for part in pair],
     )
 
 

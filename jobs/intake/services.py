@@ -40,7 +40,7 @@ def _started_row(job: StartJob) -> Row:
     """Return the row of a job that starts, without its id; raise InvalidJobError for the first invalid field."""
     sub_cluster = _sub_cluster(job)
     if not is_start_state(job.job_state or ""):
-        raise InvalidJobError(f"not a valid job state: {job.job_state!r}, expected 'running' or none")
+        raise InvalidJobError(f"not a valid job state: {(job.job_state or '')[:60]!r}, expected 'running' or none")
     _check_start(job)
     check_tags(job.tags or [])
     return Row(
@@ -156,7 +156,7 @@ def stop_job(
     """
     state = final_state(job_state)
     if state is None:
-        raise InvalidJobError(f"invalid job state: {job_state!r}, expected one of {expected_final()}")
+        raise InvalidJobError(f"invalid job state: {job_state[:60]!r}, expected one of {expected_final()}")
     word, own_word = state
     keys = {"row_id": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
     if own_word is None:

@@ -19,8 +19,8 @@ from jobs.search.criteria import (
     on_hosts,
     with_value,
 )
-from jobs.states import JobState
-from jobs.text import is_whole
+from jobs.states import JobState, stored_state
+from jobs.text import is_whole, pairs_of
 
 HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad, or several at once."
 
@@ -78,19 +78,21 @@ def _narrow_by_job_id(criteria: Criteria, value: str) -> None:
 
 
 def _narrow_by_state(criteria: Criteria, value: str) -> None:
-    if value.lower() in JobState.values:
-        criteria.add(by_state(value.lower()))
+    state = stored_state(value)
+    if state:
+        criteria.add(by_state(state))
     else:
         criteria.problems.append(f"state:{value[:40]!r}: expected one of {', '.join(JobState.values)}")
 
 
 def _narrow_by_tag(criteria: Criteria, value: str) -> None:
-    type_, colon, name = value.partition(":")
-    if not (type_ and colon and name):
+    pairs = pairs_of(value)
+    if not pairs:
         criteria.problems.append(f"tag:{value[:80]!r}: expected type and name, as tag:perf:bad")
         return
-    tag = Tag.objects.filter(type=type_, name=name).first()
-    criteria.add(NOTHING if tag is None else by_tag(tag))
+    near = Tag.objects.filter(type__in={type_ for type_, _ in pairs}, name__in={name for _, name in pairs})
+    tags = [tag for tag in near if str(tag) == value]
+    criteria.add(by_tag(*tags) if tags else NOTHING)
 
 
 _KEYS: dict[str, Callable[[Criteria, str], None]] = {
