@@ -44,7 +44,10 @@ class TagName(Message):
 
 
 class StartJob(Message):
-    """The body of start_job; docs/api.md describes the behaviour. Times are epoch seconds, walltime seconds."""
+    """The body of start_job; docs/api.md describes the behaviour. Times are epoch seconds, walltime seconds.
+
+    Without numNodes, the resources are counted. submitTime and requestedMemory are kept in the metadata.
+    """
 
     job_id: Int64 | None = None
     user: Text | None = None
@@ -66,10 +69,10 @@ class StartJob(Message):
     resources: list[Resource] | None = None
     tags: list[TagName] | None = None
     meta_data: dict[str, str | None] | None = None
+    submit_time: Time | None = None
+    requested_memory: Int64 | None = None
     id: Ignored = UNSET
     duration: Ignored = UNSET
-    submit_time: Ignored = UNSET
-    requested_memory: Ignored = UNSET
     energy: Ignored = UNSET
     energy_footprint: Ignored = UNSET
     footprint: Ignored = UNSET

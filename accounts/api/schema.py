@@ -32,6 +32,12 @@ class ErrorResponse(Struct):
     error: str
 
 
+class MessageResponse(Struct):
+    """A sentence that says what was done."""
+
+    msg: str
+
+
 class ApiReturnedUser(Struct):
     """A user."""
 
@@ -60,6 +66,7 @@ def operation(
         description = f"{HTTPStatus(status).phrase}. {_REASONS[status]}"
         if status in plain:
             responses[status, "text/plain"] = OpenApiResponse(OpenApiTypes.STR, description=description)
+            responses[status, "application/json"] = OpenApiResponse(ErrorResponse, description=description)
         else:
             responses[status] = OpenApiResponse(ErrorResponse, description=description)
     described: Callable[[View], View] = extend_schema(
@@ -74,12 +81,15 @@ def _form(**properties: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object", "properties": names}
     if required:
         schema["required"] = required
-    return {"multipart/form-data": schema, "application/x-www-form-urlencoded": schema}
+    return {"multipart/form-data": schema, "application/x-www-form-urlencoded": schema, "application/json": schema}
 
 
 _ROLES = list(Role.values)
 _USER = msgspec.json.schema_components([ApiReturnedUser])[1]["ApiReturnedUser"]
-_PLAIN = OpenApiResponse(OpenApiTypes.STR, description="A sentence that says what was done.")
+_DONE: dict[int | tuple[int, str], Any] = {
+    (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="A sentence that says what was done."),
+    (200, "application/json"): OpenApiResponse(MessageResponse, description="The same, if the body was JSON."),
+}
 
 list_users = operation(
     "Returns a list of users",
@@ -95,7 +105,7 @@ list_users = operation(
 )
 create_user = operation(
     "Adds a new user",
-    {(200, "text/plain"): _PLAIN},
+    _DONE,
     tag="users",
     refusals=[400, 422],
     plain_refusals=[400, 422],
@@ -119,7 +129,7 @@ delete_user = operation(
 )
 update_user = operation(
     "Updates an existing user",
-    {(200, "text/plain"): _PLAIN},
+    _DONE,
     tag="users",
     refusals=[400, 422],
     plain_refusals=[400, 422],

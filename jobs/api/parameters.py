@@ -4,11 +4,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from jobs.deletion.steps import OmitTagged
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
 from jobs.states import JobState, stored_state
 from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole, pairs_of
+
+OMIT_TAGGED: dict[str, OmitTagged] = {"none": False, "all": True, "user": "user", "false": False, "true": True}
+"""The words of delete_job_before's parameter."""
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
@@ -58,12 +62,15 @@ def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
     return listing
 
 
-def parse_omit_tagged(parameters: Mapping[str, str]) -> bool:
+def parse_omit_tagged(parameters: Mapping[str, str]) -> OmitTagged:
     """Read the only query parameter of delete_job_before; raise InvalidJobError for anything else."""
     for name in parameters:
         if name != "omit-tagged":
             raise InvalidJobError(f"invalid query parameter: {name!r}, expected omit-tagged")
-    return _flag("omit-tagged", parameters.get("omit-tagged", "false"))
+    text = parameters.get("omit-tagged", "none")
+    if text not in OMIT_TAGGED:
+        raise _refused("omit-tagged", text, f"one of {', '.join(OMIT_TAGGED)}")
+    return OMIT_TAGGED[text]
 
 
 def _last(values: Sequence[str]) -> str:

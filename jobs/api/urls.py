@@ -15,6 +15,6 @@ urlpatterns = [
     re_path(r"^jobs/delete_job/?$", JobViewSet.as_view({"delete": "delete_job"})),
     re_path(rf"^jobs/delete_job/{_ID}/?$", JobViewSet.as_view({"delete": "delete_job_by_id"})),
     re_path(r"^jobs/delete_job_before/(?P<ts>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})),
-    re_path(r"^nodestate/?$", NodeViewSet.as_view({"post": "nodestate"})),
+    re_path(r"^nodestate/?$", NodeViewSet.as_view({"post": "nodestate", "put": "nodestate"})),
     re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),
 ]

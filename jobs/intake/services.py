@@ -52,7 +52,7 @@ def _started_row(job: StartJob) -> Row:
         sub_cluster=sub_cluster,
         partition=job.partition or "",
         array_job_id=job.array_job_id or 0,
-        num_nodes=job.num_nodes or 0,
+        num_nodes=len(job.resources or []),
         num_hwthreads=job.num_hwthreads or 0,
         num_acc=job.num_acc or 0,
         exclusive=_exclusive(job),
@@ -63,10 +63,18 @@ def _started_row(job: StartJob) -> Row:
         walltime=max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
         tags=None,
         resources=encode_resources(job.resources or []),
-        meta_data=encode_metadata(job.meta_data),
+        meta_data=encode_metadata(_metadata(job)),
         start_time=job.start_time or 0,
         statistics=None,
     )
+
+
+def _metadata(job: StartJob) -> dict[str, str | None] | None:
+    """Return the metadata, with what else a client says of the job and no column holds, unless it is there already."""
+    if job.submit_time or job.requested_memory:
+        more = {"submitTime": job.submit_time, "requestedMemory": job.requested_memory}
+        return {key: str(value) for key, value in more.items() if value} | (job.meta_data or {})
+    return job.meta_data
 
 
 def _sub_cluster(job: StartJob) -> str:
@@ -92,7 +100,8 @@ def _sub_cluster(job: StartJob) -> str:
 
 
 def _check_start(job: StartJob) -> None:
-    resources, num_nodes = job.resources or [], job.num_nodes or 0
+    resources = job.resources or []
+    num_nodes = len(resources) if job.num_nodes is None else job.num_nodes
     if not resources or not job.user:
         empty = "user" if resources else "resources"
         raise InvalidJobError(f"'resources' and 'user' should not be empty: {empty!r} is")

@@ -135,6 +135,27 @@ def test_a_walltime_of_more_than_32_bits_is_kept(api: AppClient) -> None:
     assert api.get("/api/jobs/").json["jobs"][0]["walltime"] == 257698037700
 
 
+def test_without_num_nodes_the_resources_are_counted(api: AppClient) -> None:
+    for number, absent in enumerate(({}, {"numNodes": None})):
+        body = start_body(jobId=5 + number, resources=[{"hostname": "n01"}, {"hostname": "n02"}])
+        del body["numNodes"]
+        assert api.post(PATH, body | absent).status == 201
+    assert [job["numNodes"] for job in api.get("/api/jobs/").json["jobs"]] == [2, 2]
+
+
+def test_submit_time_and_requested_memory_are_kept_in_the_metadata(api: AppClient) -> None:
+    given = {"submitTime": 1_699_999_999, "requestedMemory": 128_000}
+    api.started(jobId=1, **given)
+    api.started(jobId=2, **given, metaData={"jobName": "x", "submitTime": "5"})
+    api.started(jobId=3, submitTime=0, requestedMemory="64")
+    kept = [job["metaData"] for job in api.get("/api/jobs/?with-metadata=true").json["jobs"]]
+    assert kept == [
+        {"requestedMemory": "64"},
+        {"submitTime": "5", "requestedMemory": "128000", "jobName": "x"},
+        {"submitTime": "1699999999", "requestedMemory": "128000"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -144,7 +165,6 @@ def test_a_walltime_of_more_than_32_bits_is_kept(api: AppClient) -> None:
         ({"user": ""}, "'resources' and 'user' should not be empty"),
         ({"user": None}, "'resources' and 'user' should not be empty"),
         ({"numNodes": 0}, "numNodes"),
-        ({"numNodes": None}, "numNodes"),
         ({"numNodes": -3}, "-3"),
         ({"numAcc": -1}, "numAcc"),
         ({"numHwthreads": -1}, "numHwthreads"),
