@@ -108,6 +108,22 @@ class DeleteJob(Message):
     start_time: Int64 | None = None
 
 
+class EditMeta(Message):
+    """The body of edit_meta/{id}: a key of the metadata and its new value."""
+
+    key: str | None = None
+    value: str | None = None
+
+
+class EditMetaOfJob(Message):
+    """The body of edit_meta: the keys of the job, and the change."""
+
+    job_id: Int64 | None = None
+    cluster: str | None = None
+    start_time: Int64 | None = None
+    payload: EditMeta | None = None
+
+
 class NodeReport(Message):
     """One node: its state in the scheduler's words, and its resources in use; memory in the scheduler's unit."""
 

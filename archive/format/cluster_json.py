@@ -101,6 +101,8 @@ class Cluster:
     name: str
     metrics: tuple[MetricConfig, ...]
     subclusters: tuple[SubCluster, ...]
+    document: bytes = dataclasses.field(default=b"", repr=False, compare=False)
+    """The file itself, unknown keys included."""
 
     def subcluster(self, name: str) -> SubCluster | None:
         """Return the subcluster of this name."""
@@ -196,7 +198,7 @@ def decode_cluster(raw: bytes) -> Cluster:
         raise DocumentError(str(error)) from error
     metrics = _each("metricConfig", read.metric_config or [], _metric)
     subclusters = _each("subClusters", read.sub_clusters or [], _subcluster)
-    return Cluster(read.name, metrics, subclusters)
+    return Cluster(read.name, metrics, subclusters, document=raw)
 
 
 def _each(key: str, entries: Sequence[Read], convert: Callable[[Read], Made]) -> tuple[Made, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -123,22 +123,40 @@ def sample_counts(data: JobData) -> dict[SeriesName, int]:
     return {series: count for series, count in counts.items() if count}
 
 
-def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
+def default_scopes(num_nodes: int) -> list[str]:
+    """Return the scopes in which a job's samples are wanted unless others are asked for."""
+    return ["core" if num_nodes == 1 else "node"]
+
+
+def select_data(raw: bytes, metrics: Sequence[str] | None, scopes: Sequence[str]) -> bytes:
     """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
 
-    They are sorted by name and scope. The scope is core for jobs with one node and node for others; a metric without it
-    comes in all its scopes. Unknown names are left out. The JSON of a metric is not decoded. Raise DocumentError.
+    They are sorted by name and scope. A metric that has none of the wanted scopes comes in all its scopes. Unknown
+    names are left out. The JSON of a metric is not decoded. Raise DocumentError.
     """
-    document = _outline(raw)
-    names = sorted(document if metrics is None else document.keys() & set(metrics))
-    wanted = "core" if num_nodes == 1 else "node"
-    items = [
-        _item(name, scope, document[name][scope])
-        for name in names
-        for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
-    ]
+    items = [_item(name, scope, metric) for name, scope, metric in _selected(raw, metrics, scopes)]
     # Join only once: a large job has tens of MB.
     return b"".join([b"[", *itertools.islice(itertools.chain.from_iterable(items), 1, None), b"]"])
+
+
+def select_map(raw: bytes, scopes: Sequence[str]) -> bytes:
+    """Return the JSON object `{name: {scope: metric}}` of what `select_data` selects of all metrics."""
+    selected: dict[str, dict[str, msgspec.Raw]] = {}
+    for name, scope, metric in _selected(raw, None, scopes):
+        _check_object(name, scope, metric)
+        selected.setdefault(name, {})[scope] = metric
+    return msgspec.json.encode(selected)
+
+
+def _selected(
+    raw: bytes, metrics: Sequence[str] | None, scopes: Sequence[str]
+) -> Iterator[tuple[str, str, msgspec.Raw]]:
+    """Yield name, scope and JSON of each metric to select."""
+    document = _outline(raw)
+    for name in sorted(document if metrics is None else document.keys() & set(metrics)):
+        of_metric = document[name]
+        for scope in sorted(of_metric.keys() & set(scopes) or of_metric):
+            yield name, scope, of_metric[scope]
 
 
 def check_outline(raw: bytes) -> None:

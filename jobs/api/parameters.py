@@ -1,9 +1,10 @@
 """The filters of GET jobs/: convert query parameters to conditions; an invalid one is refused by name."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from archive.format.cluster_json import SCOPES
 from jobs.deletion.steps import OmitTagged
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
@@ -64,13 +65,39 @@ def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
 
 def parse_omit_tagged(parameters: Mapping[str, str]) -> OmitTagged:
     """Read the only query parameter of delete_job_before; raise InvalidJobError for anything else."""
-    for name in parameters:
-        if name != "omit-tagged":
-            raise InvalidJobError(f"invalid query parameter: {name!r}, expected omit-tagged")
+    _check_names(parameters, "omit-tagged")
     text = parameters.get("omit-tagged", "none")
     if text not in OMIT_TAGGED:
         raise _refused("omit-tagged", text, f"one of {', '.join(OMIT_TAGGED)}")
     return OMIT_TAGGED[text]
+
+
+def parse_all_metrics(parameters: Mapping[str, str]) -> bool | None:
+    """Read the only query parameter of GET jobs/{id}; return None if it is missing, and raise InvalidJobError."""
+    _check_names(parameters, "all-metrics")
+    return _flag("all-metrics", parameters["all-metrics"]) if "all-metrics" in parameters else None
+
+
+def parse_metrics(parameters: Mapping[str, Sequence[str]]) -> tuple[list[str] | None, list[str]]:
+    """Read the query parameters of GET jobs/metrics/{id}: metrics (None: all), and scopes (all, if none is given)."""
+    _check_names(parameters, "metric", "scope")
+    for scope in parameters.get("scope", []):
+        if scope not in SCOPES:
+            raise _refused("scope", scope, f"one of {', '.join(SCOPES)}")
+    metrics = parameters.get("metric")
+    return None if metrics is None else list(metrics), list(parameters.get("scope", SCOPES))
+
+
+def parse_cluster(parameters: Mapping[str, str]) -> str | None:
+    """Read the only query parameter of GET clusters/; return None if it is missing, and raise InvalidJobError."""
+    _check_names(parameters, "cluster")
+    return parameters.get("cluster")
+
+
+def _check_names(parameters: Iterable[str], *known: str) -> None:
+    for name in parameters:
+        if name not in known:
+            raise InvalidJobError(f"invalid query parameter: {name!r}, expected {' or '.join(known)}")
 
 
 def _last(values: Sequence[str]) -> str:

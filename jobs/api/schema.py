@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from msgspec import Struct, defstruct
 
 from accounts.api.schema import operation
-from jobs.messages import DeleteJob, NodeStates, StartJob, StopJob, StopJobById
+from archive.format.cluster_json import SCOPES
+from jobs.api.parameters import OMIT_TAGGED
+from jobs.messages import DeleteJob, EditMeta, EditMetaOfJob, NodeStates, StartJob, StopJob, StopJobById
 from jobs.rows.columns import COLUMNS, Unit
 from jobs.states import JobState
 
@@ -105,6 +108,32 @@ class GetJobApiResponse(Struct):
     data: list[JobMetricWithName]
 
 
+class GetCompleteJobApiResponse(Struct):
+    """A job with samples: sorted by name and scope; by name and scope with all-metrics=true; null with false."""
+
+    meta: Job  # type: ignore[valid-type]
+    data: list[JobMetricWithName] | dict[str, dict[str, JobMetric]] | None
+
+
+class JobMetrics(Struct, rename="camel"):
+    """Samples, sorted by name and scope."""
+
+    job_metrics: list[JobMetricWithName]
+
+
+class GetJobMetricsApiResponse(Struct):
+    """The samples of a job; `error` is null, because an error has a status of its own."""
+
+    data: JobMetrics
+    error: None
+
+
+class GetClustersApiResponse(Struct):
+    """The clusters as their cluster.json files describe them."""
+
+    clusters: list[dict[str, Any]]
+
+
 class StartJobApiResponse(Struct):
     """The database id of a started job."""
 
@@ -133,6 +162,7 @@ def _path(name: str, description: str) -> OpenApiParameter:
 
 _ID = _path("id", "Database id of the job.")
 _REFUSALS = [400, 404, 422]
+_TAGS = {"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}}
 _DELETED: dict[int | tuple[int, str], Any] = {200: DeleteJobApiResponse}
 
 list_jobs = operation(
@@ -179,10 +209,24 @@ stop_job_by_id = operation(
 )
 get_job = operation(
     "Get a job with the samples of all metrics",
-    {200: GetJobApiResponse},
+    {200: GetCompleteJobApiResponse},
     tag="jobs",
     refusals=_REFUSALS,
-    parameters=[_ID],
+    parameters=[
+        _ID,
+        _query("all-metrics", bool, "true: samples as a map by metric and scope; false: none. Missing: as an array."),
+    ],
+)
+get_job_metrics = operation(
+    "Get the samples of a job",
+    {200: GetJobMetricsApiResponse},
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[
+        _ID,
+        _query("metric", str, "Name of a metric; may be given several times. Missing: all.", many=True),
+        _query("scope", str, "A scope; may be given several times. Missing: all.", enum=SCOPES, many=True),
+    ],
 )
 query_job = operation(
     "Get a job with the samples of some metrics",
@@ -198,7 +242,44 @@ tag_job = operation(
     tag="jobs",
     refusals=[400, 404],
     parameters=[_ID],
-    request={"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}},
+    request=_TAGS,
+)
+untag_job = operation(
+    "Removes one or more tags from a job",
+    {200: Job},
+    tag="jobs",
+    refusals=[400, 404],
+    parameters=[_ID],
+    request=_TAGS,
+)
+edit_meta = operation(
+    "Sets a key of a job's metadata",
+    {200: Job},
+    tag="jobs",
+    refusals=_REFUSALS,
+    request={"application/json": EditMetaOfJob},
+)
+edit_meta_by_id = operation(
+    "Sets a key of a job's metadata, by its database id",
+    {200: Job},
+    tag="jobs",
+    refusals=[400, 404],
+    parameters=[_ID],
+    request={"application/json": EditMeta},
+)
+delete_tags = operation(
+    "Deletes tags and removes them from all jobs",
+    {(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="How many tags were deleted.")},
+    tag="tags",
+    refusals=[400],
+    request=_TAGS,
+)
+list_clusters = operation(
+    "Lists the configured clusters",
+    {200: GetClustersApiResponse},
+    tag="clusters",
+    refusals=[400],
+    parameters=[_query("cluster", str, "Name of a cluster; missing: all.")],
 )
 delete_job = operation(
     "Remove a job from the database",
@@ -221,7 +302,13 @@ delete_job_before = operation(
     refusals=_REFUSALS,
     parameters=[
         _path("ts", "Epoch seconds; jobs that started earlier are deleted."),
-        _query("omit-tagged", bool, "Keep jobs that have a tag.", default=False),
+        _query(
+            "omit-tagged",
+            str,
+            "all: keep jobs that have a tag; user: those with a tag whose type is not app or jobClass; none: keep no job.",
+            enum=list(OMIT_TAGGED),
+            default="none",
+        ),
     ],
 )
 nodestate = operation(

@@ -78,9 +78,9 @@ def delete_job(
     InvalidJobError if there is no such job and the start cannot be one.
     """
     given = {"pk": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
-    jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
+    jobs = Job.objects.with_keys(**given)
     with transaction.atomic():
-        found = jobs.order_by("-start_time").values_list("pk", flat=True).first()
+        found = jobs.values_list("pk", flat=True).first()
         if found is None or not _delete_rows([found], actor):
             check_time("startTime", start_time or 0)
             raise JobNotFoundError(f"finding job failed: {described(given)}")
