@@ -73,9 +73,9 @@ def _with_newlines(text: str) -> str:
 def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: Actor) -> list[str]:
     """Correct fields of a job, all or none, with a note why; return the names of those that changed.
 
-    Programs give None as their note. A field that the editor left alone keeps the value that it has now. The meta.json of an archived job follows. Raises
-    UnknownJobError, InvalidJobError, and EditConflictError if somebody else has changed a field that this editor
-    changes too.
+    Programs give None as their note. A field that the editor left alone keeps the value that it has now. The meta.json
+    of an archived job follows. Raises UnknownJobError, InvalidJobError, and EditConflictError if somebody else has
+    changed a field that this editor changes too.
     """
     with transaction.atomic():
         jobs = Job.objects.select_for_update().only("cluster", "job_id", "project", "partition", "meta_data")

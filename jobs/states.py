@@ -38,7 +38,13 @@ _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 _TAKEN_AS_FAILED = frozenset(
     {"node_fail", "boot_fail", "deadline", "suspended", "requeued", "revoked", "completing", "pending"}
 )
-_WORDS = frozenset(JobState.values) | _TAKEN_AS_FAILED
+WORDS = [*JobState.values, *sorted(_TAKEN_AS_FAILED)]
+"""The words of a state that a start takes, and lists as a filter."""
+
+FINAL_WORDS = [word for word in WORDS if word != JobState.RUNNING]
+"""The words that a stop takes."""
+
+_WORDS = frozenset(WORDS)
 
 
 def is_start_state(text: str) -> bool:
