@@ -280,6 +280,7 @@ SPECTACULAR_SETTINGS = {
     "SORT_OPERATION_PARAMETERS": False,
     "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
+    "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
 }

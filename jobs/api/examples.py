@@ -49,7 +49,7 @@ EDIT = {"key": "issue", "value": "node n02 lost"}
 EDIT_OF_JOB = {"jobId": 4711, "cluster": "fritz", "startTime": 1795000000, "payload": EDIT}
 EDITED = {key: value for key, value in STOPPED.items() if key != "statistics"} | {
     "metaData": {"jobName": "turbulence", "issue": "node n02 lost"},
-    "startTime": "2026-11-18T16:26:40Z",
+    "startTime": "2026-11-18T11:06:40Z",
 }
 
 METRICS = ["cpu_load", "flops_any"]
