@@ -1,4 +1,7 @@
-"""The syntax of the search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`."""
+"""The syntax of the search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`.
+
+Inside quotes, a doubled quote stands for one.
+"""
 
 import re
 from collections.abc import Callable
@@ -24,7 +27,7 @@ from jobs.text import is_whole, pairs_of
 
 HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad, or several at once."
 
-_WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
+_WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^\s"]+))(?=\s|$)')
 
 
 def narrow(criteria: Criteria, text: str, user: Any) -> None:
@@ -36,7 +39,7 @@ def narrow(criteria: Criteria, text: str, user: Any) -> None:
             rest = text[position:]
             criteria.problems.append(f'{rest[:40]!r}: expected words, and texts with spaces as name:"my job"')
             return
-        key, value = word["key"], word["quoted"] if word["plain"] is None else word["plain"]
+        key, value = word["key"], word["plain"] or (word["quoted"] or "").replace('""', '"')
         if key is None:
             _narrow_by_bare_word(criteria, value, user)
         elif key.lower() not in _KEYS:

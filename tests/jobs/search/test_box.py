@@ -71,7 +71,10 @@ def test_what_a_start_takes_is_found(admin: User) -> None:
         JobFactory.create(resources='[{"hostname":"n\u00f6de1"}]', tags=[TagFactory.create(type="a:b", name="c")]),
         JobFactory.create(tags=[TagFactory.create(type="a", name="b:c")]),
     ]
-    for text, found in (("host:n\u00f6de1", jobs[:1]), ("tag:a:b:c", jobs), ("tag:a:b", [])):
+    jobs.append(JobFactory.create(user='a "b"', meta_data=r'{"jobName":"x\"y z"}'))
+    for text in ('user:"a ""b"""', 'name:"x""y"', 'name:"""y z"', '"a ""b"""'):
+        assert list(find(user=admin, criteria=narrowed(text, admin)).jobs) == jobs[2:], text
+    for text, found in (("host:n\u00f6de1", jobs[:1]), ("tag:a:b:c", jobs[:2]), ("tag:a:b", [])):
         assert set(find(user=admin, criteria=narrowed(text, admin)).jobs) == set(found)
 
 
