@@ -13,6 +13,7 @@ from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.locks import lock_run
 from jobs.states import SCHEDULER_STATE, JobState, MonitoringStatus, expected_final, final_state, is_start_state
 from jobs.tags.services import check_tags, link_tags
+from jobs.text import is_whole
 
 _NEVER = 2**63  # later than any time
 
@@ -71,10 +72,10 @@ def _started_row(job: StartJob) -> Row:
 
 def _metadata(job: StartJob) -> dict[str, str | None] | None:
     """Return the metadata, with what else a client says of the job and no column holds, unless it is there already."""
-    if job.submit_time or job.requested_memory:
-        more = {"submitTime": job.submit_time, "requestedMemory": job.requested_memory}
-        return {key: str(value) for key, value in more.items() if value} | (job.meta_data or {})
-    return job.meta_data
+    if not (job.submit_time or job.requested_memory):
+        return job.meta_data
+    more = {"submitTime": str(job.submit_time), "requestedMemory": str(job.requested_memory)}
+    return {key: text for key, text in more.items() if is_whole(text) and int(text) > 0} | (job.meta_data or {})
 
 
 def _sub_cluster(job: StartJob) -> str:

@@ -148,8 +148,12 @@ def test_submit_time_and_requested_memory_are_kept_in_the_metadata(api: AppClien
     api.started(jobId=1, **given)
     api.started(jobId=2, **given, metaData={"jobName": "x", "submitTime": "5"})
     api.started(jobId=3, submitTime=0, requestedMemory="64")
+    api.started(jobId=4, metaData={"a": "b"}, submitTime="soon", requestedMemory=-1)
+    api.post(PATH, json.dumps(start_body(jobId=5, submittime=7)).encode())
     kept = [job["metaData"] for job in api.get("/api/jobs/?with-metadata=true").json["jobs"]]
     assert kept == [
+        {"submitTime": "7"},
+        {"a": "b"},
         {"requestedMemory": "64"},
         {"submitTime": "5", "requestedMemory": "128000", "jobName": "x"},
         {"submitTime": "1699999999", "requestedMemory": "128000"},
