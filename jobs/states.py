@@ -78,6 +78,8 @@ def _known_word(text: str) -> str | None:
     So `CANCELLED by 1022` is cancelled. sacct cuts long states and marks them by a plus, as in `CANCELLED+` and
     `OUT_OF_ME+`: such a word must be the beginning of a single known one.
     """
+    if text in _WORDS:  # as nearly always
+        return text
     word = next(iter(text.lower().split(maxsplit=1)), "")
     if not word or word in _WORDS:
         return word
