@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer screenshots clean clean-data
+.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer typescript screenshots clean clean-data
 
 run: $(VENV)/.server .env
 	@exec $(BIN)/python manage.py run_demo --port "$(PORT)" --bind "$(BIND)"
@@ -23,7 +23,7 @@ demo: $(VENV)/.server .env
 	@umask 077; { echo 'SECRET_KEY='$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	&& echo 'METRIC_SOURCES={"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}'; } > .env.new && mv .env.new .env
 
-test: $(VENV)/.development browser prometheus pgbouncer
+test: $(VENV)/.development browser prometheus pgbouncer typescript
 	$(BIN)/python -m tests.both $(PYTEST)
 
 test-sqlite: $(VENV)/.development
@@ -87,6 +87,15 @@ pgbouncer: | $(VENV)/.made
 	&& apt-get download -qq pgbouncer $$(apt-cache depends pgbouncer | grep -oE 'lib(c-ares|event)[-0-9.a-z]*') 2>/dev/null \
 	&& for package in *.deb; do dpkg-deb -x "$$package" files || exit 1; done && rm -rf "$$to" && mv files "$$to"; } \
 	|| echo "no pgbouncer, its tests will be skipped; root can install Debian's package pgbouncer"
+
+# The packages that check the API's description with TypeScript, where npm is; elsewhere that check is skipped.
+typescript: | $(VENV)/.made
+	@cmp -s tests/typescript/package-lock.json $(VENV)/node/package-lock.json || { \
+	command -v npm >/dev/null && echo "installing the packages that check the API's description with TypeScript ..." \
+	&& rm -rf $(VENV)/node && mkdir $(VENV)/node && cp tests/typescript/package*.json $(VENV)/node \
+	&& (cd $(VENV)/node && npm ci --ignore-scripts --no-audit --no-fund --silent) \
+	|| { rm -rf $(VENV)/node; false; }; } \
+	|| echo "no npm, or no packages from it: the check of the API's description with TypeScript will be skipped"
 
 # Take a screenshot of each page of the admin site, in var/screenshots, and renew those of the documentation.
 screenshots: $(VENV)/.development browser

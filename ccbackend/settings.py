@@ -329,6 +329,15 @@ SPECTACULAR_SETTINGS = {
         "Start, stop, find, tag and delete batch jobs. Wire-compatible with the REST API of ClusterCockpit cc-backend."
     ),
     "VERSION": VERSION,
+    "LICENSE": {"name": "MIT", "identifier": "MIT"},
+    "SERVERS": [{"url": "/", "description": "The server that this description comes from."}],
+    "TAGS": [
+        {"name": "jobs", "description": "Batch jobs: start, stop, find, tag, correct, delete; their samples."},
+        {"name": "tags", "description": "Tags, on whatever jobs."},
+        {"name": "clusters", "description": "The configured clusters."},
+        {"name": "nodes", "description": "Nodes, as schedulers report them."},
+        {"name": "users", "description": "Users of this server, for administrators."},
+    ],
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PUBLIC": True,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -340,6 +349,8 @@ SPECTACULAR_SETTINGS = {
     "SORT_OPERATION_PARAMETERS": False,
     "OAS_VERSION": "3.1.1",
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
+    "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
+    "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
 }
 

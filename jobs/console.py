@@ -23,6 +23,7 @@ from tqdm import tqdm
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, on_terminal, printable, whole_number
 from accounts.models import User
 from jobs.history import Actor
+from jobs.text import LATEST_TIME, TOO_LATE
 
 __all__ = [
     "BAD_USAGE",
@@ -48,7 +49,6 @@ __all__ = [
 
 Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
 
-_LARGEST_TIME = 2**63 - 1
 _MOST_DAYS = 18250  # 50 years
 _COMMANDS_ACCOUNT = "manage.py"
 _LOOK_EVERY = 0.2  # seconds between two updates of a bar from another thread's count
@@ -79,15 +79,17 @@ def parse_when(text: str) -> int:
     expected = (
         "expected epoch seconds, or a date or time such as 2024-07-01, 2024-07-01T06:00 or 2024-07-01T06:00+02:00"
     )
-    if text.isascii() and text.isdecimal():
-        if len(text) > 19 or int(text) > _LARGEST_TIME:
-            raise argparse.ArgumentTypeError(f"{text[:40]!r}: {expected}")
-        return int(text)
     try:
-        moment = datetime.fromisoformat(text)
-        return math.ceil((moment if timezone.is_aware(moment) else timezone.make_aware(moment)).timestamp())
+        if text.isascii() and text.isdecimal():
+            seconds = int(text)
+        else:
+            moment = datetime.fromisoformat(text)
+            seconds = math.ceil((moment if timezone.is_aware(moment) else timezone.make_aware(moment)).timestamp())
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text[:40]!r}: {expected}") from None
+    if seconds > LATEST_TIME:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}: {TOO_LATE}")
+    return seconds
 
 
 def days_ago(text: str) -> int:

@@ -18,7 +18,8 @@ from jobs.exceptions import EditConflictError, InvalidJobError, JobError, Unknow
 from jobs.history import Actor, Change
 from jobs.intake.services import stop_job
 from jobs.models import ArchiveTask, Job
-from jobs.rows.columns import encode_metadata
+from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.select import fetch_row
 from jobs.text import clean_text
 
 CLOCK_SKEW = 60
@@ -40,11 +41,11 @@ FieldValue = str | None | UnsetType
 class Edit:
     """A wanted value of one field (project, partition, or metaData.KEY).
 
-    `opened` is the fingerprint of the value that the editor was shown.
+    `opened` is the fingerprint of the value that the editor was shown; None replaces whatever value there is.
     """
 
     field: str
-    opened: str
+    opened: str | None
     value: FieldValue
 
 
@@ -69,12 +70,12 @@ def _with_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def correct_job(*, row_id: int, edits: Sequence[Edit], note: str, actor: Actor) -> list[str]:
+def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: Actor) -> list[str]:
     """Correct fields of a job, all or none, with a note why; return the names of those that changed.
 
-    A field that the editor left alone keeps the value that it has now. The meta.json of an archived job follows. Raises
-    UnknownJobError, InvalidJobError, and EditConflictError if somebody else has changed a field that this editor
-    changes too.
+    Programs give None as their note. A field that the editor left alone keeps the value that it has now. The meta.json
+    of an archived job follows. Raises UnknownJobError, InvalidJobError, and EditConflictError if somebody else has
+    changed a field that this editor changes too.
     """
     with transaction.atomic():
         jobs = Job.objects.select_for_update().only("cluster", "job_id", "project", "partition", "meta_data")
@@ -90,9 +91,21 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str, actor: Actor) 
         job.save(update_fields=["project", "partition", "meta_data"])
         queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
-        history.record(actor, [row_id], "Corrected.", changes=changes, note=_checked(note))
+        history.record(actor, [row_id], "Corrected.", changes=changes, note="" if note is None else _checked(note))
     writing.write_edit(row_id)
     return list(changed)
+
+
+def set_metadata(*, row_id: int, key: str, value: str, actor: Actor) -> Row:
+    """Set one key of a job's metadata, new or not, and return the job's row; the meta.json of an archived job follows.
+
+    Raises UnknownJobError, and InvalidJobError for a key that cannot be.
+    """
+    correct_job(row_id=row_id, edits=[Edit(METADATA + key, None, value)], note=None, actor=actor)
+    row = fetch_row(row_id)
+    if row is None:
+        raise UnknownJobError(f"no job with database id {row_id}")
+    return row
 
 
 def _changed(row_id: int, before: dict[str, FieldValue], edits: Sequence[Edit]) -> dict[str, FieldValue]:
@@ -105,7 +118,7 @@ def _changed(row_id: int, before: dict[str, FieldValue], edits: Sequence[Edit]) 
         now, wanted = before.get(edit.field, UNSET), edit.value
         if fingerprint(wanted) in (edit.opened, fingerprint(now)):
             continue
-        if fingerprint(now) != edit.opened:
+        if edit.opened not in (None, fingerprint(now)):
             conflicts[edit.field] = _conflict(row_id, edit.field, now)
             continue
         changed[edit.field] = _valid(edit.field, wanted, is_new=edit.field not in before)

@@ -4,27 +4,42 @@ Each is a msgspec Struct: decoding and validating are one step in C. Absent keys
 means the same. Keys of newer clients that this server ignores are listed, so that a mistyped key can be refused.
 """
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from archive.format.meta_json import EXCLUSIVE_OF_SHARED
+from jobs.states import FINAL_WORDS, WORDS
+from jobs.text import LATEST_TIME
+
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Time = Annotated[int, Meta(ge=-(2**63), le=LATEST_TIME)]
 Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Count64 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Text = Annotated[str, Meta(max_length=255)]
+StartState = Annotated[str, Meta(extra_json_schema={"enum": WORDS})]
+FinalState = Annotated[str, Meta(extra_json_schema={"enum": FINAL_WORDS})]
 Ignored = Raw | UnsetType
+Kept = Annotated[Any, Meta(extra_json_schema={"type": "integer"})]  # a number, or ignored
 Metrics = list[str]  # the body of jobs/{id}: names of metrics
 
 
 class Message(Struct, forbid_unknown_fields=True, rename="camel"):
-    """Base of all bodies: camel-case keys, unknown keys refused."""
+    """Base of all bodies: camel-case keys, unknown keys refused.
+
+    `required` names the keys without which a call is refused, for the description: the services check them, each with
+    a message of its own.
+    """
+
+    required: ClassVar[tuple[str, ...]] = ()
 
 
 class Resource(Message, omit_defaults=True):
     """One node of a job, with the hardware threads and accelerators that the job uses."""
 
+    required = ("hostname",)
     hostname: Text | None = None
     hwthreads: list[Int32] | None = None
     accelerators: list[Text] | None = None
@@ -34,6 +49,7 @@ class Resource(Message, omit_defaults=True):
 class TagName(Message):
     """A tag: its type and name; `id` and `scope` are accepted and ignored."""
 
+    required = ("type", "name")
     type: Text | None = None
     name: Text | None = None
     id: Ignored = UNSET
@@ -41,8 +57,13 @@ class TagName(Message):
 
 
 class StartJob(Message):
-    """The body of start_job; docs/api.md describes the behaviour. Times are epoch seconds, walltime seconds."""
+    """The body of start_job; docs/api.md describes the behaviour. Times are epoch seconds, walltime seconds.
 
+    Without numNodes, the resources are counted. submitTime and requestedMemory are kept in the metadata if they are
+    whole numbers above zero.
+    """
+
+    required = ("jobId", "user", "cluster", "startTime", "resources")
     job_id: Int64 | None = None
     user: Text | None = None
     project: Text | None = None
@@ -53,20 +74,20 @@ class StartJob(Message):
     num_nodes: Int32 | None = None
     num_hwthreads: Int32 | None = None
     num_acc: Int32 | None = None
-    exclusive: Int32 | None = None
-    shared: str | None = None
-    monitoring_status: Int32 | None = None
+    exclusive: Annotated[Int32, Meta(extra_json_schema={"enum": [0, 1, 2, 3]})] | None = None
+    shared: Annotated[str, Meta(extra_json_schema={"enum": list(EXCLUSIVE_OF_SHARED)})] | None = None
+    monitoring_status: Annotated[Int32, Meta(extra_json_schema={"enum": [0, 1, 2, 3]})] | None = None
     smt: Int32 | None = None
-    job_state: str | None = None
-    start_time: Int64 | None = None
+    job_state: StartState | None = None
+    start_time: Time | None = None
     walltime: Int64 | None = None
     resources: list[Resource] | None = None
     tags: list[TagName] | None = None
     meta_data: dict[str, str | None] | None = None
+    submit_time: Kept = None
+    requested_memory: Kept = None
     id: Ignored = UNSET
     duration: Ignored = UNSET
-    submit_time: Ignored = UNSET
-    requested_memory: Ignored = UNSET
     energy: Ignored = UNSET
     energy_footprint: Ignored = UNSET
     footprint: Ignored = UNSET
@@ -77,18 +98,20 @@ class StartJob(Message):
 class StopJob(Message):
     """The body of stop_job."""
 
-    stop_time: Int64 | None = None
-    job_state: str | None = None
+    required = ("jobId", "stopTime")
+    stop_time: Time | None = None
+    job_state: FinalState | None = None
     job_id: Int64 | None = None
     cluster: str | None = None
-    start_time: Int64 | None = None
+    start_time: Time | None = None
 
 
 class StopJobById(Message):
     """The body of stop_job/{id}: the path names the job."""
 
-    stop_time: Int64 | None = None
-    job_state: str | None = None
+    required = ("stopTime",)
+    stop_time: Time | None = None
+    job_state: FinalState | None = None
     job_id: Ignored = UNSET
     cluster: Ignored = UNSET
     start_time: Ignored = UNSET
@@ -97,14 +120,34 @@ class StopJobById(Message):
 class DeleteJob(Message):
     """The body of delete_job."""
 
+    required = ("jobId",)
     job_id: Int64 | None = None
     cluster: str | None = None
     start_time: Int64 | None = None
 
 
+class EditMeta(Message):
+    """The body of edit_meta/{id}: a key of the metadata and its new value."""
+
+    required = ("key", "value")
+    key: str | None = None
+    value: str | None = None
+
+
+class EditMetaOfJob(Message):
+    """The body of edit_meta: the keys of the job, and the change."""
+
+    required = ("jobId", "payload")
+    job_id: Int64 | None = None
+    cluster: str | None = None
+    start_time: Int64 | None = None
+    payload: EditMeta | None = None
+
+
 class NodeReport(Message):
     """One node: its state in the scheduler's words, and its resources in use; memory in the scheduler's unit."""
 
+    required = ("hostname",)
     hostname: Text | None = None
     states: list[Text] | Text | None = None
     cpus_allocated: Count32 | None = None
@@ -116,6 +159,7 @@ class NodeReport(Message):
 class NodeStates(Message):
     """The body of nodestate: the nodes of a cluster as they are now."""
 
+    required = ("cluster", "nodes")
     cluster: Text | None = None
     nodes: list[NodeReport] | None = None
 

@@ -76,6 +76,11 @@ class JobQuerySet(models.QuerySet["Job"]):
             return self
         return self.filter(any_of(seen, by_index=by_index)) if seen else self.none()
 
+    def with_keys(self, **keys: int | str | None) -> "JobQuerySet":
+        """Return the jobs that have all keys that are given (not None), the newest start first."""
+        given = {key: value for key, value in keys.items() if value is not None}
+        return self.filter(**given).order_by("-start_time")
+
     def running(self) -> "JobQuerySet":
         """Return jobs that have not been stopped."""
         return self.filter(job_state=JobState.RUNNING)

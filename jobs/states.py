@@ -32,30 +32,62 @@ class TaskPurpose(models.TextChoices):
     REMOVE = "remove", "take it out of the archive"
 
 
-_STATES = frozenset(JobState.values)
 _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 
 # Words of newer clients. `pending` arrives when a run that was requeued is stopped.
 _TAKEN_AS_FAILED = frozenset(
     {"node_fail", "boot_fail", "deadline", "suspended", "requeued", "revoked", "completing", "pending"}
 )
+WORDS = [*JobState.values, *sorted(_TAKEN_AS_FAILED)]
+"""The words of a state that a start takes, and lists as a filter."""
+
+FINAL_WORDS = [word for word in WORDS if word != JobState.RUNNING]
+"""The words that a stop takes."""
+
+_WORDS = frozenset(WORDS)
 
 
-def is_start_state(word: str) -> bool:
+def is_start_state(text: str) -> bool:
     """Return whether a start may have this state; the job is stored as running in any case."""
-    word = word.lower()
-    return not word or word in _STATES or word in _TAKEN_AS_FAILED
+    return _known_word(text) is not None
 
 
-def final_state(word: str) -> tuple[str, str | None] | None:
-    """Translate a stop's word to (state, the scheduler's own word if it differs); return None for an unknown word.
+def final_state(text: str) -> tuple[str, str | None] | None:
+    """Translate a stop's state to (state, the scheduler's own text if it says more); None if it is not known or final.
 
-    Case is ignored; an empty word means completed.
+    No text means completed.
     """
-    lower = word.lower() or JobState.COMPLETED.value
-    if lower in _TAKEN_AS_FAILED:
-        return JobState.FAILED.value, lower
-    return (lower, None) if lower in _FINAL else None
+    word = _known_word(text)
+    if word is None or word == JobState.RUNNING:
+        return None
+    own = text.strip()
+    if word in _TAKEN_AS_FAILED:
+        return JobState.FAILED.value, word if own.lower() == word else own
+    return word or JobState.COMPLETED.value, None if own.lower() == word else own
+
+
+def stored_state(text: str) -> str | None:
+    """Return the state that is stored for a scheduler's, running included; None if it is not known, or empty."""
+    word = _known_word(text)
+    return JobState.FAILED.value if word in _TAKEN_AS_FAILED else word or None
+
+
+def _known_word(text: str) -> str | None:
+    """Return the first word of a state in lower case if it is known; empty if there is no word.
+
+    So `CANCELLED by 1022` is cancelled. sacct cuts long states and marks them by a plus, as in `CANCELLED+` and
+    `OUT_OF_ME+`: such a word must be the beginning of a single known one.
+    """
+    if text in _WORDS:  # as nearly always
+        return text
+    word = next(iter(text.lower().split(maxsplit=1)), "")
+    if not word or word in _WORDS:
+        return word
+    beginning = word.removesuffix("+")
+    if beginning == word or beginning in _WORDS:
+        return beginning if beginning in _WORDS else None
+    matching = [known for known in _WORDS if known.startswith(beginning)]
+    return matching[0] if len(matching) == 1 else None
 
 
 def expected_final() -> str:

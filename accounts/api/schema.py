@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from msgspec import Struct
 
 from accounts.models import Role
@@ -32,6 +32,12 @@ class ErrorResponse(Struct):
     error: str
 
 
+class MessageResponse(Struct):
+    """A sentence that says what was done."""
+
+    msg: str
+
+
 class ApiReturnedUser(Struct):
     """A user."""
 
@@ -51,6 +57,8 @@ def operation(
     plain_refusals: Iterable[int] = (),
     parameters: Iterable[OpenApiParameter] = (),
     request: Any = None,
+    requires_body: bool = True,
+    examples: Iterable[OpenApiExample] = (),
 ) -> Callable[[View], View]:
     """Describe an operation: its successful responses, and the statuses with which it refuses."""
     responses: dict[Any, Any] = dict(answers)
@@ -60,12 +68,34 @@ def operation(
         description = f"{HTTPStatus(status).phrase}. {_REASONS[status]}"
         if status in plain:
             responses[status, "text/plain"] = OpenApiResponse(OpenApiTypes.STR, description=description)
+            responses[status, "application/json"] = OpenApiResponse(ErrorResponse, description=description)
         else:
             responses[status] = OpenApiResponse(ErrorResponse, description=description)
-    described: Callable[[View], View] = extend_schema(
-        summary=summary, parameters=list(parameters), request=request, responses=responses, tags=[tag]
+    extend: Callable[[View], View] = extend_schema(
+        summary=summary,
+        parameters=list(parameters),
+        request=request,
+        responses=responses,
+        tags=[tag],
+        examples=list(examples),
     )
-    return described
+
+    def describe(view: View) -> View:
+        described = extend(view)
+        described.requires_body = requires_body  # type: ignore[attr-defined]  # ccbackend.schema reads it
+        return described
+
+    return describe
+
+
+def sent(name: str, value: Any) -> OpenApiExample:
+    """Return an example of a request body."""
+    return OpenApiExample(name, value, request_only=True)
+
+
+def answered(name: str, value: Any, status: int = 200) -> OpenApiExample:
+    """Return an example of an answer."""
+    return OpenApiExample(name, value, response_only=True, status_codes=[str(status)], media_type="application/json")
 
 
 def _form(**properties: dict[str, Any]) -> dict[str, Any]:
@@ -74,12 +104,15 @@ def _form(**properties: dict[str, Any]) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object", "properties": names}
     if required:
         schema["required"] = required
-    return {"multipart/form-data": schema, "application/x-www-form-urlencoded": schema}
+    return {"multipart/form-data": schema, "application/x-www-form-urlencoded": schema, "application/json": schema}
 
 
 _ROLES = list(Role.values)
 _USER = msgspec.json.schema_components([ApiReturnedUser])[1]["ApiReturnedUser"]
-_PLAIN = OpenApiResponse(OpenApiTypes.STR, description="A sentence that says what was done.")
+_DONE: dict[int | tuple[int, str], Any] = {
+    (200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="A sentence that says what was done."),
+    (200, "application/json"): OpenApiResponse(MessageResponse, description="The same, if the body was JSON."),
+}
 
 list_users = operation(
     "Returns a list of users",
@@ -95,7 +128,7 @@ list_users = operation(
 )
 create_user = operation(
     "Adds a new user",
-    {(200, "text/plain"): _PLAIN},
+    _DONE,
     tag="users",
     refusals=[400, 422],
     plain_refusals=[400, 422],
@@ -116,10 +149,11 @@ delete_user = operation(
     plain_refusals=[400, 422],
     parameters=[OpenApiParameter("username", str, description="The user; may also be sent as a form field.")],
     request=_form(username={"description": "The user; may also be sent as a query parameter."}),
+    requires_body=False,
 )
 update_user = operation(
     "Updates an existing user",
-    {(200, "text/plain"): _PLAIN},
+    _DONE,
     tag="users",
     refusals=[400, 422],
     plain_refusals=[400, 422],

@@ -1,6 +1,7 @@
 """The users operations; they require the role admin and an allowed address."""
 
 import json
+from collections.abc import Sequence
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
@@ -14,6 +15,9 @@ from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasAdminRole
 from accounts.exceptions import InvalidAccountError
 from accounts.models import Role, User
+
+_CREATE = ("username", "password", "role", "project", "name", "email")
+_UPDATE = ("add-role", "remove-role", "add-project", "remove-project")
 
 
 class UsersViewSet(ApiViewSet):
@@ -35,7 +39,7 @@ class UsersViewSet(ApiViewSet):
     @schema.create_user
     def create_user(self, request: Request) -> HttpResponse:
         """Create a user."""
-        form = _form(request._request)
+        form = self._form(request._request, _CREATE)
         username, role = _required(form, "username"), _required(form, "role")
         project = form.get("project", "")
         services.create_user(
@@ -46,31 +50,41 @@ class UsersViewSet(ApiViewSet):
             name=form.get("name", ""),
             email=form.get("email", ""),
         )
-        return _plain(f"User {username} successfully created!\n")
+        return self._done(f"User {username} successfully created!", "\n")
 
     @schema.delete_user
     def delete_user(self, request: Request) -> HttpResponse:
         """Delete a user; the answer has no body."""
-        services.delete_user(username=_required(_form(request._request), "username"), actor=caller(request))
+        form = self._form(request._request, ("username",))
+        services.delete_user(username=_required(form, "username"), actor=caller(request))
         return _plain("")
 
     @schema.update_user
     def update_user(self, request: Request, id: str) -> HttpResponse:
         """Change one role or project of a user, by the first of the four fields that is present."""
-        form = _form(request._request)
+        form = self._form(request._request, _UPDATE)
+        of_user = "" if self.plain_errors else f" for user {id}"
         if role := form.get("add-role"):
             services.add_role(username=id, role=role)
-            return _plain("Add Role Success")
+            return self._done(f"Add Role Success{of_user}")
         if role := form.get("remove-role"):
             services.remove_role(username=id, role=role)
-            return _plain("Remove Role Success")
+            return self._done(f"Remove Role Success{of_user}")
         if project := form.get("add-project"):
             services.add_project(username=id, project=project)
-            return _plain("Add Project Success")
+            return self._done(f"Add Project Success{of_user}")
         if project := form.get("remove-project"):
             services.remove_project(username=id, project=project)
-            return _plain("Remove Project Success")
-        raise InvalidAccountError("expected one of add-role, remove-role, add-project, remove-project, got none")
+            return self._done(f"Remove Project Success{of_user}")
+        raise InvalidAccountError(f"expected one of {', '.join(_UPDATE)}, got none")
+
+    def _form(self, request: HttpRequest, names: Sequence[str]) -> dict[str, str]:
+        """Return the fields of a request. JSON is answered in JSON, errors included."""
+        self.plain_errors = not _is_json(request)
+        return _fields(request) if self.plain_errors else _json_fields(request, names)
+
+    def _done(self, text: str, end: str = "") -> HttpResponse:
+        return _plain(text + end) if self.plain_errors else json_response(json.dumps({"msg": text}).encode() + b"\n")
 
 
 def _as_dict(user: User) -> dict[str, object]:
@@ -93,7 +107,35 @@ def _required(form: dict[str, str], name: str) -> str:
     return form[name]
 
 
-def _form(request: HttpRequest) -> dict[str, str]:
+def _is_json(request: HttpRequest) -> bool:
+    """Return whether the body is JSON; curl sends JSON with the content type of a form unless told otherwise."""
+    kind = request.content_type or ""
+    return not kind.startswith("multipart/") and (
+        request.body.lstrip()[:1] == b"{" or (kind.endswith("json") and request.body.strip() != b"")
+    )
+
+
+def _json_fields(request: HttpRequest, names: Sequence[str]) -> dict[str, str]:
+    """Return the fields of a JSON object and of the query string; the body wins."""
+    try:
+        document = json.loads(request.body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise InvalidAccountError("parsing request body failed: expected a JSON object") from None
+    if not isinstance(document, dict):
+        raise InvalidAccountError("parsing request body failed: expected a JSON object")
+    fields = {name: values[0].replace("\0", "") for name, values in request.GET.lists() if values}
+    for key, value in document.items():
+        name = key.lower()
+        if name not in names:
+            raise InvalidAccountError(f"unknown field {key[:60]!a}, expected one of {', '.join(names)}")
+        if not isinstance(value, str | None):
+            raise InvalidAccountError(f"field {name!r}: expected a text")
+        if value is not None:
+            fields[name] = value.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return fields
+
+
+def _fields(request: HttpRequest) -> dict[str, str]:
     """Return the fields of a multipart or urlencoded body and of the query string; the body wins.
 
     Unlike Django's request.POST, this also reads the forms of PUT and DELETE.

@@ -105,6 +105,8 @@ class Cluster:
     metrics: tuple[MetricConfig, ...]
     subclusters: tuple[SubCluster, ...]
     faults: tuple[str, ...] = ()
+    document: bytes = dataclasses.field(default=b"", repr=False, compare=False)
+    """The file itself, unknown keys included."""
 
     def subcluster(self, name: str) -> SubCluster | None:
         """Return the subcluster of this name."""
@@ -253,7 +255,7 @@ def decode_cluster(raw: bytes) -> Cluster:
             subclusters[part.name] = _subcluster(part)
         except DocumentError as error:
             raise DocumentError(_placed(error, f"subClusters[{place}]")) from error
-    return Cluster(read.name, tuple(metrics.values()), tuple(subclusters.values()), tuple(faults))
+    return Cluster(read.name, tuple(metrics.values()), tuple(subclusters.values()), tuple(faults), raw)
 
 
 def _read_metric(entry: Any) -> _Metric:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -98,6 +98,11 @@ def sample_counts(data: JobData) -> dict[SeriesName, int]:
     return {series: count for series, count in counts.items() if count}
 
 
+def default_scopes(num_nodes: int) -> list[str]:
+    """Return the scopes in which a job's samples are wanted unless others are asked for."""
+    return ["core" if num_nodes == 1 else "node"]
+
+
 class _Item(msgspec.Struct, gc=False):
     """An element of the array of `select_data`."""
 
@@ -106,25 +111,35 @@ class _Item(msgspec.Struct, gc=False):
     metric: StoredMetric
 
 
-def select_data(raw: bytes, metrics: Sequence[str] | None, num_nodes: int) -> bytes:
+def select_data(raw: bytes, metrics: Sequence[str] | None, scopes: Sequence[str]) -> bytes:
     """Return the JSON array `[{"name", "scope", "metric"}, ...]` of some metrics (None: all) of a data.json.
 
-    They are sorted by name and scope. The scope is core for jobs with one node and node for others; a metric without it
-    comes in all its scopes. Unknown names are left out. Samples and statistics are not decoded. Raise DocumentError.
+    They are sorted by name and scope. A metric that has none of the wanted scopes comes in all its scopes. Unknown
+    names are left out. Samples and statistics are not decoded. Raise DocumentError.
     """
+    return msgspec.json.encode([_Item(*selected) for selected in _selected(raw, metrics, scopes)])
+
+
+def select_map(raw: bytes, scopes: Sequence[str]) -> bytes:
+    """Return the JSON object `{name: {scope: metric}}` of what `select_data` selects of all metrics."""
+    found: dict[str, dict[str, StoredMetric]] = {}
+    for name, scope, metric in _selected(raw, None, scopes):
+        found.setdefault(name, {})[scope] = metric
+    return msgspec.json.encode(found)
+
+
+def _selected(
+    raw: bytes, metrics: Sequence[str] | None, scopes: Sequence[str]
+) -> Iterator[tuple[str, str, StoredMetric]]:
+    """Yield name, scope and metric of each that is to be selected."""
     try:
         document = read_document(raw)
     except DocumentError as error:
         raise DocumentError(f"data.json: {error}") from error
-    names = sorted(document if metrics is None else document.keys() & set(metrics))
-    wanted = "core" if num_nodes == 1 else "node"
-    return msgspec.json.encode(
-        [
-            _Item(name, scope, document[name][scope])
-            for name in names
-            for scope in ([wanted] if wanted in document[name] else sorted(document[name]))
-        ]
-    )
+    for name in sorted(document if metrics is None else document.keys() & set(metrics)):
+        of_metric = document[name]
+        for scope in sorted(of_metric.keys() & set(scopes) or of_metric):
+            yield name, scope, of_metric[scope]
 
 
 def _metric_document(metric: MetricData) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from archive import root
 from jobs.messages import TagName
 from jobs.models import Tag
 from jobs.states import JobState
+from jobs.text import LATEST_TIME
 
 if TYPE_CHECKING:
     TagChoice = forms.ModelChoiceField[Tag]
@@ -63,6 +64,12 @@ class MomentField(forms.DateTimeField):
         """Use the date picker of the browser."""
         widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "1"}, format="%Y-%m-%dT%H:%M:%S")
         super().__init__(widget=widget, **options)
+
+    def validate(self, value: Any) -> None:
+        """Refuse a time after the year 3000."""
+        super().validate(value)
+        if value and value.timestamp() > LATEST_TIME:
+            raise forms.ValidationError("Expected a time up to the year 3000.")
 
     def get_bound_field(self, form: forms.BaseForm, field_name: str) -> forms.BoundField:
         """Add the current zone, which depends on the request, to the help text."""

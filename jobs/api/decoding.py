@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from jobs.exceptions import InvalidJobError
 from jobs.messages import Ignored
-from jobs.text import clean_text
+from jobs.text import LATEST_TIME, TOO_LATE, clean_text
 
 T = TypeVar("T")
 
@@ -122,6 +122,8 @@ def _explain(error: msgspec.ValidationError, tree: Any) -> str:
     expectation, path = (found[1], found[2] or "") if found else (str(error), "")
     expectation = re.sub(r", got .*$", "", expectation).replace("`", "").replace(" | null", "")
     expectation = expectation[:1].lower() + expectation[1:]
+    if expectation.endswith(f"<= {LATEST_TIME}"):
+        expectation = TOO_LATE
     if not path:
         return f"parsing request body failed: {expectation}, got {_shown(tree)}"
     value, named = tree, ""

@@ -1,14 +1,19 @@
 """The filters of GET jobs/: convert query parameters to conditions; an invalid one is refused by name."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from archive.format.cluster_json import SCOPES
+from jobs.deletion.steps import OmitTagged
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
-from jobs.states import JobState
-from jobs.text import MAX_BIGINT, is_whole
+from jobs.states import JobState, stored_state
+from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole, pairs_of
+
+OMIT_TAGGED: dict[str, OmitTagged] = {"none": False, "all": True, "user": "user", "false": False, "true": True}
+"""The words of delete_job_before's parameter."""
 
 _RANGE = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
@@ -58,12 +63,41 @@ def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
     return listing
 
 
-def parse_omit_tagged(parameters: Mapping[str, str]) -> bool:
+def parse_omit_tagged(parameters: Mapping[str, str]) -> OmitTagged:
     """Read the only query parameter of delete_job_before; raise InvalidJobError for anything else."""
+    _check_names(parameters, "omit-tagged")
+    text = parameters.get("omit-tagged", "none")
+    if text not in OMIT_TAGGED:
+        raise _refused("omit-tagged", text, f"one of {', '.join(OMIT_TAGGED)}")
+    return OMIT_TAGGED[text]
+
+
+def parse_all_metrics(parameters: Mapping[str, str]) -> bool | None:
+    """Read the only query parameter of GET jobs/{id}; return None if it is missing, and raise InvalidJobError."""
+    _check_names(parameters, "all-metrics")
+    return _flag("all-metrics", parameters["all-metrics"]) if "all-metrics" in parameters else None
+
+
+def parse_metrics(parameters: Mapping[str, Sequence[str]]) -> tuple[list[str] | None, list[str]]:
+    """Read the query parameters of GET jobs/metrics/{id}: metrics (None: all), and scopes (all, if none is given)."""
+    _check_names(parameters, "metric", "scope")
+    for scope in parameters.get("scope", []):
+        if scope not in SCOPES:
+            raise _refused("scope", scope, f"one of {', '.join(SCOPES)}")
+    metrics = parameters.get("metric")
+    return None if metrics is None else list(metrics), list(parameters.get("scope", SCOPES))
+
+
+def parse_cluster(parameters: Mapping[str, str]) -> str | None:
+    """Read the only query parameter of GET clusters/; return None if it is missing, and raise InvalidJobError."""
+    _check_names(parameters, "cluster")
+    return parameters.get("cluster")
+
+
+def _check_names(parameters: Iterable[str], *known: str) -> None:
     for name in parameters:
-        if name != "omit-tagged":
-            raise InvalidJobError(f"invalid query parameter: {name!r}, expected omit-tagged")
-    return _flag("omit-tagged", parameters.get("omit-tagged", "false"))
+        if name not in known:
+            raise InvalidJobError(f"invalid query parameter: {name!r}, expected {' or '.join(known)}")
 
 
 def parse_ts(parameters: Mapping[str, str]) -> int:
@@ -95,10 +129,12 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _states(values: Sequence[str]) -> SqlCondition:
-    states = [value.lower() for value in values]
-    for state, value in zip(states, values, strict=True):
-        if state not in JobState.values:
+    states = []
+    for value in values:
+        state = stored_state(value)
+        if state is None:
             raise _refused("state", value, f"one of {', '.join(JobState.values)}")
+        states.append(state)
     if states == [JobState.RUNNING]:
         return "\"job_state\" = 'running'", []  # as a constant: the partial index of running jobs serves it
     return f'"job_state" IN ({", ".join(["%s"] * len(states))})', states
@@ -106,8 +142,10 @@ def _states(values: Sequence[str]) -> SqlCondition:
 
 def _start_time(text: str) -> SqlCondition:
     found = _RANGE.fullmatch(text)
-    if not found or int(found[1]) > MAX_BIGINT or int(found[2]) > MAX_BIGINT:
+    if not found:
         raise _refused("start-time", text, "FROM-TO in epoch seconds")
+    if max(int(found[1]), int(found[2])) > LATEST_TIME:
+        raise _refused("start-time", text, TOO_LATE.removeprefix("expected "))
     return '"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]
 
 
@@ -116,13 +154,14 @@ def _job_id(text: str) -> SqlCondition:
 
 
 def _tag(text: str) -> SqlCondition:
-    type_, colon, name = text.partition(":")
-    if not (type_ and colon and name):
+    pairs = pairs_of(text)
+    if not pairs:
         raise _refused("tag", text, "type:name")
+    places = ", ".join(["(%s, %s)"] * len(pairs))
     return (
         f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
-        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND t."type" = %s AND t."name" = %s)',
-        [type_, name],
+        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND (t."type", t."name") IN (VALUES {places}))',
+        [part for pair in pairs for part in pair],
     )
 
 

@@ -1,14 +1,27 @@
 """The API's description of the operations on jobs and nodes: answers as Structs, parameters, refusals."""
 
-from typing import Any
+from enum import Enum
+from typing import Annotated, Any
 
-from drf_spectacular.utils import OpenApiParameter
-from msgspec import Struct, defstruct
+from django.db import models
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from msgspec import Meta, Struct, defstruct
 
-from accounts.api.schema import operation
-from jobs.messages import DeleteJob, NodeStates, StartJob, StopJob, StopJobById
-from jobs.rows.columns import COLUMNS, Unit
+from accounts.api.schema import answered, operation, sent
+from archive.format.cluster_json import SCOPES
+from jobs.api import examples
+from jobs.api.parameters import OMIT_TAGGED
+from jobs.messages import DeleteJob, EditMeta, EditMetaOfJob, Int32, Int64, NodeStates, StartJob, StopJob, StopJobById
+from jobs.models import Job as JobRow
+from jobs.rows.columns import COLUMNS, Column, Unit
 from jobs.states import JobState
+
+Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+# msgspec describes an enumeration of its own as a component, but knows no choices of Django.
+_JobState: Any = Enum("JobState", {state.name: state.value for state in JobState})  # type: ignore[misc]  # not a literal
 
 
 class JobLink(Struct, rename="camel"):
@@ -25,13 +38,21 @@ class JobLinkResultList(Struct):
     count: int
 
 
+def _type(column: Column) -> Any:
+    """Return the type of a column in answers; small numbers have 32 bits, as in the database."""
+    if column.type is int:
+        return Int64 if isinstance(JobRow._meta.get_field(column.name), models.BigIntegerField) else Int32
+    return column.type | None if column.nullable else column.type
+
+
 def _answer(name: str, doc: str, **types: Any) -> Any:
     """Return the type of a job in answers: its columns, with some replaced by `types`; None leaves a column out."""
+    types = {"job_state": _JobState} | types
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for column in COLUMNS:
         if column.name == "start_time":
             fields.append(("concurrent_jobs", JobLinkResultList))
-        kind = types.get(column.name, column.type | None if column.nullable else column.type)
+        kind = types.get(column.name, _type(column))
         if column.optional:
             fields.append((column.name, kind, column.type()))
         elif kind is not None:
@@ -43,7 +64,10 @@ JobMeta = _answer(
     "JobMeta", "A job in lists, answers of stop_job and meta.json; startTime in epoch seconds, durations in seconds."
 )
 Job = _answer(
-    "Job", "A job in answers of tag_job and jobs/{id}; startTime as RFC 3339 in UTC.", start_time=str, statistics=None
+    "Job",
+    "A job in answers of tag_job and jobs/{id}; startTime as RFC 3339 in UTC.",
+    start_time=Moment,
+    statistics=None,
 )
 
 
@@ -105,6 +129,32 @@ class GetJobApiResponse(Struct):
     data: list[JobMetricWithName]
 
 
+class GetCompleteJobApiResponse(Struct):
+    """A job with samples: sorted by name and scope; by name and scope with all-metrics=true; null with false."""
+
+    meta: Job  # type: ignore[valid-type]
+    data: list[JobMetricWithName] | dict[str, dict[str, JobMetric]] | None
+
+
+class JobMetrics(Struct, rename="camel"):
+    """Samples, sorted by name and scope."""
+
+    job_metrics: list[JobMetricWithName]
+
+
+class GetJobMetricsApiResponse(Struct):
+    """The samples of a job; `error` is null, because an error has a status of its own."""
+
+    data: JobMetrics
+    error: None
+
+
+class GetClustersApiResponse(Struct):
+    """The clusters as their cluster.json files describe them."""
+
+    clusters: list[dict[str, Any]]
+
+
 class StartJobApiResponse(Struct):
     """The database id of a started job."""
 
@@ -123,16 +173,17 @@ class NodeStateApiResponse(Struct):
     msg: str
 
 
-def _query(name: str, kind: type, description: str, **more: Any) -> OpenApiParameter:
+def _query(name: str, kind: type | OpenApiTypes, description: str, **more: Any) -> OpenApiParameter:
     return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **more)
 
 
 def _path(name: str, description: str) -> OpenApiParameter:
-    return OpenApiParameter(name, int, OpenApiParameter.PATH, description=description)
+    return OpenApiParameter(name, OpenApiTypes.INT64, OpenApiParameter.PATH, description=description)
 
 
 _ID = _path("id", "Database id of the job.")
 _REFUSALS = [400, 404, 422]
+_TAGS = {"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}}
 _DELETED: dict[int | tuple[int, str], Any] = {200: DeleteJobApiResponse}
 
 list_jobs = operation(
@@ -144,16 +195,19 @@ list_jobs = operation(
         _query("state", str, "One of these states; may be given several times.", enum=JobState.values, many=True),
         _query("cluster", str, "Name of the cluster."),
         _query("start-time", str, "FROM-TO in epoch seconds, both inclusive.", pattern=r"^\d+-\d+$"),
-        _query("items-per-page", int, "Jobs per page; -1 or a very large number: all, 0: none.", default=25),
-        _query("page", int, "Number of the page, from 1.", default=1),
+        _query(
+            "items-per-page", OpenApiTypes.INT64, "Jobs per page; -1 or a very large number: all, 0: none.", default=25
+        ),
+        _query("page", OpenApiTypes.INT64, "Number of the page, from 1.", default=1),
         _query("with-metadata", bool, "With metaData (e.g. the job script).", default=False),
         _query("project", str, "Name of the project."),
         _query("user", str, "Name of the job's owner."),
-        _query("job-id", int, "The scheduler's job id."),
+        _query("job-id", OpenApiTypes.INT64, "The scheduler's job id."),
         _query("sub-cluster", str, "Name of the subcluster."),
         _query("partition", str, "Name of the partition."),
         _query("tag", str, "TYPE:NAME of a tag."),
     ],
+    examples=[answered("A page with one job", examples.LISTED)],
 )
 start_job = operation(
     "Adds a new job as running",
@@ -161,6 +215,7 @@ start_job = operation(
     tag="jobs",
     refusals=[400, 422],
     request={"application/json": StartJob},
+    examples=[sent("A job on two nodes", examples.START), answered("Its database id", examples.STARTED, 201)],
 )
 stop_job = operation(
     "Marks a running job as ended; the archive follows",
@@ -168,6 +223,7 @@ stop_job = operation(
     tag="jobs",
     refusals=_REFUSALS,
     request={"application/json": StopJob},
+    examples=[sent("The end of a job", examples.STOP), answered("The job", examples.STOPPED)],
 )
 stop_job_by_id = operation(
     "Marks a running job as ended, by its database id",
@@ -176,13 +232,28 @@ stop_job_by_id = operation(
     refusals=_REFUSALS,
     parameters=[_ID],
     request={"application/json": StopJobById},
+    examples=[sent("The end of a job", examples.STOP_BY_ID), answered("The job", examples.STOPPED)],
 )
 get_job = operation(
     "Get a job with the samples of all metrics",
-    {200: GetJobApiResponse},
+    {200: GetCompleteJobApiResponse},
     tag="jobs",
     refusals=_REFUSALS,
-    parameters=[_ID],
+    parameters=[
+        _ID,
+        _query("all-metrics", bool, "true: samples as a map by metric and scope; false: none. Missing: as an array."),
+    ],
+)
+get_job_metrics = operation(
+    "Get the samples of a job",
+    {200: GetJobMetricsApiResponse},
+    tag="jobs",
+    refusals=_REFUSALS,
+    parameters=[
+        _ID,
+        _query("metric", str, "Name of a metric; may be given several times. Missing: all.", many=True),
+        _query("scope", str, "A scope; may be given several times. Missing: all.", enum=SCOPES, many=True),
+    ],
 )
 query_job = operation(
     "Get a job with the samples of some metrics",
@@ -190,7 +261,9 @@ query_job = operation(
     tag="jobs",
     refusals=_REFUSALS,
     parameters=[_ID],
-    request={"application/json": {"type": ["array", "null"], "items": {"type": "string"}}},
+    request={"application/json": {"type": "array", "items": {"type": "string"}}},
+    requires_body=False,
+    examples=[sent("Two metrics", examples.METRICS)],
 )
 tag_job = operation(
     "Adds one or more tags to a job",
@@ -198,7 +271,49 @@ tag_job = operation(
     tag="jobs",
     refusals=[400, 404],
     parameters=[_ID],
-    request={"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}},
+    request=_TAGS,
+    examples=[sent("A tag", examples.TAGS)],
+)
+untag_job = operation(
+    "Removes one or more tags from a job",
+    {200: Job},
+    tag="jobs",
+    refusals=[400, 404],
+    parameters=[_ID],
+    request=_TAGS,
+    examples=[sent("A tag", examples.TAGS)],
+)
+edit_meta = operation(
+    "Sets a key of a job's metadata",
+    {200: Job},
+    tag="jobs",
+    refusals=_REFUSALS,
+    request={"application/json": EditMetaOfJob},
+    examples=[sent("A remark on a job", examples.EDIT_OF_JOB), answered("The job", examples.EDITED)],
+)
+edit_meta_by_id = operation(
+    "Sets a key of a job's metadata, by its database id",
+    {200: Job},
+    tag="jobs",
+    refusals=[400, 404],
+    parameters=[_ID],
+    request={"application/json": EditMeta},
+    examples=[sent("A remark", examples.EDIT), answered("The job", examples.EDITED)],
+)
+delete_tags = operation(
+    "Deletes tags and removes them from all jobs",
+    {(200, "text/plain"): OpenApiResponse(OpenApiTypes.STR, description="How many tags were deleted.")},
+    tag="tags",
+    refusals=[400],
+    request=_TAGS,
+    examples=[sent("A tag", examples.TAGS)],
+)
+list_clusters = operation(
+    "Lists the configured clusters",
+    {200: GetClustersApiResponse},
+    tag="clusters",
+    refusals=[400],
+    parameters=[_query("cluster", str, "Name of a cluster; missing: all.")],
 )
 delete_job = operation(
     "Remove a job from the database",
@@ -206,6 +321,7 @@ delete_job = operation(
     tag="jobs",
     refusals=_REFUSALS,
     request={"application/json": DeleteJob},
+    examples=[sent("A job", examples.DELETE), answered("A deleted job", examples.DELETED)],
 )
 delete_job_by_id = operation(
     "Remove a job from the database, by its database id",
@@ -213,6 +329,7 @@ delete_job_by_id = operation(
     tag="jobs",
     refusals=_REFUSALS,
     parameters=[_ID],
+    examples=[answered("A deleted job", examples.DELETED)],
 )
 delete_job_before = operation(
     "Remove all jobs that started before a time",
@@ -221,7 +338,13 @@ delete_job_before = operation(
     refusals=_REFUSALS,
     parameters=[
         _path("ts", "Epoch seconds; jobs that started earlier are deleted."),
-        _query("omit-tagged", bool, "Keep jobs that have a tag.", default=False),
+        _query(
+            "omit-tagged",
+            str,
+            "Jobs to keep. all: those with a tag; user: those with a tag whose type is not app or jobClass.",
+            enum=list(OMIT_TAGGED),
+            default="none",
+        ),
     ],
 )
 nodestate = operation(
@@ -230,6 +353,7 @@ nodestate = operation(
     tag="nodes",
     refusals=[400],
     request={"application/json": NodeStates},
+    examples=[sent("One node", examples.NODE_STATES), answered("Stored", examples.NODE_STATES_STORED)],
 )
 used_nodes = operation(
     "Returns the nodes that running jobs use, by cluster",

@@ -1,6 +1,7 @@
-"""The API's operations on jobs and nodes: each parses the request, calls one service, and returns the answer."""
+"""The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
@@ -13,22 +14,38 @@ from accounts.api.authentication import (
 )
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole, IsMetricStoreOrHasApiRole
+from archive import root
 from jobs.api import parameters, schema
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
+from jobs.curation import set_metadata
 from jobs.deletion.services import delete_job
 from jobs.deletion.steps import Plan, delete_jobs_before
-from jobs.exceptions import InvalidJobError, JobNotFoundError
+from jobs.exceptions import InvalidJobError, JobNotFoundError, described
 from jobs.history import Actor
 from jobs.intake.nodes import record_nodestate
 from jobs.intake.services import start_job, stop_job
-from jobs.messages import DeleteJob, Metrics, NodeStates, StartJob, StopJob, StopJobById, TagName
+from jobs.messages import (
+    DeleteJob,
+    EditMeta,
+    EditMetaOfJob,
+    Metrics,
+    NodeStates,
+    StartJob,
+    StopJob,
+    StopJobById,
+    TagName,
+)
+from jobs.models import Job
 from jobs.overview.nodes import used_nodes
 from jobs.rows import encoding
+from jobs.rows.columns import Row
 from jobs.rows.select import fetch_row
-from jobs.samples.load import samples
-from jobs.tags.services import tag_job
-from jobs.text import is_whole
+from jobs.samples.load import samples, samples_by_metric
+from jobs.tags.services import delete_named_tags, tag_job, untag_job
+from jobs.text import check_time, is_whole
+
+T = TypeVar("T")
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
@@ -85,14 +102,25 @@ class JobViewSet(ApiViewSet):
 
     @schema.get_job
     def get_job(self, request: Request, id: str) -> HttpResponse:
-        """Return a job with the samples of all metrics."""
-        return _with_samples(_whole(id, "id"), None)
+        """Return a job with the samples of all metrics; with all-metrics by name and scope, or without samples."""
+        by_metric = parameters.parse_all_metrics(request.query_params)
+        row = _row(_whole(id, "id"))
+        if by_metric is None:
+            return _with_samples(row, samples(row, None))
+        return _with_samples(row, samples_by_metric(row) if by_metric else b"null")
 
     @schema.query_job
     def query_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of the metrics that the body names; null or no body is all."""
-        number = _whole(id, "id")
-        return _with_samples(number, _metrics(request._request.body))
+        row = _row(_whole(id, "id"))
+        return _with_samples(row, samples(row, _metrics(request._request.body)))
+
+    @schema.get_job_metrics
+    def get_job_metrics(self, request: Request, id: str) -> HttpResponse:
+        """Return the samples of a job, of some metrics and in some scopes."""
+        metrics, scopes = parameters.parse_metrics(dict(request._request.GET.lists()))
+        data = samples(_row(_whole(id, "id")), metrics, scopes)
+        return json_response(b'{"data":{"jobMetrics":%b},"error":null}\n' % data)
 
     @schema.tag_job
     def tag_job(self, request: Request, id: str) -> HttpResponse:
@@ -101,6 +129,34 @@ class JobViewSet(ApiViewSet):
         tags = decode(request._request.body, list[TagName])
         row = tag_job(row_id=number, tags=tags, actor=_actor(request))
         return json_response(encoding.encode(encoding.job(row)))
+
+    @schema.untag_job
+    def untag_job(self, request: Request, id: str) -> HttpResponse:
+        """Take tags from a job."""
+        number = _whole(id, "id")
+        tags = decode(request._request.body, list[TagName])
+        row = untag_job(row_id=number, tags=tags, actor=_actor(request))
+        return json_response(encoding.encode(encoding.job(row)))
+
+    @schema.edit_meta
+    def edit_meta(self, request: Request) -> HttpResponse:
+        """Set a key of the metadata of the job that the body names."""
+        body = decode(request._request.body, EditMetaOfJob)
+        keys = {
+            "job_id": _required(body.job_id, "jobId"),
+            "cluster": body.cluster or None,
+            "start_time": body.start_time,
+        }
+        row_id = Job.objects.with_keys(**keys).values_list("pk", flat=True).first()
+        if row_id is None:
+            raise JobNotFoundError(f"finding job failed: {described(keys)}")
+        return _edited(request, row_id, _required(body.payload, "payload"))
+
+    @schema.edit_meta_by_id
+    def edit_meta_by_id(self, request: Request, id: str) -> HttpResponse:
+        """Set a key of the metadata of the job with this database id."""
+        number = _whole(id, "id")
+        return _edited(request, number, decode(request._request.body, EditMeta))
 
     @schema.delete_job
     def delete_job(self, request: Request) -> HttpResponse:
@@ -118,9 +174,41 @@ class JobViewSet(ApiViewSet):
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        plan = Plan(_whole(ts, "ts"), omit_tagged=parameters.parse_omit_tagged(request.query_params))
+        before = _whole(ts, "ts")
+        check_time("ts", before)
+        plan = Plan(before, omit_tagged=parameters.parse_omit_tagged(request.query_params))
         count = delete_jobs_before(plan=plan, actor=_actor(request))
         return json_response(encoding.encode({"msg": f"Successfully deleted {count} jobs"}))
+
+
+class TagViewSet(ApiViewSet):
+    """Tags, on whatever jobs."""
+
+    permission_classes = [HasApiRole]
+
+    @schema.delete_tags
+    def delete_tags(self, request: Request) -> HttpResponse:
+        """Delete tags, and take them from all jobs."""
+        tags = decode(request._request.body, list[TagName])
+        deleted = delete_named_tags(tags=tags)
+        text = f"Deleted Tags from DB: {deleted} successfull of {len(tags)} requested\n"  # as cc-backend writes it
+        return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+class ClusterViewSet(ApiViewSet):
+    """The configured clusters."""
+
+    permission_classes = [HasApiRole]
+
+    @schema.list_clusters
+    def list_clusters(self, request: Request) -> HttpResponse:
+        """Return the cluster.json of each cluster, or of one."""
+        registry, name = root.registry(), parameters.parse_cluster(request.query_params)
+        if name is not None and registry.get(name) is None:
+            raise InvalidJobError(f"unknown cluster: {name}")
+        clusters = [registry.get(each) for each in (registry.names() if name is None else [name])]
+        documents = [cluster.document.decode("utf-8", "replace").encode() for cluster in clusters if cluster]
+        return json_response(b'{"clusters":[%b]}\n' % b",".join(documents))
 
 
 class NodeViewSet(ApiViewSet):
@@ -159,12 +247,21 @@ def _metrics(body: bytes) -> list[str] | None:
     return None if body.strip() in (b"", b"null") else decode(body, Metrics)
 
 
-def _with_samples(row_id: int, metrics: list[str] | None) -> HttpResponse:
+def _row(row_id: int) -> Row:
     row = fetch_row(row_id)
     if row is None:
         raise JobNotFoundError(f"finding job failed: no job with database id {row_id}")
-    meta = encoding.encode(encoding.job(row))
-    return json_response(b'{"meta":%b,"data":%b}\n' % (meta, samples(row, metrics)))
+    return row
+
+
+def _with_samples(row: Row, data: bytes) -> HttpResponse:
+    return json_response(b'{"meta":%b,"data":%b}\n' % (encoding.encode(encoding.job(row)), data))
+
+
+def _edited(request: Request, row_id: int, change: EditMeta) -> HttpResponse:
+    key, value = _required(change.key, "key"), _required(change.value, "value")
+    row = set_metadata(row_id=row_id, key=key, value=value, actor=_actor(request))
+    return json_response(encoding.encode(encoding.job(row)))
 
 
 def _deleted(row_id: int) -> HttpResponse:
@@ -181,7 +278,7 @@ def _in_parts(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page:
     yield b'],"items":%d,"page":%d}\n' % (total, page)
 
 
-def _required(value: int | None, name: str) -> int:
+def _required(value: T | None, name: str) -> T:
     if value is None:
         raise InvalidJobError(f"the field '{name}' is required")
     return value

@@ -17,6 +17,7 @@ from jobs.history import Actor
 from jobs.models import ArchiveTask, Job, JobTag
 from jobs.querysets import AWAITS_FIRST_ARCHIVE, JobQuerySet
 from jobs.states import JobState
+from jobs.text import check_time
 
 # Jobs per transaction of a large deletion: small enough that a start waits only some milliseconds for one.
 _DELETE_BATCH = 500
@@ -73,13 +74,15 @@ def delete_job(
 ) -> int:
     """Delete one job from the database and return its row id; the archive keeps its files.
 
-    Of several that match, the newest start. Raises JobNotFoundError, also for the second of two calls at once.
+    Of several that match, the newest start. Raises JobNotFoundError, also for the second of two calls at once, and
+    InvalidJobError if there is no such job and the start cannot be one.
     """
     given = {"pk": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
-    jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
+    jobs = Job.objects.with_keys(**given)
     with transaction.atomic():
-        found = jobs.order_by("-start_time").values_list("pk", flat=True).first()
+        found = jobs.values_list("pk", flat=True).first()
         if found is None or not _delete_rows([found], actor):
+            check_time("startTime", start_time or 0)
             raise JobNotFoundError(f"finding job failed: {described(given)}")
     return found
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.contrib.admin.models import DELETION, LogEntry
@@ -22,29 +22,40 @@ from jobs.exceptions import JobNotFoundError
 from jobs.history import Actor
 from jobs.models import Job, JobTag
 from jobs.querysets import JobQuerySet
+from jobs.text import check_time
 
 STEP = 1.0
 """Seconds that one step works."""
 
 _LONGEST_PAUSE = 0.5  # seconds
 
+AUTOMATIC_TYPES = ("app", "jobClass")
+"""The types of the tags that cc-backend's taggers set; people choose all others."""
+
+OmitTagged = bool | Literal["user"]
+
 
 class Plan(msgspec.Struct, frozen=True):
-    """The jobs to delete: those that started before `start_time` (epoch seconds); `total` of them, if counted."""
+    """The jobs to delete: those that started before `start_time` (epoch seconds); `total` of them, if counted.
+
+    `omit_tagged`: jobs with a tag stay; with "user" only those with a tag of a type not in AUTOMATIC_TYPES.
+    """
 
     start_time: int
     cluster: str = ""
-    omit_tagged: bool = False
+    omit_tagged: OmitTagged = False
     total: int | None = None
 
     def __str__(self) -> str:
         """Return it in words."""
-        try:
-            when = f"{datetime.fromtimestamp(self.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        except (OverflowError, ValueError, OSError):  # any number of 64 bit may come through the API
-            when = str(self.start_time)
+        when = f"{datetime.fromtimestamp(self.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
         where = f" of cluster {self.cluster}" if self.cluster else ""
-        return f"jobs{where} that started before {when}{', but tagged ones' if self.omit_tagged else ''}"
+        kept = {True: ", but tagged ones", "user": ", but those that people tagged"}.get(self.omit_tagged, "")
+        return f"jobs{where} that started before {when}{kept}"
+
+    def __post_init__(self) -> None:
+        """Refuse a time after the year 3000: such a deletion would delete everything, running jobs included."""
+        check_time("start_time", self.start_time)
 
     @property
     def jobs(self) -> JobQuerySet:
@@ -53,7 +64,10 @@ class Plan(msgspec.Struct, frozen=True):
         if self.cluster:
             jobs = jobs.filter(cluster=self.cluster)
         if self.omit_tagged:
-            jobs = jobs.filter(~Exists(JobTag.objects.filter(job_id=OuterRef("pk"))))
+            links = JobTag.objects.filter(job_id=OuterRef("pk"))
+            if self.omit_tagged == "user":
+                links = links.exclude(tag__type__in=AUTOMATIC_TYPES)
+            jobs = jobs.filter(~Exists(links))
         return jobs
 
 

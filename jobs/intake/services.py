@@ -13,6 +13,7 @@ from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.locks import lock_run
 from jobs.states import SCHEDULER_STATE, JobState, MonitoringStatus, expected_final, final_state, is_start_state
 from jobs.tags.services import check_tags, link_tags
+from jobs.text import is_whole
 
 _NEVER = 2**63  # later than any time
 
@@ -40,7 +41,7 @@ def _started_row(job: StartJob) -> Row:
     """Return the row of a job that starts, without its id; raise InvalidJobError for the first invalid field."""
     sub_cluster = _sub_cluster(job)
     if not is_start_state(job.job_state or ""):
-        raise InvalidJobError(f"not a valid job state: {job.job_state!r}, expected 'running' or none")
+        raise InvalidJobError(f"not a valid job state: {(job.job_state or '')[:60]!r}, expected 'running' or none")
     _check_start(job)
     check_tags(job.tags or [])
     return Row(
@@ -52,7 +53,7 @@ def _started_row(job: StartJob) -> Row:
         sub_cluster=sub_cluster,
         partition=job.partition or "",
         array_job_id=job.array_job_id or 0,
-        num_nodes=job.num_nodes or 0,
+        num_nodes=len(job.resources or []),
         num_hwthreads=job.num_hwthreads or 0,
         num_acc=job.num_acc or 0,
         exclusive=_exclusive(job),
@@ -63,10 +64,18 @@ def _started_row(job: StartJob) -> Row:
         walltime=max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
         tags=None,
         resources=encode_resources(job.resources or []),
-        meta_data=encode_metadata(job.meta_data),
+        meta_data=encode_metadata(_metadata(job)),
         start_time=job.start_time or 0,
         statistics=None,
     )
+
+
+def _metadata(job: StartJob) -> dict[str, str | None] | None:
+    """Return the metadata, with what else a client says of the job and no column holds, unless it is there already."""
+    if not (job.submit_time or job.requested_memory):
+        return job.meta_data
+    more = {"submitTime": str(job.submit_time), "requestedMemory": str(job.requested_memory)}
+    return {key: text for key, text in more.items() if is_whole(text) and int(text) > 0} | (job.meta_data or {})
 
 
 def _sub_cluster(job: StartJob) -> str:
@@ -92,7 +101,8 @@ def _sub_cluster(job: StartJob) -> str:
 
 
 def _check_start(job: StartJob) -> None:
-    resources, num_nodes = job.resources or [], job.num_nodes or 0
+    resources = job.resources or []
+    num_nodes = len(resources) if job.num_nodes is None else job.num_nodes
     if not resources or not job.user:
         empty = "user" if resources else "resources"
         raise InvalidJobError(f"'resources' and 'user' should not be empty: {empty!r} is")
@@ -156,7 +166,7 @@ def stop_job(
     """
     state = final_state(job_state)
     if state is None:
-        raise InvalidJobError(f"invalid job state: {job_state!r}, expected one of {expected_final()}")
+        raise InvalidJobError(f"invalid job state: {job_state[:60]!r}, expected one of {expected_final()}")
     word, own_word = state
     keys = {"row_id": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
     if own_word is None:

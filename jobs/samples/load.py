@@ -2,11 +2,11 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from archive import root
 from archive.exceptions import READ_ERRORS, SourceError, reason
-from archive.format.data_json import encode_data, select_data
+from archive.format.data_json import default_scopes, encode_data, select_data, select_map
 from archive.format.layout import JobKey
 from jobs.exceptions import ArchiveUnavailableError, NoSamplesError
 from jobs.rows.columns import Row
@@ -18,17 +18,29 @@ _WAIT_FOR_LOAD = 5.0  # seconds
 _loading = threading.BoundedSemaphore(_LOADS)
 
 
-def samples(row: Row, metrics: list[str] | None) -> bytes:
+def samples(row: Row, metrics: list[str] | None, scopes: Sequence[str] | None = None) -> bytes:
     """Return the samples of a job as the JSON array of `jobs/{id}`: from the archive, or from the metric source.
 
-    `metrics` None is all. The array is empty if there are no samples. Raises ArchiveUnavailableError with the reason.
+    `metrics` None is all, `scopes` None is core for a job on one node and node for others. The array is empty if there
+    are no samples. Raises ArchiveUnavailableError with the reason.
     """
     if metrics == []:
         return b"[]"
+    wanted = default_scopes(row.num_nodes) if scopes is None else scopes
+    return _selected(row, metrics, lambda raw: select_data(raw, metrics, wanted)) or b"[]"
+
+
+def samples_by_metric(row: Row) -> bytes:
+    """Return all samples of a job as a JSON object: metric name, then scope. Empty, and raises, as for `samples`."""
+    return _selected(row, None, lambda raw: select_map(raw, default_scopes(row.num_nodes))) or b"{}"
+
+
+def _selected(row: Row, metrics: list[str] | None, select: Callable[[bytes], bytes]) -> bytes:
+    """Return a part of a job's data.json; nothing if the job has no samples."""
     try:
-        return select_data(data_document(row, metrics), metrics, row.num_nodes)
+        return select(data_document(row, metrics))
     except NoSamplesError:
-        return b"[]"
+        return b""
     except READ_ERRORS as error:
         why = str(error) or reason(error)
         raise ArchiveUnavailableError(f"loading the samples of job {row.id} failed: {why}") from error

@@ -1,4 +1,7 @@
-"""The syntax of the search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`."""
+"""The syntax of the search box: `1234567 user:alice host:f0123 name:"my job" tag:perf:bad`.
+
+Inside quotes, a doubled quote stands for one.
+"""
 
 import re
 from collections.abc import Callable
@@ -19,12 +22,12 @@ from jobs.search.criteria import (
     on_hosts,
     with_value,
 )
-from jobs.states import JobState
-from jobs.text import is_whole
+from jobs.states import JobState, stored_state
+from jobs.text import is_whole, pairs_of
 
 HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad, or several at once."
 
-_WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>[^"]*)"|(?P<plain>[^\s"]+))(?=\s|$)')
+_WORD = re.compile(r'(?:(?P<key>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^\s"]+))(?=\s|$)')
 
 
 def narrow(criteria: Criteria, text: str, user: Any) -> None:
@@ -36,7 +39,7 @@ def narrow(criteria: Criteria, text: str, user: Any) -> None:
             rest = text[position:]
             criteria.problems.append(f'{rest[:40]!r}: expected words, and texts with spaces as name:"my job"')
             return
-        key, value = word["key"], word["quoted"] if word["plain"] is None else word["plain"]
+        key, value = word["key"], word["plain"] or (word["quoted"] or "").replace('""', '"')
         if key is None:
             _narrow_by_bare_word(criteria, value, user)
         elif key.lower() not in _KEYS:
@@ -78,19 +81,21 @@ def _narrow_by_job_id(criteria: Criteria, value: str) -> None:
 
 
 def _narrow_by_state(criteria: Criteria, value: str) -> None:
-    if value.lower() in JobState.values:
-        criteria.add(by_state(value.lower()))
+    state = stored_state(value)
+    if state:
+        criteria.add(by_state(state))
     else:
         criteria.problems.append(f"state:{value[:40]!r}: expected one of {', '.join(JobState.values)}")
 
 
 def _narrow_by_tag(criteria: Criteria, value: str) -> None:
-    type_, colon, name = value.partition(":")
-    if not (type_ and colon and name):
+    pairs = pairs_of(value)
+    if not pairs:
         criteria.problems.append(f"tag:{value[:80]!r}: expected type and name, as tag:perf:bad")
         return
-    tag = Tag.objects.filter(type=type_, name=name).first()
-    criteria.add(NOTHING if tag is None else by_tag(tag))
+    near = Tag.objects.filter(type__in={type_ for type_, _ in pairs}, name__in={name for _, name in pairs})
+    tags = [tag for tag in near if str(tag) == value]
+    criteria.add(by_tag(*tags) if tags else NOTHING)
 
 
 _KEYS: dict[str, Callable[[Criteria, str], None]] = {

@@ -5,13 +5,13 @@ All others are tested job by job. To keep that from scanning the whole table, a 
 best index, and the list shows how far back it went.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
 from typing import Any
 
+import msgspec
 from django.db.models import Exists, F, Func, Lookup, OuterRef, Q, Subquery, TextField
 from django.db.models.lookups import Contains, Exact, GreaterThan, IContains
 
@@ -177,9 +177,9 @@ def by_archiving(word: str) -> Criterion:
     return Criterion(condition, (condition,), _BY_ARCHIVING) if word == "failed" else Criterion(condition)
 
 
-def by_tag(tag: Tag) -> Criterion:
-    """Match the jobs with a tag; look up the jobs of a rare tag one by one."""
-    links = JobTag.objects.filter(tag=tag)
+def by_tag(*tags: Tag) -> Criterion:
+    """Match the jobs with one of these tags; look up the jobs of a rare tag one by one."""
+    links = JobTag.objects.filter(tag__in=tags)
     tried = Exists(links.filter(job_id=OuterRef("pk")))
     if links[: _FEW_TAGGED + 1].count() > _FEW_TAGGED:
         return Criterion(tried)
@@ -193,7 +193,7 @@ def with_value(**lookups: Any) -> Criterion:
 
 def on_hosts(hosts: Iterable[str]) -> Criterion:
     """Match the jobs that have one of these hosts."""
-    return Criterion(reduce(or_, (Q(Contains(F("resources"), json.dumps(host))) for host in hosts)))
+    return Criterion(reduce(or_, (Q(Contains(F("resources"), msgspec.json.encode(host).decode())) for host in hosts)))
 
 
 def name_contains(part: str) -> Criterion:

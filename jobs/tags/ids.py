@@ -17,13 +17,13 @@ def tag_ids(wanted: Collection[Pair], wishes: Mapping[Pair, int] | None = None) 
 
     Inside the caller's transaction, if there is one. A tag that no job has does no harm.
     """
-    known = _known(wanted)
+    known = known_tags(wanted)
     missing = [pair for pair in wanted if pair not in known]
     if missing:
         with transaction.atomic():
             lock_new_tags()
             _create(missing, wishes or {})
-        known |= _known(missing)
+        known |= known_tags(missing)
     return known
 
 
@@ -41,7 +41,8 @@ def _create(pairs: Collection[Pair], wishes: Mapping[Pair, int]) -> None:
     Tag.objects.bulk_create(new, ignore_conflicts=True)
 
 
-def _known(pairs: Collection[Pair]) -> dict[Pair, int]:
+def known_tags(pairs: Collection[Pair]) -> dict[Pair, int]:
+    """Return the ids of those tags that exist."""
     if not pairs:
         return {}
     of_types = Tag.objects.filter(type__in={type_ for type_, _ in pairs}, name__in={name for _, name in pairs})

@@ -20,7 +20,7 @@ from jobs.models import Job, JobTag, Tag
 from jobs.rows.columns import Row
 from jobs.rows.insert import insert_links
 from jobs.rows.select import fetch_row
-from jobs.tags.ids import tag_ids
+from jobs.tags.ids import Pair, known_tags, tag_ids
 
 # Jobs per transaction: small enough that a start waits only some milliseconds for one.
 BATCH = 500
@@ -145,13 +145,56 @@ def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None)
     """
     check_tags(tags)
     with transaction.atomic():
-        if Job.objects.select_for_update().filter(pk=row_id).values_list("pk").first() is None:
-            raise UnknownJobError(f"no job with database id {row_id}")
+        _lock_job(row_id)
         if tags:
             link_tags([row_id], tags, actor)
             queue.record_edit([row_id])
     if tags:
         writing.write_edit(row_id)
+    return _row_of(row_id)
+
+
+def untag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None) -> Row:
+    """Take tags from a job, all or none, and return the job's row with those that remain; the tags stay.
+
+    The meta.json of an archived job follows. A tag that the job does not have is no error. Raises InvalidJobError,
+    UnknownJobError.
+    """
+    check_tags(tags)
+    with transaction.atomic():
+        _lock_job(row_id)
+        links = JobTag.objects.filter(job_id=row_id, tag__in=known_tags(_pairs(tags)).values())
+        names = [str(link) for link in links.select_related("tag").order_by("tag_id")]
+        if names:
+            links.delete()
+            queue.record_edit([row_id])
+            if actor:
+                text = f"Removed tag{'s' if len(names) > 1 else ''} {', '.join(names)}."
+                history.record(actor, [row_id], text)
+    if names:
+        writing.write_edit(row_id)
+    return _row_of(row_id)
+
+
+def delete_named_tags(*, tags: Sequence[TagName]) -> int:
+    """Take tags from all jobs and delete them; return how many of them there were. Raises InvalidJobError."""
+    check_tags(tags)
+    known = known_tags(_pairs(tags))
+    delete_tags(tag_ids=list(known.values()))
+    return len(known)
+
+
+def _pairs(tags: Iterable[TagName]) -> list[Pair]:
+    """Return types and names, each pair once."""
+    return list(dict.fromkeys((tag.type or "", tag.name or "") for tag in tags))
+
+
+def _lock_job(row_id: int) -> None:
+    if Job.objects.select_for_update().filter(pk=row_id).values_list("pk").first() is None:
+        raise UnknownJobError(f"no job with database id {row_id}")
+
+
+def _row_of(row_id: int) -> Row:
     row = fetch_row(row_id)
     if row is None:
         raise UnknownJobError(f"no job with database id {row_id}")
@@ -182,7 +225,7 @@ def untag_jobs(*, row_ids: Sequence[int], tag: Tag, actor: Actor | None = None) 
 
 def link_tags(row_ids: Sequence[int], tags: Sequence[TagName], actor: Actor | None = None) -> None:
     """Put tags on jobs, inside the transaction that locked their rows; a job that has one already keeps it."""
-    wanted = list(dict.fromkeys((tag.type or "", tag.name or "") for tag in tags))
+    wanted = _pairs(tags)
     known = tag_ids(wanted)
     there = set()
     if actor:

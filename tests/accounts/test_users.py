@@ -198,6 +198,41 @@ def test_roles_and_projects_are_added_and_removed(admin_api: AppClient, bob: Use
         assert (user.roles, user.projects) == (roles, projects)
 
 
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "application/ld+json", ""])
+def test_a_json_body_is_answered_in_json(admin_api: AppClient, bob: User, kind: str) -> None:
+    headers = {"Content-Type": kind}
+    answer = admin_api.post("/api/user/bob", {"Add-Role": "support", "add-project": None}, headers=headers)
+    assert (answer.status, answer.json) == (200, {"msg": "Add Role Success for user bob"})
+    answer = admin_api.post("/api/user/bob", {"add-project": "ch\0em"}, headers=headers)
+    assert answer.json == {"msg": "Add Project Success for user bob"}
+    assert User.objects.get(username="bob").projects == ["bio", "chem"]
+    answer = admin_api.post("/api/user/bob", {"add-role": "king"}, headers=headers)
+    assert (answer.status, "king" in answer.error) == (422, True)
+    fields = {"username": "dora", "password": "pw", "role": "user"}
+    assert admin_api.post(PATH, fields, headers=headers).json == {"msg": "User dora successfully created!"}
+    assert admin_api.delete(PATH, {"username": "dora"}, headers=headers).body == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "JSON object"),
+        (b'{"add-role"', "JSON object"),
+        (b"[1]", "JSON object"),
+        (b'{"a":' * 100_000, "JSON object"),
+        (b'{"add-role": 5}', "'add-role': expected a text"),
+        (b'{"role": "user"}', "unknown field 'role'"),
+        (b'{"add-project": "\\ud800"}', "422"),
+        (b"{}", "add-role, remove-role"),
+    ],
+)
+def test_a_json_body_that_cannot_be_is_refused_with_the_reason(
+    admin_api: AppClient, alice: User, body: bytes, message: str
+) -> None:
+    answer = admin_api.request("POST", "/api/user/alice", body)
+    assert (answer.status, message in answer.error) in ((400, True), (422, message != "422"))
+
+
 def test_of_several_fields_the_first_counts(admin_api: AppClient, bob: User) -> None:
     fields = {"remove-project": "bio", "add-project": "chem", "remove-role": "manager", "add-role": "support"}
     assert admin_api.form("POST", "/api/user/bob", fields).text == "Add Role Success"

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from jobs.states import JobState
+from ccbackend import __version__
+from jobs.states import JobState, final_state, is_start_state
 from tests.contract.table import JOB, JOB_META, JOB_STATES, OPERATIONS, ROLES, SCOPES, USER, Operation, names_in
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, TagFactory
@@ -241,3 +242,88 @@ def test_a_start_with_each_property_of_the_contract_is_taken(api: AppClient) -> 
     assert answer.status == 201
     sent = {"jobId", "user", "project", "cluster", "subCluster", "partition", "numNodes", "exclusive", "startTime"}
     assert set(body) | sent | {"walltime"} == set(JOB_META)
+
+
+# What generators of clients need
+
+
+def parts(value: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each object in a description with its place."""
+    if isinstance(value, dict):
+        yield path, value
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from parts(part, f"{path}/{key}")
+
+
+def test_every_integer_has_a_format(ours: Any) -> None:
+    integers = [(path, part) for path, part in parts(ours) if part.get("type") == "integer" and "enum" not in part]
+    assert len(integers) > 30
+    assert [path for path, part in integers if part.get("format") not in ("int32", "int64")] == []
+    schemas = ours["components"]["schemas"]
+    assert {schemas[name]["properties"]["jobId"]["format"] for name in ("StartJob", "StopJob", "Job", "JobMeta")} == {
+        "int64"
+    }
+    assert schemas["Job"]["properties"]["startTime"] == {"type": "string", "format": "date-time"}
+
+
+def test_null_is_described_only_where_an_answer_can_be_null(ours: Any) -> None:
+    nullable = {
+        path.removeprefix("/components/schemas/").replace("/properties/", ".")
+        for path, part in parts(ours)
+        if {"type": "null"} in part.get("anyOf", [])
+    }
+    assert nullable == {
+        "GetCompleteJobApiResponse.data",
+        "Job.metaData",
+        "Job.metaData/anyOf/0/additionalProperties",
+        "JobLinkResultList.items",
+        "JobMeta.metaData",
+        "JobMeta.metaData/anyOf/0/additionalProperties",
+        "JobMeta.statistics",
+        "JobMetric.statisticsSeries",
+        "Series.data/items",
+        "Series.statistics",
+        "StartJob.metaData/additionalProperties",
+        "StatsSeries.max/items",
+        "StatsSeries.mean/items",
+        "StatsSeries.min/items",
+        "StatsSeries.percentiles/additionalProperties/items",
+    }
+
+
+def test_keys_that_a_call_needs_are_required_and_no_others(ours: Any, api: AppClient) -> None:
+    schemas = ours["components"]["schemas"]
+    assert set(schemas["StartJob"]["required"]) == {"jobId", "user", "cluster", "startTime", "resources"}
+    assert schemas["StopJob"]["required"] == ["jobId", "stopTime"]
+    least = {"jobId": 5, "user": "ada", "cluster": "fritz", "startTime": 1_700_000_000}
+    least["resources"] = [{"hostname": "n01"}]
+    for key in least:
+        assert (
+            api.post("/api/jobs/start_job/", {name: part for name, part in least.items() if name != key}).status == 400
+        )
+    assert api.post("/api/jobs/start_job/", least).status == 201
+    assert api.post("/api/jobs/stop_job/", {"jobId": 5, "stopTime": 1_700_000_009}).status == 200
+
+
+def test_each_operation_takes_either_header_and_requires_its_body(ours: Any) -> None:
+    optional = {("post", "api/jobs/{}"), ("delete", "api/users")}
+    for key, operation in operations(ours).items():
+        assert operation["security"] == [{"ApiKeyAuth": []}, {"BearerAuth": []}, {"AdminSession": []}], key
+        if "requestBody" in operation:
+            assert operation["requestBody"]["required"] == (key not in optional), key
+
+
+def test_the_states_of_bodies_are_those_that_calls_take(ours: Any) -> None:
+    schemas = ours["components"]["schemas"]
+    assert set(schemas["JobState"]["enum"]) == set(JobState.values)
+    for name, word in (("StartJob", is_start_state), ("StopJob", final_state), ("StopJobById", final_state)):
+        assert all(map(word, schemas[name]["properties"]["jobState"]["enum"])), name
+
+
+def test_the_description_names_version_licence_server_and_tags(ours: Any) -> None:
+    assert ours["info"]["version"] == __version__
+    assert ours["info"]["license"]["identifier"] == "MIT"
+    assert ours["servers"][0]["url"] == "/"
+    assert {tag["name"] for tag in ours["tags"]} == {
+        tag for operation in operations(ours).values() for tag in operation["tags"]
+    }

@@ -9,7 +9,16 @@ import pytest
 
 from archive.exceptions import DocumentError
 from archive.format import meta_json
-from archive.format.data_json import JobData, MetricData, Series, decode_data, encode_data, select_data
+from archive.format.data_json import (
+    JobData,
+    MetricData,
+    Series,
+    decode_data,
+    default_scopes,
+    encode_data,
+    select_data,
+    select_map,
+)
 from archive.format.meta_json import Resource, TagName, decode_meta
 from tests.support.paths import SHARED
 
@@ -247,7 +256,7 @@ def test_the_sample_data_file_is_read() -> None:
         pytest.skip(f"no sample {path}")
     raw = gzip.decompress(path.read_bytes())
     assert len(decode_data(raw)["cpu_load"]["node"].series) == 32
-    assert [item["name"] for item in json.loads(select_data(raw, None, 32))] == sorted(json.loads(raw))
+    assert [item["name"] for item in json.loads(select_data(raw, None, ["node"]))] == sorted(json.loads(raw))
 
 
 CORE = (
@@ -263,7 +272,7 @@ RAW = (
 
 def picked(metrics: list[str] | None, num_nodes: int) -> list[tuple[str, str]]:
     """Return name and scope of what `select_data` hands out of RAW."""
-    return [(item["name"], item["scope"]) for item in json.loads(select_data(RAW, metrics, num_nodes))]
+    return [(item["name"], item["scope"]) for item in json.loads(select_data(RAW, metrics, default_scopes(num_nodes)))]
 
 
 def test_a_job_of_one_node_gets_core_and_others_node_or_all_where_it_is_missing() -> None:
@@ -280,17 +289,24 @@ def test_a_job_of_one_node_gets_core_and_others_node_or_all_where_it_is_missing(
 def test_only_the_metrics_asked_for_come_and_each_once() -> None:
     assert picked(["c", "b", "unknown", "b"], 2) == [("b", "node"), ("c", "node")]
     assert picked(["unknown"], 2) == []
-    assert select_data(RAW, [], 2) == b"[]"
+    assert select_data(RAW, [], ["node"]) == b"[]"
+
+
+def test_several_scopes_and_a_map_may_be_asked_for() -> None:
+    items = json.loads(select_data(RAW, ["b", "c"], ["node", "core", "socket"]))
+    assert [(item["name"], item["scope"]) for item in items] == [("b", "core"), ("b", "node"), ("c", "node")]
+    found = {name: list(scopes) for name, scopes in json.loads(select_map(RAW, ["core"])).items()}
+    assert found == {"a\u00e9": ["hwthread", "socket"], "b": ["core"], "c": ["accelerator", "node"]}
 
 
 def test_samples_and_statistics_are_passed_through_as_they_are() -> None:
-    assert select_data(RAW, ["b"], 1) == b'[{"name":"b","scope":"core","metric":%b}]' % CORE
+    assert select_data(RAW, ["b"], ["core"]) == b'[{"name":"b","scope":"core","metric":%b}]' % CORE
 
 
 def test_a_document_of_ours_is_passed_through_byte_by_byte() -> None:
     raw = encode_data(data(*([1.5, np.nan, 1e-7] for _ in range(17))))
     metric = raw.removeprefix(b'{"cpu_load":{"node":').removesuffix(b"}}")
-    assert select_data(raw, None, 2) == b'[{"name":"cpu_load","scope":"node","metric":%b}]' % metric
+    assert select_data(raw, None, ["node"]) == b'[{"name":"cpu_load","scope":"node","metric":%b}]' % metric
 
 
 @pytest.mark.parametrize(
@@ -310,6 +326,8 @@ def test_a_document_of_ours_is_passed_through_byte_by_byte() -> None:
 )
 def test_a_wrong_data_file_is_an_error(raw: bytes) -> None:
     with pytest.raises(DocumentError, match=r"data\.json"):
-        select_data(raw, None, 2)
+        select_data(raw, None, ["node"])
+    with pytest.raises(DocumentError, match=r"data\.json"):
+        select_map(raw, ["node"])
     with pytest.raises(DocumentError, match=r"data\.json"):
         decode_data(raw)

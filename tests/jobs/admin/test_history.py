@@ -16,6 +16,7 @@ from jobs.history import Actor
 from jobs.messages import TagName
 from jobs.models import Job
 from jobs.tags.services import tag_job
+from jobs.text import LATEST_TIME
 from tests.support.admin_site import Login
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, TagFactory, token_for
@@ -121,7 +122,9 @@ def test_a_deletion_through_the_api_is_recorded(api: AppClient, bench: User) -> 
     assert "Through API token" in history.text_of(entry)
 
 
-@pytest.mark.parametrize(("when", "named"), [(1_800_000_000, "2027-01-15 08:00:00 UTC"), (2**63 - 1, str(2**63 - 1))])
+@pytest.mark.parametrize(
+    ("when", "named"), [(1_800_000_000, "2027-01-15 08:00:00 UTC"), (LATEST_TIME, "3000-12-31 23:59:59 UTC")]
+)
 def test_a_deletion_before_a_time_through_the_api_is_one_entry(
     when: int, named: str, api: AppClient, bench: User
 ) -> None:

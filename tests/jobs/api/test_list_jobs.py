@@ -15,6 +15,7 @@ from tests.support.clients import Answer, AppClient
 from tests.support.factories import START, STATISTICS, JobFactory, TagFactory
 
 PATH = "/api/jobs/"
+COLONS = [("a:b", "c"), ("a", "b:c")]
 
 
 def ids(answer: Answer) -> list[int]:
@@ -115,6 +116,28 @@ def test_each_filter_finds_its_jobs_alone(api: AppClient, query: str, change: di
     wanted = JobFactory.create(**change)
     assert ids(api.get(f"{PATH}?{query}")) == [wanted.pk]
     assert ids(api.get(f"{PATH}?{query}&state=failed")) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("state=Node_Fail", {"failed"}),
+        ("state=pending&state=RUNNING", {"failed", "running"}),
+        ("state=CANCELLED+by+1022", {"cancelled"}),
+        ("state=OUT_OF_ME%2B", {"out_of_memory"}),
+    ],
+)
+def test_a_state_is_found_by_every_word_that_a_stop_takes(api: AppClient, query: str, found: set[str]) -> None:
+    for state in ("running", "failed", "cancelled", "out_of_memory"):
+        JobFactory.create(job_state=state)
+    assert {job["jobState"] for job in api.get(f"{PATH}?{query}").json["jobs"]} == found
+
+
+def test_a_tag_is_found_wherever_its_colons_are(api: AppClient) -> None:
+    wanted = {JobFactory.create(tags=[TagFactory.create(type=type_, name=name)]).pk for type_, name in COLONS}
+    JobFactory.create(tags=[TagFactory.create(type="a", name="b")])
+    assert set(ids(api.get(f"{PATH}?tag=a:b:c"))) == wanted
+    assert ids(api.get(f"{PATH}?tag={':' * 3000}")) == []
 
 
 def test_a_tag_is_found_by_type_and_name_a_colon_in_the_name_included(api: AppClient) -> None:

@@ -26,13 +26,26 @@ def test_nothing_to_delete_is_no_error(api: AppClient) -> None:
     assert api.delete(f"{PATH}{START}").json == {"msg": "Successfully deleted 0 jobs"}
 
 
-@pytest.mark.parametrize("flag", ["true", "false", None])
-def test_tagged_jobs_are_omitted_when_asked(api: AppClient, flag: str | None) -> None:
-    JobFactory.create(start_time=START)
-    tagged = JobFactory.create(start_time=START, tags=[TagFactory.create()])
+@pytest.mark.parametrize(
+    ("flag", "kept"),
+    [
+        ("true", {"by hand", "by both", "by a tagger"}),
+        ("all", {"by hand", "by both", "by a tagger"}),
+        ("user", {"by hand", "by both"}),
+        ("none", set()),
+        ("false", set()),
+        (None, set()),
+    ],
+)
+def test_tagged_jobs_are_omitted_when_asked(api: AppClient, flag: str | None, kept: set[str]) -> None:
+    """cc-backend's taggers set tags of the types app and jobClass."""
+    by_hand, app, kind = TagFactory.create(), TagFactory.create(type="app"), TagFactory.create(type="jobClass")
+    tagged = {"by nobody": [], "by hand": [by_hand], "by a tagger": [app, kind], "by both": [app, by_hand]}
+    for name, tags in tagged.items():
+        JobFactory.create(start_time=START, user=name, tags=tags)
     answer = api.delete(f"{PATH}{START + 1}" + (f"?omit-tagged={flag}" if flag else ""))
     assert answer.status == 200
-    assert list(Job.objects.all()) == ([tagged] if flag == "true" else [])
+    assert {job.user for job in Job.objects.all()} == kept
 
 
 @pytest.mark.parametrize("text", ["abc", "1.5", "2023-11-14", "9" * 25])

@@ -40,12 +40,12 @@ def kept() -> dict[str, list[str]]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("path", [PATH, PATH.rstrip("/")])
-def test_each_value_of_a_node_is_kept(path: str, api: AppClient, cluster: Path) -> None:
+@pytest.mark.parametrize(("method", "path"), [("POST", PATH), ("PUT", PATH.rstrip("/"))])
+def test_each_value_of_a_node_is_kept(method: str, path: str, api: AppClient, cluster: Path) -> None:
     before = int(time.time())
     values: dict[str, Any] = {"cpusAllocated": 72, "memoryAllocated": 2**40, "gpusAllocated": 4, "jobsRunning": 3}
 
-    answer = api.post(path, report(node(states=["MIXED", "DRAIN"], **values)))
+    answer = api.request(method, path, report(node(states=["MIXED", "DRAIN"], **values)))
 
     assert (answer.status, answer.json) == (200, {"msg": "Successfully stored the states of 1 nodes"})
     row = NodeState.objects.get()
@@ -176,11 +176,11 @@ def test_any_cluster_that_could_be_one_is_taken_where_none_is_configured(api: Ap
 
 
 @pytest.mark.django_db
-def test_only_the_role_api_and_only_post_are_served(anonymous: AppClient, api: AppClient, alice: User) -> None:
+def test_only_the_role_api_and_only_post_and_put_are_served(anonymous: AppClient, api: AppClient, alice: User) -> None:
     assert anonymous.post(PATH, report(node())).status == 401
     answer = anonymous.as_(token_for(alice)).post(PATH, report(node()))
     assert (answer.status, answer.error) == (403, "missing role: api")
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
+    for method in ("GET", "PATCH", "DELETE"):
         assert api.request(method, PATH, report(node())).status == 405
     assert kept() == {}
 

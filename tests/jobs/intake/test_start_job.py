@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.models import Job, JobTag, Tag
+from jobs.text import LATEST_TIME
 from tests.support.clients import AppClient, start_body
 from tests.support.factories import START, JobFactory
 
@@ -134,6 +135,31 @@ def test_a_walltime_of_more_than_32_bits_is_kept(api: AppClient) -> None:
     assert api.get("/api/jobs/").json["jobs"][0]["walltime"] == 257698037700
 
 
+def test_without_num_nodes_the_resources_are_counted(api: AppClient) -> None:
+    for number, absent in enumerate(({}, {"numNodes": None})):
+        body = start_body(jobId=5 + number, resources=[{"hostname": "n01"}, {"hostname": "n02"}])
+        del body["numNodes"]
+        assert api.post(PATH, body | absent).status == 201
+    assert [job["numNodes"] for job in api.get("/api/jobs/").json["jobs"]] == [2, 2]
+
+
+def test_submit_time_and_requested_memory_are_kept_in_the_metadata(api: AppClient) -> None:
+    given = {"submitTime": 1_699_999_999, "requestedMemory": 128_000}
+    api.started(jobId=1, **given)
+    api.started(jobId=2, **given, metaData={"jobName": "x", "submitTime": "5"})
+    api.started(jobId=3, submitTime=0, requestedMemory="64")
+    api.started(jobId=4, metaData={"a": "b"}, submitTime="soon", requestedMemory=-1)
+    api.post(PATH, json.dumps(start_body(jobId=5, submittime=7)).encode())
+    kept = [job["metaData"] for job in api.get("/api/jobs/?with-metadata=true").json["jobs"]]
+    assert kept == [
+        {"submitTime": "7"},
+        {"a": "b"},
+        {"requestedMemory": "64"},
+        {"submitTime": "5", "requestedMemory": "128000", "jobName": "x"},
+        {"submitTime": "1699999999", "requestedMemory": "128000"},
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -143,7 +169,6 @@ def test_a_walltime_of_more_than_32_bits_is_kept(api: AppClient) -> None:
         ({"user": ""}, "'resources' and 'user' should not be empty"),
         ({"user": None}, "'resources' and 'user' should not be empty"),
         ({"numNodes": 0}, "numNodes"),
-        ({"numNodes": None}, "numNodes"),
         ({"numNodes": -3}, "-3"),
         ({"numAcc": -1}, "numAcc"),
         ({"numHwthreads": -1}, "numHwthreads"),
@@ -361,5 +386,5 @@ def test_the_factory_makes_what_a_start_makes(api: AppClient) -> None:
 
 
 def test_the_latest_possible_start_is_no_server_error(api: AppClient) -> None:
-    assert api.start(startTime=2**63 - 1).status == 201
-    assert api.start(startTime=2**63 - 1).status == 422
+    assert api.start(startTime=LATEST_TIME).status == 201
+    assert api.start(startTime=LATEST_TIME).status == 422

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.intake import sql
 from jobs.models import Job
+from jobs.text import LATEST_TIME
 from tests.support.clients import AppClient
 from tests.support.factories import START, JobFactory, TagFactory
 
@@ -226,7 +227,35 @@ def test_the_scheduler_state_is_kept_for_a_job_without_metadata(api: AppClient) 
     assert Job.objects.get().metadata == {"schedulerState": "node_fail"}
 
 
-@pytest.mark.parametrize("word", ["running", "foo", "RUNNING"])
+@pytest.mark.parametrize(
+    ("text", "state", "kept"),
+    [
+        ("cancelled by 102216", "cancelled", "cancelled by 102216"),
+        ("CANCELLED by 1022", "cancelled", "CANCELLED by 1022"),
+        ("CANCELLED+", "cancelled", "CANCELLED+"),
+        ("OUT_OF_ME+", "out_of_memory", "OUT_OF_ME+"),
+        (" COMPLETED ", "completed", None),
+        ("COMPLETED\n", "completed", None),
+        ("NODE_FAIL by root", "failed", "NODE_FAIL by root"),
+        ("PREEMPTED by QOS", "preempted", "PREEMPTED by QOS"),
+        ("REVOK+", "failed", "REVOK+"),
+        ("  ", "completed", None),
+    ],
+)
+def test_of_a_state_as_sacct_prints_it_the_first_word_counts_and_the_whole_is_kept(
+    api: AppClient, text: str, state: str, kept: str | None
+) -> None:
+    job = JobFactory.create()
+    assert api.stop(jobId=job.job_id, stopTime=START + 999, jobState=text).json["jobState"] == state
+    assert Job.objects.get().metadata.get("schedulerState") == kept
+    started = api.start(jobId=99, jobState=text)
+    assert started.status == 201
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["running", "foo", "RUNNING", "running+", "running by 5", "by cancelled", "c+", "+", "cancel", "failed++"],
+)
 @pytest.mark.parametrize("by_id", [True, False])
 def test_running_and_unknown_states_are_refused(api: AppClient, word: str, by_id: bool) -> None:
     job = JobFactory.create()
@@ -249,8 +278,8 @@ def test_numbers_may_come_as_text(api: AppClient) -> None:
 
 def test_a_stop_in_the_far_future_is_taken(api: AppClient) -> None:
     job = JobFactory.create(start_time=START)
-    answer = api.stop(jobId=job.job_id, stopTime=2**63 - 1)
-    assert (answer.status, answer.json["duration"]) == (200, 2**63 - 1 - START)
+    answer = api.stop(jobId=job.job_id, stopTime=LATEST_TIME)
+    assert (answer.status, answer.json["duration"]) == (200, LATEST_TIME - START)
 
 
 def test_the_answer_has_its_keys_in_the_order_of_the_reference(api: AppClient) -> None:

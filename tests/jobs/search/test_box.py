@@ -50,6 +50,7 @@ def narrowed(text: str, user: Any) -> Criteria:
         ("cluster:other", {3}),
         ("partition:gpu", {2}),
         ("state:completed", {3}),
+        ('state:"COMPLETED by 5"', {3}),
         ("STATE:Running project:bio", {1, 2}),
         ("project:bio user:bob", {2}),
         ("project:bio user:bob 1", set()),
@@ -63,6 +64,18 @@ def test_words_find_jobs(text: str, found: set[int], jobs: list[Job], admin: Use
 
     assert criteria.problems == []
     assert {job.job_id for job in find(user=admin, criteria=criteria).jobs} == found
+
+
+def test_what_a_start_takes_is_found(admin: User) -> None:
+    jobs = [
+        JobFactory.create(resources='[{"hostname":"n\u00f6de1"}]', tags=[TagFactory.create(type="a:b", name="c")]),
+        JobFactory.create(tags=[TagFactory.create(type="a", name="b:c")]),
+    ]
+    jobs.append(JobFactory.create(user='a "b"', meta_data=r'{"jobName":"x\"y z"}'))
+    for text in ('user:"a ""b"""', 'name:"x""y"', 'name:"""y z"', '"a ""b"""'):
+        assert list(find(user=admin, criteria=narrowed(text, admin)).jobs) == jobs[2:], text
+    for text, found in (("host:n\u00f6de1", jobs[:1]), ("tag:a:b:c", jobs[:2]), ("tag:a:b", [])):
+        assert set(find(user=admin, criteria=narrowed(text, admin)).jobs) == set(found)
 
 
 @pytest.mark.parametrize(
