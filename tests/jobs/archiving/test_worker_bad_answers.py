@@ -2,22 +2,20 @@
 
 import json
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from jobs.archiving import worker
-from jobs.archiving.worker import ArchiveWorker
 from jobs.models import ArchiveTask, Job
 from tests.conftest import TEST_CLUSTER
+from tests.support.archive_worker import RunWorker, wait_until
 from tests.support.factories import JobFactory
 from tests.support.http_store import LoopbackServer, respond
 
@@ -69,39 +67,6 @@ def store(archive_root: Path, settings: Any) -> Iterator[FaultyStore]:
         yield listening
 
 
-@pytest.fixture
-def run() -> Iterator[Callable[[], ArchiveWorker]]:
-    """Return a function that starts a worker in a thread; it is stopped at the end."""
-    started: list[tuple[ArchiveWorker, threading.Thread]] = []
-
-    def start() -> ArchiveWorker:
-        new = ArchiveWorker()
-
-        def work() -> None:
-            new.run()
-            connection.close()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        started.append((new, thread))
-        return new
-
-    yield start
-    for one, thread in started:
-        one.stopping.set()
-        thread.join(15)
-        assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Wait for something and return how long it took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begin + seconds, list(ArchiveTask.objects.values_list("attempts", "error"))
-        time.sleep(0.02)
-    return time.monotonic() - begin
-
-
 def add(store: FaultyStore, number: int, *faults: str) -> list[Job]:
     """Make jobs that wait, with faults in turn if any are named."""
     jobs = JobFactory.create_batch(number, finished=True)
@@ -122,9 +87,7 @@ def failed(jobs: list[Job]) -> int:
 
 
 @pytest.mark.parametrize("fault", OWN + TRANSPORT)
-def test_good_jobs_behind_bad_ones_are_archived_in_seconds(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], fault: str
-) -> None:
+def test_good_jobs_behind_bad_ones_are_archived_in_seconds(store: FaultyStore, run: RunWorker, fault: str) -> None:
     bad, good = add(store, 12, fault), add(store, 6)
     run()
     wait_until(lambda: archived(good) == 6, 8)
@@ -132,9 +95,7 @@ def test_good_jobs_behind_bad_ones_are_archived_in_seconds(
     assert Job.objects.awaiting_archive().count() == 12, "and are tried again"
 
 
-def test_an_answer_of_the_wrong_shape_puts_no_source_in_doubt(
-    store: FaultyStore, run: Callable[[], ArchiveWorker]
-) -> None:
+def test_an_answer_of_the_wrong_shape_puts_no_source_in_doubt(store: FaultyStore, run: RunWorker) -> None:
     bad = add(store, 40, *OWN)
     one = run()
     wait_until(lambda: failed(bad) == 40, 10)
@@ -142,7 +103,7 @@ def test_an_answer_of_the_wrong_shape_puts_no_source_in_doubt(
 
 
 def test_a_hundred_bad_jobs_among_the_good_leave_these_half_of_their_rate(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], settings: Any
+    store: FaultyStore, run: RunWorker, settings: Any
 ) -> None:
     settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
     alone = add(store, 300)
@@ -176,7 +137,7 @@ def test_a_job_is_slow_by_what_is_usual_in_its_cluster(usual: float, slow: float
 
 
 def test_executors_beside_jobs_that_hang_are_limited(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch, settings: Any
+    store: FaultyStore, run: RunWorker, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
     monkeypatch.setattr(worker, "_SLOW_AT_MOST", 0.1)
@@ -193,7 +154,7 @@ def test_executors_beside_jobs_that_hang_are_limited(
 
 
 def test_a_source_in_doubt_is_tried_with_the_newest_job_and_each_time_with_another(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch
+    store: FaultyStore, run: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.1)
     jobs = [job.start_time for job in add(store, 60, "500")]
@@ -205,7 +166,7 @@ def test_a_source_in_doubt_is_tried_with_the_newest_job_and_each_time_with_anoth
 
 
 def test_jobs_that_hang_do_not_hold_up_the_try_that_ends_the_doubt(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], settings: Any
+    store: FaultyStore, run: RunWorker, settings: Any
 ) -> None:
     settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
     add(store, 2, "hang")
@@ -217,7 +178,7 @@ def test_jobs_that_hang_do_not_hold_up_the_try_that_ends_the_doubt(
 
 
 def test_jobs_that_failed_before_leave_the_others_a_way_when_they_hang_again(
-    store: FaultyStore, run: Callable[[], ArchiveWorker], settings: Any
+    store: FaultyStore, run: RunWorker, settings: Any
 ) -> None:
     settings.METRIC_SOURCES["testcluster"]["timeout"] = 8
     hanging = add(store, 10, "hang")
@@ -232,9 +193,7 @@ def test_jobs_that_failed_before_leave_the_others_a_way_when_they_hang_again(
     store.leaving.set()
 
 
-def test_a_cluster_whose_folder_cannot_be_written_holds_up_no_other(
-    archive_root: Path, run: Callable[[], ArchiveWorker]
-) -> None:
+def test_a_cluster_whose_folder_cannot_be_written_holds_up_no_other(archive_root: Path, run: RunWorker) -> None:
     (archive_root / "broken").write_text("a file where the folder should be")
     JobFactory.create_batch(20, finished=True, cluster="broken")
     run()
@@ -243,7 +202,7 @@ def test_a_cluster_whose_folder_cannot_be_written_holds_up_no_other(
     wait_until(lambda: archived(good) == 20, 3)
 
 
-def test_an_error_that_nobody_foresaw_is_the_job_s_own(archive_root: Path, run: Callable[[], ArchiveWorker]) -> None:
+def test_an_error_that_nobody_foresaw_is_the_job_s_own(archive_root: Path, run: RunWorker) -> None:
     bad = JobFactory.create_batch(20, finished=True, resources="no JSON")
     good = JobFactory.create_batch(5, finished=True)
     one = run()

@@ -5,14 +5,13 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from archive.format.layout import job_folder
@@ -25,6 +24,7 @@ from jobs.samples import load
 from jobs.samples.load import _LOADS, samples
 from jobs.states import MonitoringStatus
 from tests.conftest import TEST_CLUSTER
+from tests.support.archive_worker import RunWorker, wait_until
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory
 
@@ -92,39 +92,6 @@ def store(archive_root: Path, settings: Any) -> Iterator[Store]:
     server.server_close()
 
 
-@pytest.fixture
-def run() -> Iterator[Callable[[], ArchiveWorker]]:
-    """Return a function that starts a worker in a thread; it is stopped at the end."""
-    started: list[tuple[ArchiveWorker, threading.Thread]] = []
-
-    def start() -> ArchiveWorker:
-        new = ArchiveWorker()
-
-        def work() -> None:
-            new.run()
-            connection.close()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        started.append((new, thread))
-        return new
-
-    yield start
-    for one, thread in started:
-        one.stopping.set()
-        thread.join(15)
-        assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> float:
-    """Wait for something and return how long it took."""
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begin + seconds, list(ArchiveTask.objects.values_list("attempts", "error"))
-        time.sleep(0.02)
-    return time.monotonic() - begin
-
-
 def archived(cluster: str) -> int:
     """Return how many jobs of a cluster are archived."""
     return Job.objects.archived().filter(cluster=cluster).count()
@@ -135,7 +102,7 @@ def clear_backoff() -> None:
     ArchiveTask.objects.filter(worker="").update(not_before=timezone.now() - timedelta(seconds=1))
 
 
-def test_stores_that_hang_hold_up_no_other_cluster(store: Store, run: Callable[[], ArchiveWorker]) -> None:
+def test_stores_that_hang_hold_up_no_other_cluster(store: Store, run: RunWorker) -> None:
     store.mode = "hang"
     for cluster in ("slow1", "slow2"):
         JobFactory.create_batch(60, finished=True, cluster=cluster)
@@ -147,7 +114,7 @@ def test_stores_that_hang_hold_up_no_other_cluster(store: Store, run: Callable[[
 
 @pytest.mark.parametrize(("mode", "reason"), [("refuse", "401 Unauthorized"), ("die", "closed connection")])
 def test_a_store_that_was_away_costs_few_attempts_and_all_goes_on_when_it_is_back(
-    store: Store, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch, mode: str, reason: str
+    store: Store, run: RunWorker, monkeypatch: pytest.MonkeyPatch, mode: str, reason: str
 ) -> None:
     monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.5)
     store.mode = mode
@@ -177,9 +144,7 @@ def test_draining_gives_a_store_up_that_goes_on_failing_and_says_what_is_left(st
     assert not ArchiveTask.objects.exclude(worker="").exists()
 
 
-def test_an_edit_is_written_while_the_metric_store_is_away(
-    archive_root: Path, store: Store, run: Callable[[], ArchiveWorker]
-) -> None:
+def test_an_edit_is_written_while_the_metric_store_is_away(archive_root: Path, store: Store, run: RunWorker) -> None:
     store.mode = "refuse"
     JobFactory.create_batch(5, finished=True, cluster="slow1")
     edited = JobFactory.create(archived=True, cluster="slow1")
@@ -189,7 +154,7 @@ def test_an_edit_is_written_while_the_metric_store_is_away(
 
 
 def test_a_broken_cluster_json_leaves_jobs_waiting_until_it_is_whole(
-    archive_root: Path, store: Store, run: Callable[[], ArchiveWorker], monkeypatch: pytest.MonkeyPatch
+    archive_root: Path, store: Store, run: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.5)
     path = archive_root / "slow1" / "cluster.json"
@@ -251,7 +216,7 @@ def small_disk(archive_root: Path) -> Iterator[Path]:
 def test_a_disk_in_trouble_loses_nothing_and_all_goes_on_when_it_is_well(
     small_disk: Path,
     trouble: str,
-    run: Callable[[], ArchiveWorker],
+    run: RunWorker,
     api: AppClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
