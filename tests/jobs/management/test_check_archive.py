@@ -1,14 +1,12 @@
 """check_archive: what it says, how it ends, what it compares with the database, and what it repairs from there."""
 
 import contextlib
-import io
 import json
 import os
 import pty
 import shutil
 import signal
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Callable
@@ -17,7 +15,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.core.management import CommandError, call_command
 
 from archive.format.layout import job_folder
 from archive.storage.store import ArchiveStore
@@ -98,30 +95,6 @@ def test_warnings_alone_are_exit_status_0(run: Run, job: Job, archive_root: Path
     outcome = run("check_archive")
     assert outcome.status == 0
     assert found(outcome) == ["stop-time"]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
-@pytest.mark.parametrize("options", [(), ("--json",)])
-def test_names_that_are_no_utf8_are_escaped_in_every_encoding(
-    run: Run, archive_root: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, options: tuple[str, ...]
-) -> None:
-    folder = os.fsencode(archive_root / "testcluster")
-    for name in (b"b\xf6se", "日".encode()):
-        Path(os.fsdecode(folder + b"/" + name)).touch()
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
-    with pytest.raises(CommandError):
-        call_command("check_archive", *options)
-    sys.stdout.flush()
-    text = written.getvalue().decode(encoding)
-    if options:
-        paths = {finding["path"] for finding in json.loads(text)["findings"]}
-        assert paths == {"testcluster/b\\xf6se", "testcluster/日"}
-    else:
-        shown = "日" if encoding == "utf-8" else "\\u65e5"
-        assert text.splitlines()[:-1] == [
-            f"error stray testcluster/{name}: a file that does not belong there" for name in (shown, "b\\xf6se")
-        ]
 
 
 def test_what_a_terminal_would_obey_is_not_printed(run: Run, job: Job, archive_root: Path) -> None:
