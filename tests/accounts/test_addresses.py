@@ -132,6 +132,7 @@ def test_networks_of_a_token_count_for_the_client_behind_a_proxy(
     assert anonymous.get("/api/jobs/", token=token, headers={"X-Forwarded-For": "198.51.100.7"}).status == 403
 
 
+@pytest.mark.django_db  # some checks look into the database
 @pytest.mark.parametrize(
     ("name", "identity"),
     [

@@ -182,12 +182,12 @@ def test_a_bad_entry_is_an_error_that_stays(entry: dict[str, Any]) -> None:
     ("config", "words"),
     [
         ({"demo": {"kind": "tape"}}, ["demo", "tape", "none, prometheus, synthetic"]),
-        ({"demo": {}}, ["demo", "kind", "None"]),
+        ({"demo": {}}, ["demo", "kind", "null"]),
         ({"demo": {"kind": ["none"]}}, ["demo", "kind"]),
-        ({"demo": "synthetic"}, ["demo", "synthetic", "object"]),
+        ({"demo": "synthetic"}, ["demo", "a text", "object"]),
         ({"*": {"kind": "synthetic", "url": "x"}}, ["*", "url"]),
         ({"../up": {"kind": "none"}}, ["../up", "cluster name"]),
-        ("none", ["none", "object"]),
+        ("none", ["a text", "object"]),
     ],
 )
 def test_a_wrong_configuration_is_named(config: Any, words: list[str]) -> None:
