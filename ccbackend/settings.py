@@ -109,6 +109,21 @@ def _words(name: str, default: str = "", pattern: str = ".*", expected: str = ""
     return words
 
 
+def _mode(name: str, default: str) -> int:
+    """Read the permissions of files as chmod takes them: the owner's 6, then 0, 4 or 6 for the group and for others."""
+    text = _text(name, default)
+    if not re.fullmatch("0?6[046][046]", text):
+        raise ImproperlyConfigured(f"{name}={text!r}: expected 0600, 0640 or 0660 for a group, or 0644 for everybody")
+    return int(text, 8)
+
+
+def _private_folder(path: Path) -> None:
+    """Create a folder and those above it, for the account of the server alone."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
 DEBUG = _flag("DEBUG")
 
 SECRET_KEY = _text("SECRET_KEY", "")
@@ -208,7 +223,7 @@ def _database() -> dict[str, Any]:
         if config["NAME"] != ":memory:":
             config["NAME"] = path = BASE_DIR / config["NAME"]
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _private_folder(path.parent)
             except OSError as error:
                 raise ImproperlyConfigured(f"DATABASE_URL: the database's folder cannot be made: {error}") from None
             if path.is_dir():
@@ -258,6 +273,7 @@ TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
+ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")
 try:
     METRIC_SOURCES: dict[str, Any] = json.loads(_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
 except (ValueError, RecursionError) as error:
