@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import csrf, defaults
@@ -48,7 +48,7 @@ def _status(error: Exception) -> int:
         return HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, RequestDataTooBig):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+    if isinstance(error, BadRequest | SuspiciousOperation | UnreadablePostError):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, Http404):
         return HTTPStatus.NOT_FOUND

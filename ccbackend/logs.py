@@ -9,7 +9,7 @@ _MOST_LINES = 200  # of a traceback
 
 
 def shown(text: str, most: int = MOST) -> str:
-    """Return a text as one line: what cannot be printed as `\\n`, `\\x1b`; of a longer one, begin and end, `most` in all.
+    """Return a text as one line: unprintable characters as `\\n`, `\\x1b`; of a longer one, begin and end.
 
     The end of a message usually has the reason, after a name that may be long.
     """

@@ -188,6 +188,7 @@ if "WEB_CONCURRENCY" in os.environ:  # gunicorn reads it, but does not name it w
     _whole("WEB_CONCURRENCY", 1, minimum=1)
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
+FILE_UPLOAD_HANDLERS = ["ccbackend.uploads.NoUploads"]
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
 
 TEMPLATES = [

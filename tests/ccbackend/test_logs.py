@@ -5,6 +5,7 @@ import logging
 import logging.config
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -22,8 +23,10 @@ def log() -> Iterator[io.StringIO]:
     """Return what the server would have written to stderr."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    configured = logging.config.DictConfigurator(settings.LOGGING)  # type: ignore[attr-defined]
-    handler.setFormatter(configured.configure_formatter(settings.LOGGING["formatters"]["line"]))
+    configuration: Any = settings.LOGGING
+    handler.setFormatter(
+        logging.config.DictConfigurator(configuration).configure_formatter(configuration["formatters"]["line"])
+    )
     logging.getLogger().addHandler(handler)
     yield written
     logging.getLogger().removeHandler(handler)
