@@ -19,6 +19,7 @@ from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
 from ccbackend.middleware import CleanAddress
+from ccbackend.sqlite.base import WouldWait
 from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
@@ -93,6 +94,9 @@ class FastHandler(Handler):
         if environ.get("HTTP_HOST") not in self._hosts and not self._learn_host(request):
             return super()._serve(environ, start_response)  # which refuses it
         response = cast("HttpResponse | StreamingHttpResponse", self._answer_call(request))
+        if response.streaming and getattr(connection, "must_not_wait", False):
+            response.close()
+            raise WouldWait  # a long answer is not for the main loop
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
         headers = [*response.items(), ("X-Content-Type-Options", "nosniff")]
