@@ -151,6 +151,9 @@ if BEHIND_TLS_PROXY:
     SECURE_HSTS_SECONDS = 31_536_000
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
+# What `check --deploy` asks for and the proxy decides: redirects to HTTPS, and what holds for other hosts.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"] if BEHIND_TLS_PROXY else []
+
 INSTALLED_APPS = [
     "accounts",
     "archive",
@@ -178,6 +181,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ccbackend.middleware.KeepSession",
     "ccbackend.middleware.ViewerZone",
 ]
 
@@ -268,6 +272,9 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
 CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
+LOGIN_REDIRECT_URL = "admin:index"
+SESSION_ENGINE = "ccbackend.sessions"
+SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds without a request; ccbackend.middleware.KeepSession counts them
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
@@ -368,7 +375,7 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
 }
 
 LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
