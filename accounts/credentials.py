@@ -91,7 +91,7 @@ def _look_up(digest: str) -> _Entry:
     if token.last_used_at is None or token.last_used_at < now - _USE_INTERVAL:
         _store_use(token, now)
     user = User.objects.with_access().get(pk=token.user_id)
-    lifetime = CACHED
+    lifetime: float = CACHED
     if token.expires_at is not None:
         lifetime = min(lifetime, (token.expires_at - now).total_seconds())
     _ = (user.roles, user.projects)  # cached properties: fill them before threads share the user

@@ -1,5 +1,6 @@
 """System checks that look at database and archive."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def check_permissions(app_configs: Sequence[AppConfig] | None, **kwargs: Any) ->
     archive = Path(settings.ARCHIVE_ROOT)
     places = [
         ("jobs.W002", "archive", archive, folder_mode()),
-        ("jobs.W003", "file of settings", Path(settings.ENV_FILE), 0o600),
+        ("jobs.W003", "file of settings", Path(os.environ.get("ENV_FILE", os.devnull)), 0o600),
     ]
     if connection.vendor == "sqlite":
         places.insert(0, ("jobs.W001", "database", Path(connection.settings_dict["NAME"]), 0o600))

@@ -56,14 +56,21 @@ def test_the_folder_of_a_new_database_is_private_whatever_the_umask(tmp_path: Pa
     ],
 )
 def test_check_warns_of_what_others_may_read(
-    tmp_path: Path, settings: Settings, mode: int, folder: int, archive_mode: int, warned: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    mode: int,
+    folder: int,
+    archive_mode: int,
+    warned: bool,
 ) -> None:
     settings.ARCHIVE_MODE = archive_mode
-    settings.ARCHIVE_ROOT, settings.ENV_FILE = tmp_path / "var" / "archive", tmp_path / "var" / ".env"
+    settings.ARCHIVE_ROOT, env_file = tmp_path / "var" / "archive", tmp_path / "var" / ".env"
+    monkeypatch.setenv("ENV_FILE", str(env_file))
     settings.ARCHIVE_ROOT.mkdir(parents=True)
-    Path(settings.ENV_FILE).touch()
+    env_file.touch()
     settings.ARCHIVE_ROOT.chmod(mode)
-    Path(settings.ENV_FILE).chmod(mode & 0o644 if warned else 0o600)
+    env_file.chmod(mode & 0o644 if warned else 0o600)
     settings.ARCHIVE_ROOT.parent.chmod(folder)
 
     found = {message.id: message for message in run_checks() if str(message.id).startswith("jobs.W")}
