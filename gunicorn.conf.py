@@ -24,6 +24,8 @@ threads = 8  # for calls that may take long; the main loop answers short ones
 keepalive = 75  # seconds; adapters keep their connection open between the events of a burst
 timeout = 600  # seconds; a long list or a large deletion must not reach it
 graceful_timeout = 30  # seconds
+forwarder_headers = ""  # a client's SCRIPT_NAME or PATH_INFO would pass a proxy's rules for paths
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}  # which proxies overwrite, unlike others that gunicorn knows
 limit_request_line = 8190  # bytes; a list with many filters
 control_socket_disable = True
 

@@ -19,10 +19,13 @@ from accounts.models import ApiToken, User
 logger = logging.getLogger(__name__)
 without_waiting = import_string(settings.DATABASE_WITHOUT_WAITING)
 
-# Seconds for which a process caches a look-up, which costs 4 queries. Revoking a token or deactivating a user takes
-# effect within the first time, a token that was tried before it was created works within the second.
-_KNOWN_FOR = 15.0
-_UNKNOWN_FOR = 5.0
+CACHED = 15
+"""Seconds for which a process caches a look-up, which costs 4 queries.
+
+Revoking a token or deactivating a user takes effect within this time in every process.
+"""
+
+_UNKNOWN_FOR = 5.0  # seconds until a token works that was tried before it was created
 _MAX_ENTRIES = 10_000
 _USE_INTERVAL = timedelta(minutes=1)  # write last_used_at at most this often
 
@@ -88,7 +91,7 @@ def _look_up(digest: str) -> _Entry:
     if token.last_used_at is None or token.last_used_at < now - _USE_INTERVAL:
         _store_use(token, now)
     user = User.objects.with_access().get(pk=token.user_id)
-    lifetime = _KNOWN_FOR
+    lifetime: float = CACHED
     if token.expires_at is not None:
         lifetime = min(lifetime, (token.expires_at - now).total_seconds())
     _ = (user.roles, user.projects)  # cached properties: fill them before threads share the user

@@ -6,7 +6,7 @@ import re
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.views import csrf, defaults
@@ -16,10 +16,12 @@ from rest_framework.exceptions import APIException
 
 from accounts.addresses import client_address
 from accounts.api.authentication import CHALLENGE, sent_token
+from ccbackend.logs import shown
 
 logger = logging.getLogger("ccbackend.api")
 
 _RETRY_AFTER = 5  # seconds after which a client that got 503 should try again
+_LONGEST_PATH = 300  # characters in a log line, so that the message after it has room
 _PLAIN = (400, 422)
 _OWN_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
 
@@ -46,7 +48,7 @@ def _status(error: Exception) -> int:
         return HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, RequestDataTooBig):
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+    if isinstance(error, BadRequest | SuspiciousOperation | UnreadablePostError):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, Http404):
         return HTTPStatus.NOT_FOUND
@@ -72,11 +74,13 @@ def _line(request: HttpRequest, status: int, message: str) -> str:
         name = getattr(getattr(request, "user", None), "username", "") or "-"
     except (OperationalError, InterfaceError):  # the user is in the database, which is unreachable
         name = "-"
-    return f"{request.method} {request.path} {status} from {client_address(request)} as {name}: {message}"
+    path = shown(request.path, _LONGEST_PATH)
+    return f"{request.method} {path} {status} from {client_address(request)} as {name}: {message}"
 
 
 def error_response(status: int, message: str, *, plain: bool = False) -> HttpResponse:
     """Return the documented error body: JSON with status and error, or the message alone."""
+    message = shown(message)
     if plain:
         return HttpResponse(f"{message}\n", status=status, content_type="text/plain; charset=utf-8")
     body = json.dumps({"status": _phrase(status), "error": message}) + "\n"

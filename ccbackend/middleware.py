@@ -1,4 +1,4 @@
-"""What holds for every request: addresses that can be looked up, and times in the viewer's zone.
+"""What holds for every request: clean addresses, sessions that end, times in the viewer's zone.
 
 The browser sends its zone in a cookie (jobs/static/jobs/zone.js).
 """
@@ -6,12 +6,15 @@ The browser sends its zone in a cookie (jobs/static/jobs/zone.js).
 import re
 import zoneinfo
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils import timezone
 
 COOKIE = "zone"
+_STEP = 600  # seconds between two times that a session is stored
 
 _SLASHES = re.compile("/{2,}")
 _NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}(?:/[A-Za-z0-9_+-]{1,40}){0,2}")
@@ -51,6 +54,27 @@ class CleanAddress:
         if "//" in path and _SLASHES.sub("/", path).startswith("/api/"):
             request.path_info, request.path = (_SLASHES.sub("/", text) for text in (request.path_info, request.path))
         return self.get_response(request)
+
+
+class KeepSession:
+    """Middleware that lets a session end SESSION_COOKIE_AGE after the last request that used it, to ten minutes or so.
+
+    Django counts from the log-in, or stores the session with each request.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request, and let a session be stored whose end should be another."""
+        response = self.get_response(request)
+        ends_at: datetime | None = getattr(request.session, "ends_at", None)
+        if ends_at is not None:
+            left = (ends_at - timezone.now()).total_seconds()
+            if not settings.SESSION_COOKIE_AGE - _STEP < left <= settings.SESSION_COOKIE_AGE:
+                request.session.modified = True
+        return response
 
 
 class ViewerZone:

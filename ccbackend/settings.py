@@ -109,6 +109,21 @@ def _words(name: str, default: str = "", pattern: str = ".*", expected: str = ""
     return words
 
 
+def _mode(name: str, default: str) -> int:
+    """Read the permissions of files as chmod takes them: the owner's 6, then 0, 4 or 6 for the group and for others."""
+    text = _text(name, default)
+    if not re.fullmatch("0?6[046][046]", text):
+        raise ImproperlyConfigured(f"{name}={text!r}: expected 0600, 0640 or 0660 for a group, or 0644 for everybody")
+    return int(text, 8)
+
+
+def _private_folder(path: Path) -> None:
+    """Create a folder and those above it, for the account of the server alone."""
+    for folder in reversed([path, *path.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+
 DEBUG = _flag("DEBUG")
 
 SECRET_KEY = _text("SECRET_KEY", "")
@@ -135,6 +150,9 @@ if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+
+# What `check --deploy` asks for and the proxy decides: redirects to HTTPS, and what holds for other hosts.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"] if BEHIND_TLS_PROXY else []
 
 INSTALLED_APPS = [
     "accounts",
@@ -163,6 +181,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "ccbackend.middleware.KeepSession",
     "ccbackend.middleware.ViewerZone",
 ]
 
@@ -173,6 +192,7 @@ if "WEB_CONCURRENCY" in os.environ:  # gunicorn reads it, but does not name it w
     _whole("WEB_CONCURRENCY", 1, minimum=1)
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
+FILE_UPLOAD_HANDLERS = ["ccbackend.uploads.NoUploads"]
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
 
 TEMPLATES = [
@@ -208,7 +228,7 @@ def _database() -> dict[str, Any]:
         if config["NAME"] != ":memory:":
             config["NAME"] = path = BASE_DIR / config["NAME"]
             try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _private_folder(path.parent)
             except OSError as error:
                 raise ImproperlyConfigured(f"DATABASE_URL: the database's folder cannot be made: {error}") from None
             if path.is_dir():
@@ -252,12 +272,16 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
 CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
+LOGIN_REDIRECT_URL = "admin:index"
+SESSION_ENGINE = "ccbackend.sessions"
+SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds without a request; ccbackend.middleware.KeepSession counts them
 
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
+ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")
 try:
     METRIC_SOURCES: dict[str, Any] = json.loads(_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
 except (ValueError, RecursionError) as error:
@@ -351,7 +375,7 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": True},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
 }
 
 LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
@@ -360,7 +384,9 @@ if LOG_LEVEL not in logging.getLevelNamesMapping():
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {"class": "ccbackend.logs.LineFormatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     "loggers": {

@@ -4,12 +4,13 @@ docs/architecture.md has the picture of these states.
 """
 
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.db import connection, models
-from django.db.models import BooleanField, F, Func, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.db.models.lookups import Exact
@@ -20,6 +21,8 @@ from jobs.states import JobState, MonitoringStatus, TaskPurpose
 
 if TYPE_CHECKING:
     from jobs.models import ArchiveTask, Job  # noqa: F401  the names in the quotes below
+
+_LONGER_THAN_A_LEASE = timedelta(seconds=30)
 
 AWAITS_ARCHIVE = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=JobState.RUNNING)
 """A finished job that the archive worker has yet to write."""
@@ -150,8 +153,17 @@ class ArchiveTaskQuerySet(models.QuerySet["ArchiveTask"]):
         return self.filter(worker=worker)
 
     def expired(self) -> "ArchiveTaskQuerySet":
-        """Return claimed tasks whose lease has ended: their worker has died, or lost the database."""
-        return self.claimed().filter(not_before__lte=Now())
+        """Return claimed tasks whose lease has ended: their worker has died, or lost the database.
+
+        A lease that ends later than any can was made before the clock was set back; a living worker renews it.
+        """
+        impossible = ExpressionWrapper(Now() + _LONGER_THAN_A_LEASE, output_field=models.DateTimeField())
+        return self.claimed().filter(Q(not_before__lte=Now()) | Q(not_before__gt=impossible))
+
+    def paused_too_long(self, longest: timedelta) -> "ArchiveTaskQuerySet":
+        """Return unclaimed tasks with a pause longer than any: it began before the clock was set back."""
+        impossible = ExpressionWrapper(Now() + longest, output_field=models.DateTimeField())
+        return self.unclaimed().filter(not_before__gt=impossible)
 
     def for_removal(self) -> "ArchiveTaskQuerySet":
         """Return tasks whose last claim was made to take the job out of the archive."""

@@ -7,7 +7,7 @@ from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from accounts import services
+from accounts import credentials, services
 from accounts.addresses import parse_network
 from accounts.exceptions import AccountError
 from accounts.models import ApiToken, Role, User
@@ -118,10 +118,9 @@ class UserEditForm(ChangeForm):
         """Fill in the user's roles and projects."""
         super().__init__(*args, **kwargs)
         self.initial.update(roles=list(self.instance.roles), projects=list(self.instance.projects))
-        self.fields[
-            "is_active"
-        ].help_text = (
-            "Clear this instead of deleting the user: log-in and tokens stop working within 30 s, and nothing is lost."
+        self.fields["is_active"].help_text = (
+            "Clear this instead of deleting the user: log-in and tokens stop working within "
+            f"{credentials.CACHED} s, and nothing is lost."
         )
 
     def clean(self) -> dict[str, Any]:

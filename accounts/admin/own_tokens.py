@@ -8,7 +8,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from accounts import services
+from accounts import credentials, services
 from accounts.admin import display
 from accounts.admin.forms import NewTokenForm
 from accounts.models import ApiToken, Role, User
@@ -45,7 +45,9 @@ def revoke_own_token(request: HttpRequest, token_id: int) -> HttpResponseBase:
     token = get_object_or_404(ApiToken.objects.select_related("user"), pk=token_id, user_id=request.user.pk)
     if services.revoke_token(token=token):
         _log(token, CHANGE, "Revoked.")
-        messages.success(request, f"Token {token} revoked; all server processes refuse it within 30 s.")
+        messages.success(
+            request, f"Token {token} revoked; all server processes refuse it within {credentials.CACHED} s."
+        )
     else:
         messages.info(request, f"Token {token} was already revoked.")
     return redirect(_here())

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from accounts import services
+from accounts import credentials, services
 from accounts.admin import display
 from accounts.admin.own_tokens import own_tokens, revoke_own_token
 from accounts.formatting import quantity
@@ -84,8 +84,8 @@ class ApiTokenAdmin(TokenModelAdmin):
         return request.user.has_perm("accounts.change_apitoken")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow links that select a user; refuse searches for digests."""
-        return not lookup.startswith("digest") and super().lookup_allowed(lookup, value, request)
+        """Allow only the filter, and the links that select a user."""
+        return lookup in (StatusFilter.parameter_name, "user__id__exact")
 
     @admin.display(description="Status")
     def coloured_status(self, token: ApiToken) -> SafeString:
@@ -135,7 +135,8 @@ class ApiTokenAdmin(TokenModelAdmin):
         revoked = [token for token in queryset if services.revoke_token(token=token)]
         for token in revoked:
             self.log_change(request, token, "Revoked.")
-        text = f"{quantity(len(revoked), 'token')} revoked; all server processes refuse them within 30 s."
+        number, seconds = quantity(len(revoked), "token"), credentials.CACHED
+        text = f"{number} revoked; all server processes refuse them within {seconds} s."
         self.message_user(request, text, messages.SUCCESS if revoked else messages.INFO)
 
     def revoke_view(self, request: HttpRequest, token_id: int) -> HttpResponseBase:

@@ -76,6 +76,10 @@ class UserAdmin(UserModelAdmin):
         """Load roles and projects with the users."""
         return super().get_queryset(request).prefetch_related("role_set", "project_set")
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow only the filters."""
+        return lookup in (RoleFilter.parameter_name, "is_active__exact")
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
         """Make the username of an existing user read-only: jobs refer to their user by it."""
         return () if obj is None else ("username", "last_login", "date_joined")

@@ -10,11 +10,11 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from django.conf import settings
+
 from archive.exceptions import ArchiveError, DocumentError
 from archive.limits import max_json
 
-FILE_MODE = 0o644
-FOLDER_MODE = 0o755
 TEMP_PREFIX = "."
 TEMP_SUFFIX = ".tmp"
 
@@ -24,6 +24,22 @@ _PIECE = 64 * 1024 * 1024  # bytes
 
 # Errors of file systems without locks: Lustre mounted without `flock`, some network file systems.
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
+
+
+def file_mode() -> int:
+    """Return the permissions of new files, as ARCHIVE_MODE says."""
+    return int(settings.ARCHIVE_MODE)
+
+
+def folder_mode() -> int:
+    """Return the permissions of new folders: those who may read a file may enter its folder."""
+    return file_mode() | (file_mode() & 0o444) >> 2
+
+
+def _widen(target: int | Path, mode: int, wanted: int) -> None:
+    """Set the permissions of a new file or folder if the umask took some away; keep the bits for a common group."""
+    if stat.S_IMODE(mode) & 0o777 != wanted:
+        os.chmod(target, stat.S_IMODE(mode) & ~0o777 | wanted)  # noqa: PTH101  a descriptor too
 
 
 def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
@@ -39,7 +55,8 @@ def make_folders(root: Path, folder: Path, *, flush: bool = True) -> None:
     for path in reversed(missing):
         # Another writer may have just created it without having flushed it, so flush it in any case.
         with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=FOLDER_MODE)
+            path.mkdir(mode=folder_mode())
+            _widen(path, path.stat().st_mode, folder_mode())
         if flush:
             sync_folder(path.parent)
 
@@ -191,7 +208,7 @@ class Folder:
         while True:
             temp = temp_name(name)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(temp, flags, FILE_MODE, dir_fd=self.descriptor)
+            descriptor = os.open(temp, flags, file_mode(), dir_fd=self.descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError as error:
@@ -199,7 +216,9 @@ class Folder:
                     os.close(descriptor)
                     raise
             # A cleaner may have removed the file before it was locked.
-            if os.fstat(descriptor).st_nlink > 0:
+            status = os.fstat(descriptor)
+            if status.st_nlink > 0:
+                _widen(descriptor, status.st_mode, file_mode())
                 return temp, descriptor
             os.close(descriptor)
 

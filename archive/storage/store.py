@@ -24,7 +24,7 @@ from archive.format.layout import (
     parse_job_folder,
 )
 from archive.limits import max_json
-from archive.storage.files import TOO_LARGE, Folder, copier, make_folders, open_folder, read_file, sync_folder
+from archive.storage.files import TOO_LARGE, Folder, copier, make_folders, open_folder, read_file
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,8 @@ class ArchiveStore:
     def prepare(self) -> None:
         """Create the root with version.txt if it is missing; raise ArchiveVersionError if it has another version."""
         if not self.root.exists():
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-            self.root.mkdir(exist_ok=True)
+            make_folders(Path(self.root.anchor), self.root)
             self.write_version()
-            sync_folder(self.root.parent)
         elif self.root.is_dir() and not (self.root / VERSION_FILE).exists():
             with open_folder(self.root) as folder:
                 interrupted = folder.remove_dead_temps() > 0

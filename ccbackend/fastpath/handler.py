@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
-from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured, RequestDataTooBig
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 from django.db import connection
@@ -19,9 +19,11 @@ from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
 from ccbackend.middleware import CleanAddress
+from ccbackend.sqlite.base import WouldWait
 from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
+_MOST_HOSTS = 100  # that are remembered; a client can invent any number of ports
 
 
 class _Chunked:
@@ -83,21 +85,39 @@ class FastHandler(Handler):
         answer = CleanAddress(self._get_response)  # type: ignore[attr-defined]
         self._answer_call = convert_exception_to_response(answer)
         self._matches: dict[str, ResolverMatch] = {}
+        self._hosts: set[str] = set()
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         if environ["REQUEST_METHOD"] == "HEAD" or not _is_token_call(environ):
             return super()._serve(environ, start_response)
         request = WSGIRequest(environ)
+        if environ.get("HTTP_HOST") not in self._hosts and not self._learn_host(request):
+            return super()._serve(environ, start_response)  # which refuses it
         response = cast("HttpResponse | StreamingHttpResponse", self._answer_call(request))
+        if response.streaming and getattr(connection, "must_not_wait", False):
+            response.close()
+            raise WouldWait  # a long answer is not for the main loop
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
-        start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
+        headers = [*response.items(), ("X-Content-Type-Options", "nosniff")]
+        start_response(f"{response.status_code} {response.reason_phrase}", headers)
         _finish(request, response)
         if isinstance(response, StreamingHttpResponse):
             return response  # the server closes it, which cleans up
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
+
+    def _learn_host(self, request: WSGIRequest) -> bool:
+        """Return whether ALLOWED_HOSTS has the host of a request; remember its header."""
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return False
+        if len(self._hosts) >= _MOST_HOSTS:
+            self._hosts.clear()
+        self._hosts.add(request.META.get("HTTP_HOST", ""))
+        return True
 
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view of a path; cache the few operations without an id."""

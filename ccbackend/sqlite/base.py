@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import math
+import os
 import random
 import sqlite3
 import tempfile
@@ -118,8 +119,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             _require_locks(Path(conn_params["database"]).parent)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """Connect; raise ImproperlyConfigured if the file system has no locks."""
+        """Connect; raise ImproperlyConfigured if the file system has no locks.
+
+        A database that is missing is created for this account alone; SQLite gives its log the same permissions.
+        """
         self._require_locks(conn_params)
+        path = str(conn_params["database"])
+        if not path.startswith(("file:", ":memory:")):
+            with contextlib.suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         return super().get_new_connection(conn_params)
 
     def create_cursor(self, name: str | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,8 @@ from jobs.models import Job, Tag
 from jobs.search.criteria import JobName, SearchResult
 
 _PART = 2_000  # jobs per query
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # at the start of a cell, a formula for spreadsheets
+# The start of what a spreadsheet may take for a formula: a sign, also a full-width one, after any white space.
+_FORMULA = re.compile(r"[\s\x00-\x1f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212]|[\t\r\n]")
 
 KINDS = ("csv", "ndjson")
 
@@ -106,7 +108,7 @@ def _cell(value: Any) -> Any:
     """Return the value of a cell; put a quote before a text that a spreadsheet would take for a formula."""
     if isinstance(value, list):
         value = " ".join(value)
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 def _as_ndjson(parts: Iterator[list[Row]]) -> Iterator[bytes]:

@@ -72,6 +72,10 @@ class TagAdmin(TagModelAdmin):
         """Return whether the user may rename, merge and delete tags."""
         return request.user.has_perm("jobs.change_tag") and request.user.has_perm("jobs.delete_tag")
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow only the filter: patterns can take for ever, and links would tell of hidden jobs."""
+        return lookup == "type"
+
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Leave out Django's deletion, which would load every link and not update the archive."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}

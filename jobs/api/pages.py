@@ -1,30 +1,48 @@
 """Pages of jobs as JSON, in parts; SQLite itself encodes a short page."""
 
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
 
-from django.db import connection
+from django.db import DataError, connection
 
 from jobs.rows.columns import COLUMNS, Column
 from jobs.rows.encoding import CONCURRENT_JOBS_KEY, NO_CONCURRENT_JOBS, encode_part
-from jobs.rows.select import HAS_TAGS, JOBS, TAGS_AS_JSON, SqlCondition, select_rows
+from jobs.rows.select import HAS_TAGS, JOBS, PART_BYTES, TAGS_AS_JSON, SqlCondition, select_rows
 
 
 def select_json(
     conditions: Sequence[SqlCondition], *, with_metadata: bool, limit: int | None, offset: int, part: int
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield jobs newest first as the inside of a JSON array, in parts of up to `part`: their number and their text."""
+    """Yield jobs newest first as the inside of a JSON array, in parts: their number and their text.
+
+    A part has up to `part` jobs, and ends after about PART_BYTES.
+    """
     if connection.vendor == "sqlite" and limit is not None and limit <= part:
         where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
         parameters = [int(time.time()), *(value for _, values in conditions for value in values), limit, offset]
-        with connection.cursor() as cursor:
-            cursor.execute(_page_as_json(where, with_metadata), parameters)
-            count, text = cursor.fetchone()
-        yield count, text or b""
-        return
+        page = _at_once(_page_as_json(where, with_metadata), parameters)
+        if page is not None:
+            yield page
+            return
     for rows in select_rows(conditions, with_metadata=with_metadata, limit=limit, offset=offset, part=part):
         yield len(rows), encode_part(rows)
+
+
+def _at_once(query: str, parameters: list[Any]) -> tuple[int, bytes] | None:
+    """Return the number of jobs on a page and their text; None if the text would be larger than PART_BYTES."""
+    with connection.cursor() as cursor:
+        usual = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, PART_BYTES)
+        try:
+            cursor.execute(query, parameters)
+            count, text = cursor.fetchone()
+        except DataError:
+            return None
+        finally:
+            connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
+    return count, text or b""
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,7 @@
 """The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TypeVar
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
@@ -65,10 +66,13 @@ class JobViewSet(ApiViewSet):
         parts = select_json(
             query.conditions, with_metadata=query.with_metadata, limit=query.limit, offset=query.offset, part=_PART
         )
-        first = next(parts, (0, b""))
-        if first[0] < _PART or query.limit == _PART:
-            return json_response(b"".join(_in_parts(first, (), query.page)))
-        return StreamingHttpResponse(_in_parts(first, parts, query.page), content_type="application/json")
+        first, rest = next(parts, (0, b"")), parts
+        if first[0] < _PART or query.limit == _PART:  # the only part, unless its jobs are large
+            second = next(parts, None)
+            if second is None:
+                return json_response(b"".join(_in_parts(first, (), query.page)))
+            rest = chain([second], parts)
+        return StreamingHttpResponse(_in_parts(first, rest, query.page), content_type="application/json")
 
     @schema.start_job
     def start_job(self, request: Request) -> HttpResponse:

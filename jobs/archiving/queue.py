@@ -191,6 +191,8 @@ def reclaim_expired() -> None:
     The pause keeps a job that kills each worker that claims it (one too large for the memory, say) from delaying the
     others. A claim for removal was not an attempt to write: it is dropped, and the job is as it was before.
     """
+    if (paused := ArchiveTask.objects.paused_too_long(2 * _LONGEST_PAUSE)).exists():
+        paused.update(not_before=Now())
     expired = ArchiveTask.objects.expired()
     tasks = list(expired[:_FREED_AT_ONCE])
     if any(task.purpose == TaskPurpose.REMOVE for task in tasks):

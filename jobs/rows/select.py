@@ -1,7 +1,7 @@
 """The SQL that reads jobs as rows, with tags and metadata in the same statement."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,6 +9,12 @@ from django.db import connection, transaction
 
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.columns import Row
+
+PART_BYTES = 4 << 20
+"""Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
+
+_LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
+_PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
 SqlCondition = tuple[str, Sequence[Any]]
 """A condition in SQL with %s placeholders, and its parameters."""
@@ -38,9 +44,18 @@ def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
 
 
 @lru_cache
-def select_list(vendor: str, with_metadata: bool) -> str:  # noqa: FBT001
-    """Return the select list of a Row; without metadata that column is NULL."""
+def select_list(vendor: str, with_metadata: bool, whole: bool = True) -> str:  # noqa: FBT001, FBT002
+    """Return the select list of a Row; without metadata that column is NULL.
+
+    Unless `whole`, PostgreSQL, which has a whole part in memory, returns large columns as empty texts. None is
+    ever empty otherwise, and octet_length does not read it.
+    """
     computed = {"tags": f"CASE WHEN {HAS_TAGS} THEN {TAGS_AS_JSON[vendor]} END"}
+    if vendor == "postgresql" and not whole:
+        computed |= {
+            name: f'CASE WHEN octet_length({JOBS}."{name}") > {_LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
+            for name in _PASSED_THROUGH
+        }
     if not with_metadata:
         computed["meta_data"] = "NULL"
     return ", ".join(computed.get(name, f'{JOBS}."{name}"') for name in Row._fields)
@@ -64,14 +79,16 @@ def select_rows(
     offset: int = 0,
     part: int = 1000,
 ) -> Iterator[list[Row]]:
-    """Yield jobs newest first, in parts of up to `part` rows, with one statement and memory for one part.
+    """Yield jobs newest first, in parts of up to `part` rows and about PART_BYTES, with memory for one part.
+
+    It is one statement, plus one for each large job on PostgreSQL.
 
     All `conditions` must hold. `limit` None means no limit.
     """
     where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
     parameters = [value for _, values in conditions for value in values]
     sql = f"""
-        SELECT {select_list(connection.vendor, with_metadata)} FROM {JOBS}
+        SELECT {select_list(connection.vendor, with_metadata, whole=False)} FROM {JOBS}
         WHERE {where} ORDER BY "start_time" DESC, "id" DESC
     """
     if limit is not None:
@@ -83,7 +100,44 @@ def select_rows(
     held = transaction.atomic() if large and connection.vendor == "postgresql" else contextlib.nullcontext()
     with held, connection.chunked_cursor() if large else connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        while rows := cursor.fetchmany(part):
-            yield list(map(Row._make, rows))
+        if connection.vendor == "sqlite":
+            yield from _in_parts(cursor, part)
+            return
+        while fetched := cursor.fetchmany(part):
+            rows = list(map(Row._make, fetched))
+            if any(row.resources == "" or row.meta_data == "" for row in rows):
+                yield from _with_large(rows, with_metadata=with_metadata)
+            else:
+                yield rows
             if len(rows) < part:
                 return
+
+
+def _in_parts(cursor: Iterable[Any], part: int) -> Iterator[list[Row]]:
+    rows, size = [], 0
+    for values in cursor:
+        row = Row._make(values)
+        rows.append(row)
+        size += len(row.resources) + len(row.meta_data or "")
+        if len(rows) == part or size > PART_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _with_large(rows: list[Row], *, with_metadata: bool) -> Iterator[list[Row]]:
+    """Yield jobs in parts, each large one by itself."""
+    small: list[Row] = []
+    for row in rows:
+        if row.resources != "" and row.meta_data != "":
+            small.append(row)
+            continue
+        if small:
+            yield small
+            small = []
+        whole = fetch_row(row.id)
+        if whole is not None:  # else it has just been deleted
+            yield [whole if with_metadata else whole._replace(meta_data=None)]
+    if small:
+        yield small

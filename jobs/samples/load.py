@@ -16,6 +16,7 @@ from jobs.states import MonitoringStatus
 _LOADS = 3
 _WAIT_FOR_LOAD = 5.0  # seconds
 _loading = threading.BoundedSemaphore(_LOADS)
+_waiting = threading.BoundedSemaphore(1)  # more would hold up all calls that need a thread, if a source hangs
 
 
 def samples(row: Row, metrics: list[str] | None, scopes: Sequence[str] | None = None) -> bytes:
@@ -81,10 +82,20 @@ def _archived_document(key: JobKey, most_bytes: int | None) -> bytes:
 
 @contextlib.contextmanager
 def _one_of(places: threading.Semaphore, number: int) -> Iterator[None]:
-    """Hold one of `number` places; raise SourceError if none becomes free in time."""
-    if not places.acquire(timeout=_WAIT_FOR_LOAD):
+    """Hold one of `number` places; raise SourceError if none becomes free in time, at once if another waits already."""
+    if not places.acquire(blocking=False) and not _waited_for(places):
         raise SourceError(f"{number} others are being loaded; try again later", transient=True)
     try:
         yield
     finally:
         places.release()
+
+
+def _waited_for(places: threading.Semaphore) -> bool:
+    """Wait for a place; return whether there was one in time."""
+    if not _waiting.acquire(blocking=False):
+        return False
+    try:
+        return places.acquire(timeout=_WAIT_FOR_LOAD)
+    finally:
+        _waiting.release()

@@ -16,7 +16,7 @@ from tests.support.factories import JobFactory, token_for
 pytestmark = pytest.mark.django_db
 
 # Set by middleware for browsers and their caches, of no use to a call with a token.
-FOR_BROWSERS = {"cross-origin-opener-policy", "referrer-policy", "vary", "x-content-type-options", "x-frame-options"}
+FOR_BROWSERS = {"cross-origin-opener-policy", "referrer-policy", "vary", "x-frame-options"}
 
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "/api/jobs/", None),

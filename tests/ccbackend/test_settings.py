@@ -15,7 +15,7 @@ from tests.support.paths import PROJECT
 
 NAMES = set(
     re.findall(
-        r'(?:_flag|_whole|_path|_words|_text)\(\s*"([A-Z_]+)"',
+        r'(?:_flag|_whole|_mode|_path|_words|_text)\(\s*"([A-Z_]+)"',
         (PROJECT / "ccbackend" / "settings.py").read_text(),
     )
 )
@@ -72,6 +72,8 @@ IMPOSSIBLE = [
     ("DUPLICATE_START_WINDOW", "9" * 5000),
     ("DUPLICATE_START_WINDOW", "60.0"),
     ("ARCHIVE_MAX_JSON", "2 GB"),
+    ("ARCHIVE_MODE", "0200"),
+    ("ARCHIVE_MODE", "0755"),
     ("METRIC_BLANKS", "1e3,none"),
     ("METRIC_BLANKS", "nan"),
     ("METRIC_TIMEOUT", "0"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from accounts import tokens
+from accounts import credentials, tokens
 from accounts.console import BAD_USAGE, ServerCommand, printable
 from accounts.formatting import local_time
 from accounts.models import ApiToken
@@ -17,7 +17,7 @@ class Command(ServerCommand):
 
     help = (
         "Revoke a token, given by its first characters, as list_tokens shows them, or in full. All server processes "
-        "refuse it within 30 seconds. It stays in the list, as revoked."
+        f"refuse it within {credentials.CACHED} seconds. It stays in the list, as revoked."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,7 +36,9 @@ class Command(ServerCommand):
             when = f" at {local_time(token.revoked_at)}" if token.revoked_at else ""
             self.say(f"Token {described} was already revoked{when}; 0 tokens revoked.")
         else:
-            self.say(f"1 token revoked: {described}. All server processes refuse it within 30 seconds.")
+            self.say(
+                f"1 token revoked: {described}. All server processes refuse it within {credentials.CACHED} seconds."
+            )
 
 
 def _find(text: str) -> ApiToken:

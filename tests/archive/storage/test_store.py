@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
 from archive.exceptions import ArchiveError, ArchiveVersionError, DocumentError, InvalidNameError
 from archive.format.layout import JobKey, job_folder
@@ -197,15 +198,37 @@ def test_each_new_folder_is_flushed_in_its_parent(store: ArchiveStore, monkeypat
     assert flushed == [store.root, store.root / "fritz", store.root / "fritz/1034", folder.parent]
 
 
-def test_files_and_folders_have_the_usual_modes(store: ArchiveStore) -> None:
-    before = os.umask(0o027)
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize(("mode", "of_folders"), [(0o600, 0o700), (0o640, 0o750), (0o664, 0o775)])
+def test_files_and_folders_have_the_configured_modes_whatever_the_umask(
+    tmp_path: Path, settings: Settings, mode: int, of_folders: int, umask: int
+) -> None:
+    settings.ARCHIVE_MODE = mode
+    store = ArchiveStore(tmp_path / "var" / "archive")
+    before = os.umask(umask)
+    try:
+        store.prepare()
+        store.write_job(KEY, b"{}", b"{}")
+        store.write_cluster("fritz", b"{}")
+    finally:
+        os.umask(before)
+    paths = list((tmp_path / "var").rglob("*"))
+    assert len(paths) == 9
+    assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {mode}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in [tmp_path / "var", *paths] if path.is_dir()} == {of_folders}
+
+
+def test_a_group_that_new_folders_inherit_stays_inherited(tmp_path: Path, settings: Settings) -> None:
+    settings.ARCHIVE_MODE = 0o640
+    store = ArchiveStore(tmp_path / "archive")
+    store.prepare()
+    store.root.chmod(0o2750)
+    before = os.umask(0o077)
     try:
         store.write_job(KEY, b"{}", b"{}")
     finally:
         os.umask(before)
-    folder = job_folder(store.root, KEY)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
+    assert stat.S_IMODE(job_folder(store.root, KEY).stat().st_mode) == 0o2750
 
 
 def test_a_cluster_name_that_is_no_folder_name_is_refused(store: ArchiveStore) -> None:

@@ -138,3 +138,11 @@ def test_a_start_of_no_calendar_is_left_empty(admin: User, login: Login) -> None
     row: dict[str, Any] = json.loads(content(login(admin), "ndjson/").splitlines()[0])
 
     assert (row["start"], row["startTime"]) == ("", 2**62)
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "\n=1+1", "\r\n  @x", " +1", "\t-1", "\u200b=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "\n"]
+)
+def test_no_spreadsheet_takes_a_text_for_a_formula(text: str) -> None:
+    assert export._cell(text) == f"'{text}"
+    assert export._cell(f"a{text}") == f"a{text}"

@@ -124,3 +124,20 @@ def test_the_columns_of_an_older_worker_s_claim_are_enough() -> None:
             [job.pk],
         )
     assert ArchiveTask.objects.get().purpose == TaskPurpose.WRITE
+
+
+def test_leases_and_pauses_from_before_the_clock_was_set_back_end_at_once() -> None:
+    """A lease of seconds, a pause of hours, a day ahead; and those that can be, which stay."""
+    claimed, paused, alive, pausing = JobFactory.create_batch(4, finished=True)
+    for job, worker, ahead in (
+        (claimed, "dead", timedelta(days=1)),
+        (paused, "", timedelta(days=1)),
+        (alive, "alive", queue.LEASE),
+        (pausing, "", timedelta(hours=6)),
+    ):
+        ArchiveTask.objects.create(job=job, worker=worker, not_before=timezone.now() + ahead, attempts=1)
+
+    queue.reclaim_expired()
+
+    assert {claim.row_id for claim in queue.claim_waiting("worker", "testcluster", 10)} == {claimed.pk, paused.pk}
+    assert ArchiveTask.objects.get(pk=alive.pk).worker == "alive"

@@ -250,7 +250,7 @@ def test_a_disk_in_trouble_loses_nothing_and_all_goes_on_when_it_is_well(
 def test_running_jobs_of_a_store_that_hangs_take_few_of_the_server_s_threads(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(load, "_WAIT_FOR_LOAD", 0.2)
+    monkeypatch.setattr(load, "_WAIT_FOR_LOAD", 1.5)
     store.mode = "hang"
     row = fetch_rows([JobFactory.create(cluster="slow1", start_time=int(time.time()) - 600).pk])
     (job,) = row.values()
@@ -264,6 +264,7 @@ def test_running_jobs_of_a_store_that_hangs_take_few_of_the_server_s_threads(
     threads = [threading.Thread(target=look) for _ in range(_LOADS + 4)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: len(messages) >= 3, 1)  # at once, because a fourth waits already
     wait_until(lambda: len(messages) == 4, 2)
     assert all("others are being loaded" in message for message in messages)
     assert store.requests == _LOADS
