@@ -46,5 +46,6 @@ def refusal(error: Exception, cfg: Any) -> tuple[HTTPStatus, str] | None:
 def send(connection: Any, status: HTTPStatus, message: str) -> None:
     """Send an error answer as docs/api.md describes it."""
     body = json.dumps({"status": status.phrase, "error": message}) + "\n"
-    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
+    head += "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n"
     write_nonblock(connection, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs.models import Job
+from jobs.models import Job, Tag
 from tests.support.clients import Answer, AppClient
 from tests.support.factories import START, JobFactory, TagFactory
 
@@ -17,6 +18,7 @@ ON_POSTGRESQL = 1  # the lock of the duplicate rule
 def statements(api: AppClient) -> Callable[[Callable[[], Answer], int], list[str]]:
     """Return a function that makes a call with a known token and returns its statements."""
     assert api.get("/api/jobs/").status == 200
+    ContentType.objects.get_for_models(Job, Tag)  # a history's entries name them; Django looks them up once per process
 
     def count(call: Callable[[], Answer], status: int) -> list[str]:
         with CaptureQueriesContext(connection) as captured:
