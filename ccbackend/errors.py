@@ -3,12 +3,15 @@
 import json
 import logging
 import re
+import sys
 from http import HTTPStatus
 from typing import Any
 
+from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.template.loader import render_to_string
 from django.views import csrf, defaults
 from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
@@ -147,7 +150,15 @@ class HiddenSettings(SafeExceptionReporterFilter):
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500; Django has logged the traceback."""
+    """Answer 500, or 503 if the database cannot be reached or written; Django has logged the traceback."""
+    error = sys.exc_info()[1] or Exception()
+    status = HTTPStatus(_status(error))
     if _is_api(request):
-        return error_response(500, "internal error, see the server's log")
-    return defaults.server_error(request)
+        return error_response(status, _message(error, status))
+    if status != HTTPStatus.SERVICE_UNAVAILABLE:
+        return defaults.server_error(request)
+    # Without the request: the user that the page would name is in the database.
+    names = {"site_header": admin.site.site_header, "site_title": admin.site.site_title}
+    shows = {"error": shown(str(error), _LONGEST_PATH), "title": "Try again in a moment"}
+    page = render_to_string("503.html", names | shows)
+    return HttpResponse(page, status=status, headers={"Retry-After": str(_RETRY_AFTER)})

@@ -1,0 +1,46 @@
+"""Error pages for people: what they see if the database is away or full."""
+
+from typing import Any, NoReturn
+
+import pytest
+from django.db import InterfaceError, OperationalError, connection
+from django.test import Client
+
+from accounts.models import User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def browser_tab(archive_root: object, carol: User) -> Client:
+    """Return a browser in which a person is logged in, and which shows error pages."""
+    client = Client(raise_request_exception=False)
+    client.force_login(carol)
+    return client
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("database or disk is full"), OperationalError("connection refused"), InterfaceError("closed")],
+)
+@pytest.mark.parametrize("path", ["/admin/", "/admin/jobs/job/", "/admin/jobs/job/1/change/", "/admin/login/"])
+def test_a_page_without_a_database_is_a_503_in_the_site_s_dress(
+    browser_tab: Client, error: Exception, path: str
+) -> None:
+    def fail(*_: Any) -> NoReturn:
+        raise error
+
+    with connection.execute_wrapper(fail):
+        answer = browser_tab.get(path)
+
+    text = answer.content.decode()
+    assert answer.status_code == 503
+    assert answer["Retry-After"] == "5"
+    assert '<div id="site-name">' in text
+    assert "Nothing was changed" in text
+    assert str(error) in text
+
+
+def test_a_fault_of_the_server_stays_a_500(browser_tab: Client) -> None:
+    with connection.execute_wrapper(lambda *_: 1 / 0):
+        assert browser_tab.get("/admin/jobs/job/").status_code == 500
