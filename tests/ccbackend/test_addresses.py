@@ -37,7 +37,7 @@ def test_a_nul_character_in_the_address_of_a_page_finds_nothing(admin: User, arc
     browser = Client()
     browser.force_login(admin)
     answer = browser.get(path)
-    assert answer.status_code in (200, 302, 404)
+    assert answer.status_code in (200, 302, 400, 404)  # 400: not a parameter of that page
     content = b"".join(answer) if answer.streaming else answer.content
     assert b"/admin/jobs/job/1/" not in content
 

@@ -70,7 +70,7 @@ def test_a_generated_python_client_starts_lists_queries_tags_stops_and_deletes(
         return httpx.Response(answer.status, headers=dict(answer.headers), content=answer.body)
 
     options = {"transport": httpx.MockTransport(send)}
-    client = generated("client").AuthenticatedClient("http://test", api.token, httpx_args=options)
+    client = generated("client").AuthenticatedClient("http://localhost", api.token, httpx_args=options)
     models = generated("models")
 
     def call(operation: str, *arguments: Any, **options: Any) -> Any:

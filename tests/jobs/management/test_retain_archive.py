@@ -263,7 +263,7 @@ def test_what_another_process_holds_is_left(
     run: Run, jobs: dict[str, Job], archive_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_PATIENCE", 0.2)
-    later = timezone.now() + timedelta(minutes=1)
+    later = timezone.now() + timedelta(seconds=8)
     ArchiveTask.objects.create(job=jobs["archived"], worker="another", not_before=later)
     outcome = run("retain_archive", "--older-than", "1", "--do", "delete", "--rows", "--yes")
     assert outcome.lines[-1].endswith("left: 2 running or waiting, 1 in use.")
