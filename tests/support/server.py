@@ -45,7 +45,8 @@ json.dump(tokens, sys.stdout)
 class Server:
     """An HTTP server with some workers, and archive workers, on a database and an archive of their own.
 
-    The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian".
+    The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian". The database
+    is an empty one at `database_url`, or a copy made for it.
     """
 
     folder: Path
@@ -53,6 +54,7 @@ class Server:
     http_server: str = "gunicorn"
     sources: Mapping[str, Any] = field(default_factory=lambda: {"*": {"kind": "none"}})
     settings: Mapping[str, str] = field(default_factory=dict)
+    database_url: str = ""
     tokens: dict[str, str] = field(default_factory=dict)
     port: int = 0
     _web: "subprocess.Popen[bytes] | None" = None
@@ -62,17 +64,20 @@ class Server:
     @property
     def archive_root(self) -> Path:
         """Return the root of its archive."""
-        return self.folder / "job-archive"
+        return Path(self.settings.get("ARCHIVE_ROOT", self.folder / "job-archive"))
 
     def prepare(self) -> None:
         """Create the database and the users bench, admin and alice with a token each."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        template, tokens = _template()
-        self.tokens = dict(tokens)
+        if self.database_url:
+            url, self.tokens = self.database_url, _set_up(self.database_url)
+        else:
+            template, tokens = _template()
+            url, self.tokens = self._copied(template), dict(tokens)
         self._environment = os.environ | {
             "SECRET_KEY": "for-a-test",
             "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
-            "DATABASE_URL": self._copied(template),
+            "DATABASE_URL": url,
             "ARCHIVE_ROOT": str(self.archive_root),
             "METRIC_SOURCES": json.dumps(self.sources),
             "LOG_LEVEL": "WARNING",
@@ -150,6 +155,11 @@ class Server:
         while self._archivers:
             _end(self._archivers.pop(), signal.SIGKILL)
 
+    def archiver_processes(self) -> list[psutil.Process]:
+        """Return the processes that the archive workers have started, such as those that write jobs."""
+        parents = [psutil.Process(archiver.pid) for archiver in self._archivers if archiver.poll() is None]
+        return [child for parent in parents for child in parent.children(recursive=True)]
+
     def kill_one_worker(self) -> None:
         """Kill the archive worker that was started first."""
         _end(self._archivers.pop(0), signal.SIGKILL)
@@ -196,6 +206,11 @@ def _template() -> tuple[str, dict[str, str]]:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         template = str(Path(folder, "template.sqlite3"))
         url = _sqlite_url(template)
+    return template, _set_up(url)
+
+
+def _set_up(url: str) -> dict[str, str]:
+    """Migrate a database and create its users; return their tokens."""
     environment = os.environ | {
         "SECRET_KEY": "for-a-test",
         "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
@@ -203,7 +218,8 @@ def _template() -> tuple[str, dict[str, str]]:
     }
     command = [sys.executable, "-c", _BOOTSTRAP]
     output = subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
-    return template, json.loads(output)
+    tokens: dict[str, str] = json.loads(output)
+    return tokens
 
 
 def _on_postgres() -> bool:

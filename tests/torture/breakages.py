@@ -1,0 +1,186 @@
+"""What is broken, each for real and for a moment: a function that breaks it, waits, and puts it right again."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from random import Random
+
+import psutil
+import psycopg
+
+from tests.support.fake_metric_store import FakeStore
+from tests.support.http_store import respond
+from tests.support.server import Server
+from tests.torture.disk import Disk
+from tests.torture.postgres import KillablePostgres
+
+
+@dataclass
+class Scene:
+    """The parts that can break. `postgres` is None where the database is the file `sqlite`."""
+
+    server: Server
+    store: FakeStore
+    disk: Disk
+    sqlite: Path
+    postgres: KillablePostgres | None
+    random: Random
+    longest: float = 2.0  # seconds something stays broken
+
+    def pause(self) -> None:
+        """Let what is broken be so for a while."""
+        time.sleep(self.random.uniform(self.longest / 4, self.longest))
+
+    def execute(self, *statements: str) -> None:
+        """Run SQL in one transaction of a connection of its own, which is held for a while before the last one."""
+        with contextlib.ExitStack() as stack:
+            if self.postgres is None:
+                sqlite = stack.enter_context(contextlib.closing(sqlite3.connect(self.sqlite, 60, isolation_level=None)))
+                run: Callable[[str], object] = sqlite.execute
+            else:
+                postgres = stack.enter_context(psycopg.connect(self.postgres.url, autocommit=True))
+                run = lambda sql: postgres.execute(sql.encode())  # noqa: E731
+            for statement in statements[:-1]:
+                run(statement)
+            if len(statements) > 1:
+                self.pause()
+            run(statements[-1])
+
+
+def kill_server(scene: Scene) -> None:
+    """HTTP server, all its processes"""
+    scene.server.kill_web()
+    scene.pause()
+    scene.server.start_web()
+
+
+def kill_web_worker(scene: Scene) -> None:
+    """one process of the HTTP server"""
+    _kill_one(scene, scene.server.web_workers())
+    scene.pause()
+
+
+def kill_archive_worker(scene: Scene) -> None:
+    """archive worker, all its processes"""
+    scene.server.kill_workers()
+    scene.pause()
+    scene.server.start_worker()
+
+
+def kill_writing_process(scene: Scene) -> None:
+    """one process of the archive worker"""
+    _kill_one(scene, scene.server.archiver_processes())
+    scene.pause()
+
+
+def kill_everything(scene: Scene) -> None:
+    """HTTP server, archive worker and PostgreSQL at once"""
+    scene.server.kill_workers()
+    scene.server.kill_web()
+    if scene.postgres is not None:
+        scene.postgres.kill()
+    scene.pause()
+    if scene.postgres is not None:
+        scene.postgres.start()
+    scene.server.start_web()
+    scene.server.start_worker()
+
+
+def kill_postgres(scene: Scene) -> None:
+    """PostgreSQL, all its processes"""
+    assert scene.postgres is not None
+    scene.postgres.kill()
+    scene.pause()
+    scene.postgres.start()
+
+
+def lock_database(scene: Scene) -> None:
+    """database locked against writing by another program"""
+    if scene.postgres is None:
+        scene.execute("BEGIN IMMEDIATE", "COMMIT")
+    else:
+        scene.execute("BEGIN", "LOCK TABLE jobs_job IN EXCLUSIVE MODE", "COMMIT")
+
+
+def fill_archive(scene: Scene) -> None:
+    """archive's file system full"""
+    scene.disk.fill()
+    scene.pause()
+    scene.disk.empty()
+
+
+def archive_read_only(scene: Scene) -> None:
+    """archive's file system read-only"""
+    scene.disk.forbid_writing()
+    scene.pause()
+    scene.disk.allow_writing()
+
+
+def store_hangs(scene: Scene) -> None:
+    """metric store takes requests and does not answer"""
+    with _store(scene, lambda handler, over: over.wait()):
+        scene.pause()
+
+
+def store_dies(scene: Scene) -> None:
+    """metric store closes every connection"""
+    with _store(scene, lambda handler, over: None):
+        scene.pause()
+
+
+def store_breaks_off(scene: Scene) -> None:
+    """metric store breaks off in the middle of an answer"""
+    with _store(scene, lambda handler, over: respond(handler, 200, b'{"results": [[', 5000)):
+        scene.pause()
+
+
+BREAKAGES = (
+    kill_server,
+    kill_web_worker,
+    kill_archive_worker,
+    kill_writing_process,
+    kill_everything,
+    kill_postgres,
+    lock_database,
+    fill_archive,
+    archive_read_only,
+    store_hangs,
+    store_dies,
+    store_breaks_off,
+)
+
+
+def why_not(breakage: Callable[[Scene], None], scene: Scene) -> str:
+    """Return why something cannot be broken here; the empty text if it can."""
+    if breakage is kill_postgres and scene.postgres is None:
+        return "SQLite has no server"
+    if breakage in (fill_archive, archive_read_only):
+        return scene.disk.problem
+    return ""
+
+
+def _kill_one(scene: Scene, processes: list[psutil.Process]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        scene.random.choice(processes).kill()
+
+
+@contextlib.contextmanager
+def _store(scene: Scene, answer: Callable[[BaseHTTPRequestHandler, threading.Event], object]) -> Iterator[None]:
+    """Let the metric store answer in another way, and close the connection after it."""
+    over = threading.Event()
+
+    def misbehave(handler: BaseHTTPRequestHandler) -> None:
+        answer(handler, over)
+        handler.close_connection = True
+
+    scene.store.misbehave = misbehave
+    try:
+        yield
+    finally:
+        scene.store.misbehave = None
+        over.set()
