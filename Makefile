@@ -103,7 +103,7 @@ screenshots: $(VENV)/.development browser
 
 # Delete everything that can be created again. The demo's database and archive in var stay.
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 clean-data:
 	@printf 'Delete var with its database and job archive? [y/N] '; read answer && test "$$answer" = y \

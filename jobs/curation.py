@@ -4,7 +4,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 from django.db import transaction
@@ -20,7 +19,7 @@ from jobs.intake.services import stop_job
 from jobs.models import ArchiveTask, Job
 from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.select import fetch_row
-from jobs.text import clean_text
+from jobs.text import clean_text, utc_time
 
 CLOCK_SKEW = 60
 """Seconds that an end may lie in the future: clocks differ."""
@@ -203,7 +202,7 @@ def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: s
     note = _checked(note)
     if stop_time > time.time() + CLOCK_SKEW:
         raise InvalidJobError("the end lies in the future; expected a time that has passed")
-    ended = f"{datetime.fromtimestamp(stop_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    ended = utc_time(stop_time)
     outcome = Outcome()
     for begin in range(0, len(row_ids), _STOPPED_AT_ONCE):
         done = []

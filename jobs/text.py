@@ -1,6 +1,7 @@
 """Values as clients send them: numbers written out, times that cannot be, characters that a database refuses."""
 
 import re
+from datetime import UTC, datetime
 
 from jobs.exceptions import InvalidJobError
 
@@ -27,6 +28,14 @@ def check_time(name: str, seconds: int) -> None:
     """Raise InvalidJobError, naming the field, for a time (epoch seconds) after the year 3000."""
     if seconds > LATEST_TIME:
         raise InvalidJobError(f"field {name!r}: {TOO_LATE}, got {seconds}")
+
+
+def utc_time(seconds: int) -> str:
+    """Return epoch seconds as a time in UTC, or as they are where no calendar has them."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"
 
 
 def pairs_of(text: str) -> list[tuple[str, str]]:

@@ -7,7 +7,6 @@ interruption loses nothing. One entry of the history keeps the state of a deleti
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -22,7 +21,7 @@ from jobs.exceptions import JobNotFoundError
 from jobs.history import Actor
 from jobs.models import Job, JobTag
 from jobs.querysets import JobQuerySet
-from jobs.text import check_time
+from jobs.text import check_time, utc_time
 
 STEP = 1.0
 """Seconds that one step works."""
@@ -48,10 +47,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         """Return it in words."""
-        when = f"{datetime.fromtimestamp(self.start_time, UTC):%Y-%m-%d %H:%M:%S} UTC"
         where = f" of cluster {self.cluster}" if self.cluster else ""
         kept = {True: ", but tagged ones", "user": ", but those that people tagged"}.get(self.omit_tagged, "")
-        return f"jobs{where} that started before {when}{kept}"
+        return f"jobs{where} that started before {utc_time(self.start_time)}{kept}"
 
     def __post_init__(self) -> None:
         """Refuse a time after the year 3000: such a deletion would delete everything, running jobs included."""

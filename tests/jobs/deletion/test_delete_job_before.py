@@ -26,6 +26,12 @@ def test_nothing_to_delete_is_no_error(api: AppClient) -> None:
     assert api.delete(f"{PATH}{START}").json == {"msg": "Successfully deleted 0 jobs"}
 
 
+@pytest.mark.parametrize("before", [0, -1, -62_135_596_801, -(2**63)])
+def test_a_time_before_any_calendar_deletes_nothing(api: AppClient, before: int) -> None:
+    JobFactory.create(start_time=START)
+    assert api.delete(f"{PATH}{before}").json == {"msg": "Successfully deleted 0 jobs"}
+
+
 @pytest.mark.parametrize(
     ("flag", "kept"),
     [
