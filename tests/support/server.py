@@ -158,7 +158,8 @@ class Server:
     def archiver_processes(self) -> list[psutil.Process]:
         """Return the processes that the archive workers have started, such as those that write jobs."""
         parents = [psutil.Process(archiver.pid) for archiver in self._archivers if archiver.poll() is None]
-        return [child for parent in parents for child in parent.children(recursive=True)]
+        children = [child for parent in parents for child in parent.children(recursive=True)]
+        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
 
     def kill_one_worker(self) -> None:
         """Kill the archive worker that was started first."""
