@@ -1,8 +1,8 @@
 """Break a running server for real, under load, and print what was sent, answered, stored and archived.
 
 Kills HTTP server, archive worker and PostgreSQL (kill -9), fills the archive or makes it read-only, locks the database,
-lets the metric store hang or die. Meanwhile hooks start and stop jobs and repeat each call until it is answered. Exit
-status 1 if anything was lost, doubled or answered wrongly.
+lets the metric store hang or die, sets leases as a clock that was set back leaves them. Meanwhile hooks start and stop
+jobs and repeat each call until it is answered. Exit status 1 if anything was lost, doubled or answered wrongly.
 """
 
 import argparse

@@ -19,6 +19,12 @@ from tests.support.server import Server
 from tests.torture.disk import Disk
 from tests.torture.postgres import KillablePostgres
 
+# Leases of a clock that was an hour ahead before it was set back; both databases store times without a zone in UTC.
+_FUTURE = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 hour')",
+    "postgres": "now() + interval '1 hour'",
+}
+
 
 @dataclass
 class Scene:
@@ -139,6 +145,15 @@ def store_breaks_off(scene: Scene) -> None:
         scene.pause()
 
 
+def set_clock_back(scene: Scene) -> None:
+    """clock set back by an hour: leases of a dead worker end in the future"""
+    scene.server.kill_workers()
+    vendor = "sqlite" if scene.postgres is None else "postgres"
+    scene.execute(f"UPDATE jobs_archivetask SET not_before = {_FUTURE[vendor]} WHERE worker <> ''")
+    scene.server.start_worker()
+    scene.pause()
+
+
 BREAKAGES = (
     kill_server,
     kill_web_worker,
@@ -152,6 +167,7 @@ BREAKAGES = (
     store_hangs,
     store_dies,
     store_breaks_off,
+    set_clock_back,
 )
 
 

@@ -102,7 +102,7 @@ def _archive_the_rest(scene: Scene, report: Report) -> None:
     server = scene.server
     with contextlib.suppress(AssertionError):  # then the sums are wrong, and say more
         server.wait_until(lambda: server.query(_UNTRIED) == [(0, 0)], seconds=_SETTLE)
-    report.sums["jobs archived by the worker"] = len(list(server.archive_root.rglob("meta.json")))
+    report.sums["jobs archived when all had been tried"] = len(list(server.archive_root.rglob("meta.json")))
     done = server.manage("archive_jobs")
     if done.returncode:
         report.wrong.append(f"archive_jobs: {done.stdout}{done.stderr}")
