@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
@@ -151,7 +151,7 @@ class HiddenSettings(SafeExceptionReporterFilter):
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 500, or 503 if the database cannot be reached or written; Django has logged the traceback."""
-    error = sys.exc_info()[1] or Exception()
+    error = cast("Exception", sys.exc_info()[1])
     status = HTTPStatus(_status(error))
     if _is_api(request):
         return error_response(status, _message(error, status))
