@@ -120,7 +120,7 @@ def _mode(name: str, default: str) -> int:
 def _private_folder(path: Path) -> None:
     """Create a folder and those above it, for the account of the server alone."""
     for folder in reversed([path, *path.parents]):
-        if not folder.exists():
+        if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
