@@ -46,6 +46,7 @@ def test_the_folder_of_a_new_database_is_private_whatever_the_umask(tmp_path: Pa
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "var").rglob("")} == {0o700}
 
 
+@pytest.mark.django_db  # some checks look into the database
 @pytest.mark.parametrize(
     ("mode", "folder", "archive_mode", "warned"),
     [
