@@ -7,6 +7,8 @@ import pytest
 from django.core.checks import CheckMessage, run_checks
 from pytest_django import Settings
 
+pytestmark = pytest.mark.django_db  # some checks look into the database
+
 
 @pytest.fixture
 def root(tmp_path: Path, settings: Settings) -> Path:
