@@ -360,5 +360,7 @@ used_nodes = operation(
     {200: {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}},
     tag="nodes",
     refusals=[400],
-    parameters=[_query("ts", int, "Epoch seconds; only jobs that started earlier count.", required=True)],
+    parameters=[
+        _query("ts", OpenApiTypes.INT64, "Epoch seconds; only jobs that started earlier count.", required=True)
+    ],
 )
