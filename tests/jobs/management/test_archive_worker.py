@@ -1,7 +1,9 @@
 """archive_worker: what it refuses to start with, one pass, and how it leaves."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from archive.storage.store import ArchiveStore
 from jobs.models import ArchiveTask, Job
+from tests.conftest import TEST_CLUSTER
 from tests.support.commands import Machine, Run
 from tests.support.factories import JobFactory
 from tests.support.waiting import patience, wait_for
@@ -104,16 +107,18 @@ def test_a_signal_ends_it_with_its_counts(machine: Machine, number: int) -> None
 
 
 def test_a_source_that_hangs_does_not_hold_up_its_end(machine: Machine) -> None:
-    with worker(machine, METRIC_SOURCES='{"*": {"kind": "synthetic"}}') as process:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never answers
+        store = {"kind": "cc-metric-store", "url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         folder = machine.folder / "archive" / "fritz"
-        folder.mkdir()
-        os.mkfifo(folder / "cluster.json")  # whoever reads it waits for a writer, for ever
-        machine.add_job(1)
-        wait_for(lambda: machine.execute("SELECT count(*) FROM jobs_archivetask") == [(1,)])
-        begin = time.monotonic()
-        process.terminate()
-        assert process.wait(patience(15)) == 0
-    assert time.monotonic() - begin < patience(10)
+        folder.mkdir(parents=True)
+        (folder / "cluster.json").write_text(json.dumps(TEST_CLUSTER | {"name": "fritz"}))
+        with worker(machine, METRIC_SOURCES=json.dumps({"*": store})) as process:
+            machine.add_job(1, sub_cluster="main", resources='[{"hostname":"n01"}]')
+            silent.accept()
+            begin = time.monotonic()
+            process.terminate()
+            assert process.wait(patience(15)) == 0
+        assert time.monotonic() - begin < patience(10)
     assert machine.execute("SELECT worker FROM jobs_archivetask") == [("",)]
     assert machine.execute("SELECT monitoring_status FROM jobs_job") == [(1,)]
 
