@@ -1,5 +1,6 @@
 """Work on all cores: run functions that read and write files in separate processes, without a database."""
 
+import contextlib
 import gc
 import importlib
 import multiprocessing
@@ -21,6 +22,26 @@ Made = TypeVar("Made")
 _MOST = 8  # processes; one database does not keep up with more
 _OBJECTS_BEFORE_COLLECTION = 50_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C wait for the end of the block, so that what was done in it is also counted.
+
+    Other threads than the main one are never interrupted, and a handler that somebody else has set stays.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed.is_set():
+            raise KeyboardInterrupt
 
 
 def cores() -> int:

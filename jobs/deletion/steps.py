@@ -15,6 +15,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
+from archive.processes import uninterrupted
 from jobs import history
 from jobs.deletion.services import delete_next
 from jobs.exceptions import JobNotFoundError
@@ -106,8 +107,9 @@ def go_on(
     until = time.monotonic() + (STEP if seconds is None else seconds)
     while True:
         begun = time.monotonic()
-        number, state = _delete_batch(entry)
-        progress(number)
+        with uninterrupted():
+            number, state = _delete_batch(entry)
+            progress(number)
         ended = time.monotonic()
         if state.is_finished or ended >= until:
             return state

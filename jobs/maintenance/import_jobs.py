@@ -25,7 +25,7 @@ from archive.exceptions import READ_ERRORS, reason
 from archive.format.before_version_1 import convert_cluster
 from archive.format.cluster_json import decode_cluster
 from archive.format.layout import JobKey
-from archive.processes import Workers
+from archive.processes import Workers, uninterrupted
 from archive.storage.files import read_file
 from jobs.archiving import queue
 from jobs.maintenance import restore
@@ -125,7 +125,8 @@ class JobImport:
             for text in checked.remarks:
                 self.remark(text)
             self.counts.converted += checked.converted
-            self._insert(self._copied.popleft(), checked.refused)
+            with uninterrupted():
+                self._insert(self._copied.popleft(), checked.refused)
 
     def _choose(self, reading: Reading) -> Copying:
         """Select the jobs that have no row, and reserve ids for them and their tags."""

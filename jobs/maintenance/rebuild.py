@@ -16,7 +16,7 @@ from django.db import connection
 
 from archive.exceptions import READ_ERRORS, reason
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
-from archive.processes import Workers
+from archive.processes import Workers, uninterrupted
 from archive.root import store
 from archive.storage.files import read_file
 from archive.storage.store import list_folders
@@ -87,7 +87,8 @@ class Rebuild:
             if greatest:
                 keep_ids(Job, greatest)
             for reading in _joined(workers.map(partial(_read, store().root), self._batches(self._refuse))):
-                self._restore(reading)
+                with uninterrupted():
+                    self._restore(reading)
         return self.counts
 
     def _refuse(self, text: str) -> None:

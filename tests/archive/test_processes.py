@@ -6,6 +6,9 @@ import subprocess
 import sys
 import threading
 
+import pytest
+
+from archive.processes import uninterrupted
 from tests.support.paths import PROJECT
 
 SCRIPT = """
@@ -53,3 +56,41 @@ def test_a_ctrl_c_while_the_processes_start_is_left_to_the_command() -> None:
 def halved(number: int) -> tuple[int, None]:
     """Return what Workers.map expects of a function: its result, and nothing left."""
     return number // 2, None
+
+
+def test_a_ctrl_c_waits_for_the_end_of_a_block_that_is_uninterrupted() -> None:
+    steps = []
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            steps.append("counted")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert steps == ["counted"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_somebody_else_is_called_at_once() -> None:
+    called = []
+    before = signal.signal(signal.SIGINT, lambda *_: called.append("now"))
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            assert called == ["now"]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_thread_is_never_interrupted() -> None:
+    entered = []
+
+    def work() -> None:
+        with uninterrupted():
+            entered.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert entered == [signal.default_int_handler]
