@@ -1,6 +1,7 @@
 """A client's connection, which no client can keep a thread waiting on for long."""
 
 import contextlib
+import enum
 import re
 import socket
 import time
@@ -24,24 +25,28 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n", re.IGNORE
 _UNUSUAL = re.compile(rb"\r\n(?:transfer-encoding|expect):", re.IGNORECASE)
 
 
-def is_whole(received: bytes) -> bool:
-    """Return whether a request has arrived, as far as its end is easily found; gunicorn decides what it is."""
-    end = received.find(_END)
-    if end < 0 or _UNUSUAL.search(received, 0, end):
-        return False
-    found = _LENGTH.search(received, 0, end + 2)
-    return len(received) >= end + len(_END) + (int(found[1]) if found else 0)
+class Arrival(enum.Enum):
+    """How much of a request has arrived, as far as its end is easily found; gunicorn decides what it is."""
+
+    WHOLE = enum.auto()
+    PART = enum.auto()
+    """The main loop waits for the rest."""
+    LARGE = enum.auto()
+    """A thread reads the rest: it is long, or of unknown length, or its client waits for an answer first."""
 
 
-def will_be_whole(received: bytes) -> bool:
-    """Return whether the main loop should wait for more of a request that is not whole."""
+def arrival_of(received: bytes) -> Arrival:
+    """Return how much of a request has arrived with these bytes."""
     end = received.find(_END)
     if end < 0:
-        return len(received) < LARGEST
+        return Arrival.PART if len(received) < LARGEST else Arrival.LARGE
     if _UNUSUAL.search(received, 0, end):
-        return False  # its client waits for an answer before it sends more, or the length is unknown
+        return Arrival.LARGE
     found = _LENGTH.search(received, 0, end + 2)
-    return found is not None and end + len(_END) + int(found[1]) <= LARGEST
+    size = end + len(_END) + (int(found[1]) if found else 0)
+    if len(received) >= size:
+        return Arrival.WHOLE
+    return Arrival.PART if size <= LARGEST else Arrival.LARGE
 
 
 class ClientSocket(socket.socket):

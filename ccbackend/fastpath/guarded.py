@@ -14,14 +14,14 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from selectors import EVENT_READ
 from typing import Any
 
-from gunicorn.util import write_error
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from ccbackend.fastpath import refusals
-from ccbackend.fastpath.connection import FIRST_BYTES, LARGEST, Connection, is_whole, will_be_whole
+from ccbackend.fastpath.connection import FIRST_BYTES, LARGEST, Arrival, Connection, arrival_of
 
 HOOK_THREADS, FORM_THREADS = 4, 2
 """Threads for the calls of hooks and for large forms, beside those of gunicorn's setting `threads` for all others."""
@@ -76,7 +76,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         if client.fileno() < 0:
             return  # closed in the same turn
         if not conn.is_plain:
-            self._submit(conn)
+            self._submit(conn, is_whole=False)
             return
         try:
             part = client.recv(LARGEST)
@@ -92,22 +92,24 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
 
     def proceed(self, conn: Connection) -> None:
         """Give a request to a thread if it is whole, or will not be while the main loop waits."""
-        if is_whole(conn.received) or not will_be_whole(conn.received):
-            self._submit(conn)
+        arrival = arrival_of(conn.received)
+        if arrival is not Arrival.PART:
+            self._submit(conn, is_whole=arrival is Arrival.WHOLE)
         elif conn.queue is not self.pending_conns:
             conn.wait_in(self.pending_conns, FIRST_BYTES)
 
-    def _submit(self, conn: Connection) -> None:
+    def _submit(self, conn: Connection, *, is_whole: bool) -> None:
         conn.leave()
         self.poller.unregister(conn.sock)
-        conn.is_large_form = conn.is_plain and not is_whole(conn.received) and not _API.match(conn.received)
+        conn.is_large_form = conn.is_plain and not is_whole and not _API.match(conn.received)
         if conn.is_large_form:
             self._unread_forms += 1
             if self._unread_forms > _MOST_FORMS:
-                write_error(conn.sock, 503, "Service Unavailable", "Too many large forms arrive at once.")
+                with contextlib.suppress(OSError):  # not `sendall`: it would wait for a client that does not read
+                    conn.sock.send(refusals.answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many large forms at once"))
                 self._finish(conn, keep=False)
                 return
-        is_hook = _HOOK.match(conn.received) and is_whole(conn.received)
+        is_hook = is_whole and _HOOK.match(conn.received)
         pool = self._forms if conn.is_large_form else self._hooks if is_hook else self.tpool
         conn.before_thread()
         pool.submit(self.handle, conn).add_done_callback(partial(self.method_queue.defer, self.finish_request, conn))
@@ -120,7 +122,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             return
         self.log.warning("Request from %s refused: %s", (addr or ("unix",))[0], refused[1])
         with contextlib.suppress(OSError):
-            refusals.send(client, *refused)
+            client.sendall(refusals.answer(*refused))
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:  # noqa: FBT001  gunicorn's signature
         """Return whether the connection stays open."""

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 
 from gunicorn.http import errors
-from gunicorn.util import write_nonblock
 
 _STATUS = {
     errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "request line too long: expected at most {line} bytes"),
@@ -43,9 +42,9 @@ def refusal(error: Exception, cfg: Any) -> tuple[HTTPStatus, str] | None:
     return HTTPStatus.BAD_REQUEST, f"the request cannot be read: {words}"
 
 
-def send(connection: Any, status: HTTPStatus, message: str) -> None:
-    """Send an error answer as docs/api.md describes it."""
+def answer(status: HTTPStatus, message: str) -> bytes:
+    """Return an HTTP answer with an error as docs/api.md describes it; the connection is closed after it."""
     body = json.dumps({"status": status.phrase, "error": message}) + "\n"
     head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"
     head += "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\n"
-    write_nonblock(connection, f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()

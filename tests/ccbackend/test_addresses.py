@@ -31,13 +31,21 @@ ADMIN_PAGES = [
 ]
 
 
+NO_PARAMETERS = {  # of their pages
+    "/admin/jobs/tag/?type__exact=%00",
+    "/admin/jobs/tag/?name=%00",
+    "/admin/accounts/user/?name=%00",
+    "/admin/accounts/apitoken/?name=%00",
+}
+
+
 @pytest.mark.parametrize("path", ADMIN_PAGES)
 def test_a_nul_character_in_the_address_of_a_page_finds_nothing(admin: User, archive_root: Any, path: str) -> None:
     JobFactory.create(cluster="a", partition="ab")
     browser = Client()
     browser.force_login(admin)
     answer = browser.get(path)
-    assert answer.status_code in (200, 302, 400, 404)  # 400: not a parameter of that page
+    assert answer.status_code in ((400,) if path in NO_PARAMETERS else (200, 302, 404))
     content = b"".join(answer) if answer.streaming else answer.content
     assert b"/admin/jobs/job/1/" not in content
 

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.server
 
 CONNECTIONS = 50  # that a server process may have
 SECONDS = 10  # that a client has for a small request
-FORM = b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+# With a cookie, or the form would be refused before its body is read.
+FORM = b"POST /admin/login/ HTTP/1.1\r\nHost: localhost\r\nCookie: csrftoken=%b\r\n" % (b"a" * 32)
+FORM += b"Content-Type: application/x-www-form-urlencoded\r\n"
 _numbers = itertools.count(1)
 
 
@@ -83,6 +85,18 @@ def test_connections_that_stop_in_the_middle_cost_a_hook_nothing(
 ) -> None:
     connect(server, attack, sent, 2 * CONNECTIONS)
     assert seconds_of_a_job(server) < quick()
+
+
+def test_of_very_many_large_forms_some_are_refused_in_json(server: Server, attack: list[socket.socket]) -> None:
+    connect(server, attack, FORM + b"Content-Length: 1000000\r\n\r\nu", 30)
+    refused = []
+    for sock in attack:
+        sock.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            refused.append(sock.recv(1000))
+    assert 0 < len(refused) < 30
+    assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in refused)
+    assert all(answer.endswith(b'"error": "too many large forms at once"}\n') for answer in refused)
 
 
 def test_clients_that_read_nothing_cost_a_hook_nothing(server: Server, attack: list[socket.socket]) -> None:
