@@ -187,14 +187,17 @@ class _Loading:
 
         As in the store's own results, a step is missing if any unit misses it, and units without samples do not count.
         """
+        found = {
+            SeriesName(name, scope, series.hostname, series.id): series.data
+            for name, scopes in units.items()
+            for scope, metric in scopes.items()
+            for series in metric.series
+        }
         for asked in self.not_aligned:
-            metric, query = asked.metric, asked.query
-            parts = units.get(metric.name, {}).get(str(query.type))
-            held = set(query.unit_ids)
-            series = parts.series if parts else []
-            rows = [each.data for each in series if each.hostname == query.host and each.id in held]
+            names = [_place(unit) for unit in _by_unit([asked])]
+            rows = [found[name] for name in names if name in found]
             if rows:
-                whole = aggregated(_table(rows, [row.size for row in rows]), metric.aggregation)
+                whole = aggregated(_table(rows, [row.size for row in rows]), asked.metric.aggregation)
                 if np.isfinite(whole).any():
                     self._add(asked, whole)
         places = {_place(asked): number for number, asked in enumerate(order)}

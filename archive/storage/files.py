@@ -22,8 +22,8 @@ TOO_LARGE = "more than the setting ARCHIVE_MAX_JSON allows"
 
 _PIECE = 64 * 1024 * 1024  # bytes
 
-# Errors of file systems without locks: Lustre mounted without `flock`, some network file systems.
-_NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
+NO_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL})
+"""Errors of file systems without locks: Lustre mounted without `flock`, some network file systems."""
 
 
 def file_mode() -> int:
@@ -212,7 +212,7 @@ class Folder:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError as error:
-                if error.errno not in _NO_LOCKS:
+                if error.errno not in NO_LOCKS:
                     os.close(descriptor)
                     raise
             # A cleaner may have removed the file before it was locked.

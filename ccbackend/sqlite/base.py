@@ -1,7 +1,6 @@
 """Connections to SQLite whose writers wait for each other in small steps, and fail after a bounded time."""
 
 import contextlib
-import errno
 import fcntl
 import math
 import os
@@ -19,10 +18,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.sqlite3 import base
 
+from archive.storage.files import NO_LOCKS
+
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between attempts, far longer than a write here takes (0.1 ms),
 # so that newer starts overtook a waiting one again and again. These steps are short and random (seconds).
 _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short to notice
 
 
@@ -45,7 +45,7 @@ def _require_locks(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder) as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _NO_LOCKS:
+        if error.errno in NO_LOCKS:
             raise ImproperlyConfigured(
                 f"DATABASE_URL: the file system of {folder} has no locks ({error.strerror}), which SQLite needs: "
                 "put the database on a local disk, or use PostgreSQL"

@@ -102,9 +102,7 @@ def _check_names(parameters: Iterable[str], *known: str) -> None:
 
 def parse_ts(parameters: Mapping[str, str]) -> int:
     """Read the only query parameter of used_nodes, epoch seconds; raise InvalidJobError for anything else."""
-    for name in parameters:
-        if name != "ts":
-            raise InvalidJobError(f"invalid query parameter: {name!r}, expected ts")
+    _check_names(parameters, "ts")
     return _whole("ts", parameters.get("ts", ""), minimum=0)
 
 

@@ -265,23 +265,17 @@ query_job = operation(
     requires_body=False,
     examples=[sent("Two metrics", examples.METRICS)],
 )
-tag_job = operation(
-    "Adds one or more tags to a job",
-    {200: Job},
-    tag="jobs",
-    refusals=[400, 404],
-    parameters=[_ID],
-    request=_TAGS,
-    examples=[sent("A tag", examples.TAGS)],
-)
-untag_job = operation(
-    "Removes one or more tags from a job",
-    {200: Job},
-    tag="jobs",
-    refusals=[400, 404],
-    parameters=[_ID],
-    request=_TAGS,
-    examples=[sent("A tag", examples.TAGS)],
+tag_job, untag_job = (
+    operation(
+        summary,
+        {200: Job},
+        tag="jobs",
+        refusals=[400, 404],
+        parameters=[_ID],
+        request=_TAGS,
+        examples=[sent("A tag", examples.TAGS)],
+    )
+    for summary in ("Adds one or more tags to a job", "Removes one or more tags from a job")
 )
 edit_meta = operation(
     "Sets a key of a job's metadata",

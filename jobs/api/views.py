@@ -1,6 +1,6 @@
 """The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
@@ -129,18 +129,12 @@ class JobViewSet(ApiViewSet):
     @schema.tag_job
     def tag_job(self, request: Request, id: str) -> HttpResponse:
         """Put tags on a job."""
-        number = _whole(id, "id")
-        tags = decode(request._request.body, list[TagName])
-        row = tag_job(row_id=number, tags=tags, actor=_actor(request))
-        return json_response(encoding.encode(encoding.job(row)))
+        return _with_tags(request, id, tag_job)
 
     @schema.untag_job
     def untag_job(self, request: Request, id: str) -> HttpResponse:
         """Take tags from a job."""
-        number = _whole(id, "id")
-        tags = decode(request._request.body, list[TagName])
-        row = untag_job(row_id=number, tags=tags, actor=_actor(request))
-        return json_response(encoding.encode(encoding.job(row)))
+        return _with_tags(request, id, untag_job)
 
     @schema.edit_meta
     def edit_meta(self, request: Request) -> HttpResponse:
@@ -260,6 +254,13 @@ def _row(row_id: int) -> Row:
 
 def _with_samples(row: Row, data: bytes) -> HttpResponse:
     return json_response(b'{"meta":%b,"data":%b}\n' % (encoding.encode(encoding.job(row)), data))
+
+
+def _with_tags(request: Request, id: str, change: Callable[..., Row]) -> HttpResponse:
+    """Change the tags of a job by those that the body names, and return the job."""
+    number = _whole(id, "id")
+    tags = decode(request._request.body, list[TagName])
+    return json_response(encoding.encode(encoding.job(change(row_id=number, tags=tags, actor=_actor(request)))))
 
 
 def _edited(request: Request, row_id: int, change: EditMeta) -> HttpResponse:

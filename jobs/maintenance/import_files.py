@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from isal import igzip
-
 from archive.exceptions import READ_ERRORS, DocumentError, reason
 from archive.format.before_version_1 import convert_data
 from archive.format.cluster_json import Cluster, decode_cluster
@@ -15,7 +13,7 @@ from archive.format.data_document import BeforeVersion1Error, check_document
 from archive.format.layout import CLUSTER_FILE, COMPRESSED_DATA_FILE, META_FILE, JobKey, job_folder, parse_job_folder
 from archive.storage.copying import Content, JobCopy, copy_jobs
 from archive.storage.files import read_file
-from archive.storage.store import COMPRESSION_LEVEL, ArchiveStore, data_name, read_data_file, store_for
+from archive.storage.store import ArchiveStore, compress, data_name, read_data_file, store_for
 from jobs.archiving import writing
 from jobs.exceptions import InvalidJobError
 from jobs.maintenance.import_sources import DEPTH, FoundJob
@@ -151,7 +149,7 @@ def _converted(store: ArchiveStore, one: ReadJob, path: Path) -> Content:
         check_document(document)
     except DocumentError as error:
         raise DocumentError(f"{path.name}: {error}") from error
-    return Content(COMPRESSED_DATA_FILE, igzip.compress(document, COMPRESSION_LEVEL, mtime=0))
+    return Content(COMPRESSED_DATA_FILE, compress(document))
 
 
 def _accelerators(store: ArchiveStore, one: ReadJob) -> list[str]:
@@ -197,7 +195,7 @@ def check_data(path: Path) -> None:
     """Raise DocumentError unless a data.json or data.json.gz is complete and what `check_archive` takes for right."""
     try:
         check_document(read_data_file(path))
-    except BeforeVersion1Error:
+    except BeforeVersion1Error:  # which the caller converts
         raise
     except DocumentError as error:
         raise DocumentError(f"{path.name}: {str(error).removeprefix(f'{path}: ')}") from error

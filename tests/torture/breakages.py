@@ -59,33 +59,33 @@ class Scene:
 
 
 def kill_server(scene: Scene) -> None:
-    """HTTP server, all its processes"""
+    """Kill all processes of the HTTP server, and start it again."""
     scene.server.kill_web()
     scene.pause()
     scene.server.start_web()
 
 
 def kill_web_worker(scene: Scene) -> None:
-    """one process of the HTTP server"""
+    """Kill one process of the HTTP server, which replaces it."""
     _kill_one(scene, scene.server.web_workers())
     scene.pause()
 
 
 def kill_archive_worker(scene: Scene) -> None:
-    """archive worker, all its processes"""
+    """Kill all processes of the archive worker, and start it again."""
     scene.server.kill_workers()
     scene.pause()
     scene.server.start_worker()
 
 
 def kill_writing_process(scene: Scene) -> None:
-    """one process of the archive worker"""
+    """Kill one process of the archive worker, which replaces it."""
     _kill_one(scene, scene.server.archiver_processes())
     scene.pause()
 
 
 def kill_everything(scene: Scene) -> None:
-    """HTTP server, archive worker and PostgreSQL at once"""
+    """Kill HTTP server, archive worker and PostgreSQL, and start them again."""
     scene.server.kill_workers()
     scene.server.kill_web()
     if scene.postgres is not None:
@@ -98,7 +98,7 @@ def kill_everything(scene: Scene) -> None:
 
 
 def kill_postgres(scene: Scene) -> None:
-    """PostgreSQL, all its processes"""
+    """Kill all processes of PostgreSQL, and start it again."""
     assert scene.postgres is not None
     scene.postgres.kill()
     scene.pause()
@@ -106,7 +106,7 @@ def kill_postgres(scene: Scene) -> None:
 
 
 def lock_database(scene: Scene) -> None:
-    """database locked against writing by another program"""
+    """Lock the database, or on PostgreSQL the job table, against writing."""
     if scene.postgres is None:
         scene.execute("BEGIN IMMEDIATE", "COMMIT")
     else:
@@ -114,39 +114,39 @@ def lock_database(scene: Scene) -> None:
 
 
 def fill_archive(scene: Scene) -> None:
-    """archive's file system full"""
+    """Fill the archive's file system, and empty it again."""
     scene.disk.fill()
     scene.pause()
     scene.disk.empty()
 
 
 def archive_read_only(scene: Scene) -> None:
-    """archive's file system read-only"""
+    """Make the archive's file system read-only for a while."""
     scene.disk.forbid_writing()
     scene.pause()
     scene.disk.allow_writing()
 
 
 def store_hangs(scene: Scene) -> None:
-    """metric store takes requests and does not answer"""
+    """Let the metric store take requests and not answer."""
     with _store(scene, lambda handler, over: over.wait()):
         scene.pause()
 
 
 def store_dies(scene: Scene) -> None:
-    """metric store closes every connection"""
+    """Let the metric store close every connection."""
     with _store(scene, lambda handler, over: None):
         scene.pause()
 
 
 def store_breaks_off(scene: Scene) -> None:
-    """metric store breaks off in the middle of an answer"""
+    """Let the metric store break off in the middle of an answer."""
     with _store(scene, lambda handler, over: respond(handler, 200, b'{"results": [[', 5000)):
         scene.pause()
 
 
 def set_clock_back(scene: Scene) -> None:
-    """clock set back by an hour: leases of a dead worker end in the future"""
+    """Leave the leases of a dead worker as they are after the clock was set back by an hour."""
     scene.server.kill_workers()
     vendor = "sqlite" if scene.postgres is None else "postgres"
     scene.execute(f"UPDATE jobs_archivetask SET not_before = {_FUTURE[vendor]} WHERE worker <> ''")
@@ -154,21 +154,22 @@ def set_clock_back(scene: Scene) -> None:
     scene.pause()
 
 
-BREAKAGES = (
-    kill_server,
-    kill_web_worker,
-    kill_archive_worker,
-    kill_writing_process,
-    kill_everything,
-    kill_postgres,
-    lock_database,
-    fill_archive,
-    archive_read_only,
-    store_hangs,
-    store_dies,
-    store_breaks_off,
-    set_clock_back,
-)
+BREAKAGES: dict[str, Callable[[Scene], None]] = {
+    "HTTP server, all its processes": kill_server,
+    "one process of the HTTP server": kill_web_worker,
+    "archive worker, all its processes": kill_archive_worker,
+    "one process of the archive worker": kill_writing_process,
+    "HTTP server, archive worker and PostgreSQL at once": kill_everything,
+    "PostgreSQL, all its processes": kill_postgres,
+    "database locked against writing by another program": lock_database,
+    "archive's file system full": fill_archive,
+    "archive's file system read-only": archive_read_only,
+    "metric store takes requests and does not answer": store_hangs,
+    "metric store closes every connection": store_dies,
+    "metric store breaks off in the middle of an answer": store_breaks_off,
+    "clock set back by an hour: leases of a dead worker end in the future": set_clock_back,
+}
+"""What can be broken, by its name in the report."""
 
 
 def why_not(breakage: Callable[[Scene], None], scene: Scene) -> str:

@@ -80,18 +80,17 @@ def _break_everything(
     scene: Scene, hooks: Hooks, report: Report, deadline: float, say: Callable[[str], object]
 ) -> None:
     """Break one thing after another in random order: each at least once, and until the deadline."""
-    for breakage in BREAKAGES:
+    for name, breakage in BREAKAGES.items():
         if problem := why_not(breakage, scene):
-            report.skipped[str(breakage.__doc__)] = problem
-    possible = [breakage for breakage in BREAKAGES if breakage.__doc__ not in report.skipped]
+            report.skipped[name] = problem
+    possible = [name for name in BREAKAGES if name not in report.skipped]
     while not report.broken or time.monotonic() < deadline:
-        for breakage in scene.random.sample(possible, len(possible)):
-            if report.broken[str(breakage.__doc__)] and time.monotonic() >= deadline:
+        for name in scene.random.sample(possible, len(possible)):
+            if report.broken[name] and time.monotonic() >= deadline:
                 return
-            name = str(breakage.__doc__)
             say(name)
             begun = time.monotonic()
-            breakage(scene)
+            BREAKAGES[name](scene)
             time.sleep(_BETWEEN)
             report.broken[name] += 1
             report.longest[name] = max(report.longest.get(name, 0), hooks.longest(begun, time.monotonic()))
