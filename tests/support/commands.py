@@ -1,11 +1,15 @@
 """Fixtures of the tests of commands: an archive and a database of its own, in this process and in real ones."""
 
+import contextlib
 import dataclasses
 import os
+import pty
 import shutil
 import sqlite3
 import subprocess
 import sys
+import termios
+import threading
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -16,6 +20,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from tests.support.paths import PROJECT
+from tests.support.waiting import patience
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +109,28 @@ class Machine:
             check=False,
         )
         return Outcome(process.returncode, process.stdout, process.stderr)
+
+    def run_on_terminal(self, *arguments: object) -> tuple[Outcome, str]:
+        """Run a command to its end with stderr on a terminal of 100 columns; return what that shows, too."""
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, 100))
+        process = subprocess.Popen(
+            self.arguments(*arguments), env=self.environment, stdout=subprocess.PIPE, stderr=theirs, text=True
+        )
+        os.close(theirs)
+        shown: list[bytes] = []
+
+        def read() -> None:
+            with contextlib.suppress(OSError):  # which is how a terminal ends
+                while True:
+                    shown.append(os.read(ours, 65536))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        out, _ = process.communicate(timeout=patience(60))
+        reader.join()
+        os.close(ours)
+        return Outcome(process.returncode, out, ""), b"".join(shown).decode()
 
     def execute(self, sql: str, *values: object) -> list[Any]:
         """Run a statement in the database and return its rows."""

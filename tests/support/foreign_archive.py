@@ -24,6 +24,25 @@ META: dict[str, Any] = {
     "statistics": {"cpu_load": {"unit": {"base": ""}, "min": 1, "avg": 2, "max": 3}},
 }
 
+FOREIGN: dict[str, Any] = {
+    "id": 77,
+    "jobId": 1,
+    "user": "alice",
+    "project": "bio",
+    "cluster": "fritz",
+    "subCluster": "main",
+    "numNodes": 1,
+    "exclusive": 1,
+    "monitoringStatus": 3,
+    "jobState": "completed",
+    "duration": 60,
+    "tags": [{"id": 9, "type": "class", "name": "io"}],
+    "resources": [{"hostname": "f0001"}],
+    "startTime": START,
+    "statistics": {"cpu_load": {"unit": {"base": ""}, "avg": 0.510204081632653, "min": 0, "max": 1.5}},
+}
+"""The meta.json of a job of cluster fritz, with a row id."""
+
 
 def put_job(root: Path, job_id: int, files: dict[str, bytes] | None = None, **changes: Any) -> Path:
     """Put a job into an archive and return its folder: META with changes and data.json, or the content of `files`."""

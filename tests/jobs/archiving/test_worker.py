@@ -23,6 +23,7 @@ from jobs.models import ArchiveTask, Job
 from jobs.rows import select
 from jobs.states import MonitoringStatus
 from jobs.tags.services import tag_job, tag_jobs, untag_jobs
+from tests.support.archive_worker import RunWorker
 from tests.support.factories import JobFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -55,20 +56,9 @@ def broken_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
 
 
 @pytest.fixture
-def running(archive_root: Path) -> Iterator[ArchiveWorker]:
+def running(archive_root: Path, run: RunWorker) -> ArchiveWorker:
     """Return a worker that runs in a thread."""
-    idle = ArchiveWorker()
-
-    def run() -> None:
-        idle.run()
-        connection.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield idle
-    idle.stopping.set()
-    thread.join(10)
-    assert not thread.is_alive()
+    return run()
 
 
 def test_drain_archives_what_waits_and_nothing_else(archive_root: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pwd
+import signal
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from django.db import OperationalError
 
 from accounts.models import User
 from jobs import console, history
-from jobs.deletion import services
+from jobs.deletion import services, steps
 from jobs.models import Job, Tag
 from tests.support.commands import Machine, Run
 from tests.support.factories import START, JobFactory, TagFactory, UserFactory
@@ -105,6 +106,24 @@ def test_an_interrupted_deletion_is_in_the_history_as_far_as_it_came(
     assert "4 jobs of 5 deleted" in outcome.err
     assert history.text_of(LogEntry.objects.get()).startswith("Deleted 4 of 5 jobs that started before")
     assert len(left(jobs)) == 3
+
+
+def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(
+    run: Run, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "_DELETE_BATCH", 2)
+    real = steps._delete_batch
+
+    def pressed(entry: int) -> tuple[int, steps.Progress]:
+        done = real(entry)
+        signal.raise_signal(signal.SIGINT)
+        return done
+
+    monkeypatch.setattr(steps, "_delete_batch", pressed)
+    outcome = run("delete_jobs_before", START + 100, "--yes")
+    assert outcome.status == 130
+    assert "2 jobs of 5 deleted" in outcome.err
+    assert len(left(jobs)) == 5
 
 
 def test_the_last_batch_may_be_a_full_one(run: Run, jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,24 +1,16 @@
-"""rebuild_jobs: what comes back, what stays, what is refused, and that it goes on after any end."""
+"""rebuild_jobs: what comes back, what stays, and what is refused."""
 
 import json
-import os
-import pty
 import shutil
 import signal
-import subprocess
-import termios
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from django.db import connection
 
 from archive.format.layout import JobKey, job_folder
-from archive.storage.store import ArchiveStore
 from jobs.archiving.worker import ArchiveWorker
 from jobs.deletion.services import delete_job, delete_jobs
 from jobs.maintenance import rebuild, restore
@@ -27,30 +19,13 @@ from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.rows.insert import keep_ids, reserve_ids
 from jobs.tags.services import tag_jobs
 from tests.support.clients import AppClient
-from tests.support.commands import Machine, Run
+from tests.support.commands import Run
 from tests.support.factories import START, JobFactory, TagFactory
+from tests.support.foreign_archive import FOREIGN
 from tests.support.paths import SHARED
-from tests.support.waiting import patience
 
 EMMY = SHARED / "samples/archive"
 
-FOREIGN: dict[str, Any] = {
-    "id": 77,
-    "jobId": 1,
-    "user": "alice",
-    "project": "bio",
-    "cluster": "fritz",
-    "subCluster": "main",
-    "numNodes": 1,
-    "exclusive": 1,
-    "monitoringStatus": 3,
-    "jobState": "completed",
-    "duration": 60,
-    "tags": [{"id": 9, "type": "class", "name": "io"}],
-    "resources": [{"hostname": "f0001"}],
-    "startTime": START,
-    "statistics": {"cpu_load": {"unit": {"base": ""}, "avg": 0.510204081632653, "min": 0, "max": 1.5}},
-}
 
 Put = Callable[..., Path]
 
@@ -354,6 +329,22 @@ def test_what_was_committed_before_an_interruption_stays(run: Run, put: Put, mon
     assert run("rebuild_jobs").lines == ["3 jobs restored, 4 there already, 0 refused."]
 
 
+def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    put()
+    real = restore.restore
+
+    def pressed(jobs: Any) -> int:
+        restored = real(jobs)
+        signal.raise_signal(signal.SIGINT)
+        return restored
+
+    monkeypatch.setattr(restore, "restore", pressed)
+    outcome = run("rebuild_jobs")
+    assert outcome.status == 130
+    assert "Interrupted. 1 job restored, 0 there already, 0 refused." in outcome.err
+    assert Job.objects.count() == 1
+
+
 def test_a_job_inserted_in_between_is_there_already(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put(jobId=1)
     put(jobId=2)
@@ -390,97 +381,3 @@ def test_a_real_job_comes_back(run: Run, archive_root: Path) -> None:
     assert json.loads(job.statistics or "") == meta["statistics"]
     assert job.nodes == meta["resources"]
     assert (job.num_nodes, job.duration) == (meta["numNodes"], meta["duration"])
-
-
-def fill(machine: Machine, number: int) -> None:
-    """Put foreign jobs into a machine's archive."""
-    root = machine.folder / "archive"
-    ArchiveStore(root).prepare()
-    for job_id in range(1, number + 1):
-        folder = job_folder(root, JobKey("fritz", job_id, START))
-        folder.mkdir(parents=True)
-        (folder / "meta.json").write_text(json.dumps(FOREIGN | {"jobId": job_id}))
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
-def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Signals) -> None:
-    jobs = 6000
-    fill(machine, jobs)
-    process = subprocess.Popen(
-        machine.arguments("rebuild_jobs"), env=machine.environment, stderr=subprocess.PIPE, text=True
-    )
-    workers: list[psutil.Process] = []
-    while process.poll() is None and not workers:
-        if machine.execute("SELECT count(*) FROM jobs_job")[0][0]:
-            workers = psutil.Process(process.pid).children(recursive=True)
-            process.send_signal(number)
-    _, err = process.communicate(timeout=patience(30))
-    assert workers, "it was stopped in the middle"
-    _, alive = psutil.wait_procs(workers, timeout=patience(10))
-    assert not alive
-    kept = machine.execute("SELECT count(*) FROM jobs_job")[0][0]
-    assert 0 < kept < jobs
-    assert machine.execute("SELECT count(*) FROM jobs_jobtag")[0][0] == kept
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "Traceback" not in err
-        assert f"Interrupted. {kept:,} jobs restored" in err
-    outcome = machine.run("rebuild_jobs")
-    assert outcome.out == f"{jobs - kept:,} jobs restored, {kept:,} there already, 0 refused.\n"
-
-
-def test_starts_go_on_meanwhile(machine: Machine) -> None:
-    fill(machine, 3000)
-    process = subprocess.Popen(machine.arguments("rebuild_jobs", "-v", "0"), env=machine.environment)
-    waits = []
-    job_id = 10_000
-    while process.poll() is None:
-        job_id += 1
-        begin = time.perf_counter()
-        machine.add_job(job_id)
-        waits.append(time.perf_counter() - begin)
-        time.sleep(0.005)
-    assert process.returncode == 0
-    assert machine.execute("SELECT count(*) FROM jobs_job") == [(3000 + len(waits),)]
-    assert max(waits) < 2
-
-
-def test_a_bar_with_rate_and_time_left_on_a_terminal(machine: Machine) -> None:
-    fill(machine, 600)
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
-    process = subprocess.Popen(
-        machine.arguments("rebuild_jobs"), env=machine.environment, stderr=theirs, stdout=subprocess.PIPE, text=True
-    )
-    os.close(theirs)
-    shown: list[bytes] = []
-
-    def read() -> None:
-        while True:
-            try:
-                shown.append(os.read(ours, 4096))
-            except OSError:  # the other end is closed
-                return
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    out, _ = process.communicate(timeout=patience(60))
-    reader.join()
-    os.close(ours)
-    text = b"".join(shown).decode()
-    assert out == "600 jobs restored, 0 there already, 0 refused.\n"
-    assert "600/600" in text
-    assert "jobs/s" in text
-
-
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
-    fill(machine, 2)
-    assert machine.run("rebuild_jobs", "--cluster", "nowhere").status == 2
-    quiet = machine.run("rebuild_jobs", "-v", "0")
-    assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
-    (machine.folder / "archive/fritz/0/001" / str(START + 1)).mkdir()
-    (machine.folder / "archive/fritz/0/001" / str(START + 1) / "meta.json").write_text("{")
-    outcome = machine.run("rebuild_jobs")
-    assert outcome.status == 1
-    assert "Traceback" not in outcome.err
-    assert outcome.out == "0 jobs restored, 2 there already, 1 refused.\n"
