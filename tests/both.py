@@ -1,14 +1,18 @@
 """Run the tests on SQLite and on PostgreSQL side by side: `python -m tests.both [PYTEST ARGUMENT ...]`.
 
 Much of a test's time is waiting. Tests that use no database run once, beside SQLite. Each line is printed when it is
-complete, behind the name of its database; the last lines of both are repeated at the end. Exit status 1 if one of the
-two failed.
+complete, behind the name of its database; the last lines of both are repeated at the end.
+
+Beside each other they keep two CPUs more than busy, and some tests have limits of time. So what failed is run again
+alone, at the end, and only what fails then counts. Exit status 1 if one of the two failed.
 """
 
 import signal
 import subprocess
 import sys
 import threading
+
+import pytest
 
 _PYTEST = [sys.executable, "-u", "-m", "pytest"]
 _WITHOUT_DATABASE = ("archive", "test_architecture.py", "test_makefile.py", "test_requirements.py")
@@ -50,11 +54,20 @@ def main(arguments: list[str]) -> int:
         thread.start()
     for thread in threads:
         thread.join()
-    statuses = [process.wait() for process in processes.values()]
+    statuses = {name: process.wait() for name, process in processes.items()}
     for name, line in last.items():
         sys.stdout.write(f"\n{name}: {line.strip().strip('= ')}")
     sys.stdout.write("\n")
-    return int(any(statuses))
+    return int(any(_final(name, status, arguments) for name, status in statuses.items()))
+
+
+def _final(name: str, status: int, arguments: list[str]) -> int:
+    """Return the exit status of a run (pytest's), after what failed in it was run again, up to a second failure."""
+    if status != pytest.ExitCode.TESTS_FAILED:
+        return status
+    sys.stdout.write(f"\n{name}: what failed is run again\n")
+    sys.stdout.flush()
+    return subprocess.run([*RUNS[name], *arguments, "--last-failed", "--exitfirst", "-rA"], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ import pytest
 
 from archive.storage.store import ArchiveStore
 from jobs.models import ArchiveTask, Job
-from tests.conftest import TEST_CLUSTER
 from tests.support.commands import Machine, Run
 from tests.support.factories import JobFactory
+from tests.support.fake_metric_store import CLUSTER_JSON, FakeStore
 from tests.support.waiting import patience, wait_for
 
 
@@ -106,19 +105,35 @@ def test_a_signal_ends_it_with_its_counts(machine: Machine, number: int) -> None
     assert machine.execute("SELECT count(*) FROM jobs_archivetask") == [(0,)]
 
 
-def test_a_source_that_hangs_does_not_hold_up_its_end(machine: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never answers
-        store = {"kind": "cc-metric-store", "url": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-        folder = machine.folder / "archive" / "fritz"
-        folder.mkdir(parents=True)
-        (folder / "cluster.json").write_text(json.dumps(TEST_CLUSTER | {"name": "fritz"}))
-        with worker(machine, METRIC_SOURCES=json.dumps({"*": store})) as process:
-            machine.add_job(1, sub_cluster="main", resources='[{"hostname":"n01"}]')
-            silent.accept()
-            begin = time.monotonic()
-            process.terminate()
-            assert process.wait(patience(15)) == 0
-        assert time.monotonic() - begin < patience(10)
+@pytest.fixture
+def silent_store(machine: Machine) -> Iterator[FakeStore]:
+    """A metric store that takes requests and does not answer; with it a cluster "fritz" that has metrics."""
+    folder = machine.folder / "archive" / "fritz"
+    folder.mkdir(parents=True)
+    (folder / "cluster.json").write_text(json.dumps(CLUSTER_JSON | {"name": "fritz"}))
+    with FakeStore() as store:
+        store.misbehave = lambda _: store.leaving.wait()
+        yield store
+
+
+def add_job_of_fritz(machine: Machine, job_id: int) -> None:
+    """Add a finished job whose metrics are asked for."""
+    machine.add_job(job_id, sub_cluster="main", resources='[{"hostname":"n01"}]')
+
+
+def sources_with(store: FakeStore) -> str:
+    """Return METRIC_SOURCES in which a store knows fritz."""
+    return json.dumps({"fritz": {"kind": "cc-metric-store", "url": store.url}})
+
+
+def test_a_source_that_hangs_does_not_hold_up_its_end(machine: Machine, silent_store: FakeStore) -> None:
+    with worker(machine, METRIC_SOURCES=sources_with(silent_store)) as process:
+        add_job_of_fritz(machine, 1)
+        wait_for(lambda: silent_store.calls)
+        begin = time.monotonic()
+        process.terminate()
+        assert process.wait(patience(15)) == 0
+    assert time.monotonic() - begin < patience(10)
     assert machine.execute("SELECT worker FROM jobs_archivetask") == [("",)]
     assert machine.execute("SELECT monitoring_status FROM jobs_job") == [(1,)]
 
@@ -141,17 +156,10 @@ def writers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return [writer for child in children for writer in child.children()]
 
 
-def hang(machine: Machine, cluster: str) -> None:
-    """Let whoever writes a job of a cluster wait for ever."""
-    (machine.folder / "archive" / cluster).mkdir()
-    os.mkfifo(machine.folder / "archive" / cluster / "cluster.json")
-
-
-def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine) -> None:
-    with worker(machine, METRIC_SOURCES='{"fritz": {"kind": "synthetic"}}') as process:
-        hang(machine, "fritz")
-        machine.add_job(1)
-        wait_for(lambda: len(writers_of(process)) > 1)
+def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine, silent_store: FakeStore) -> None:
+    with worker(machine, METRIC_SOURCES=sources_with(silent_store)) as process:
+        add_job_of_fritz(machine, 1)
+        wait_for(lambda: silent_store.calls)
         for writer in writers_of(process):  # one at the job, one that waits for edits
             writer.kill()
         wait_for(lambda: machine.execute("SELECT attempts, worker FROM jobs_archivetask") == [(1, "")])
@@ -165,7 +173,7 @@ def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine) ->
             " SELECT id, '', '2000-01-01', 1, 0, '' FROM jobs_job WHERE job_id = 2"
         )
         wait_for(lambda: machine.execute("SELECT count(*) FROM jobs_archivetask") == [(1,)])
-        (machine.folder / "archive" / "fritz" / "cluster.json").unlink()
+        silent_store.misbehave = None
         machine.execute("UPDATE jobs_archivetask SET not_before = '2000-01-01'")
         wait_for(lambda: len(machine.execute(archived)) == 2)
         process.terminate()
@@ -173,11 +181,11 @@ def test_a_writer_that_is_killed_fails_its_job_and_no_other(machine: Machine) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_processes_that_write_end_with_their_worker(machine: Machine, number: int) -> None:
-    with worker(machine, METRIC_SOURCES='{"*": {"kind": "synthetic"}}') as process:
-        hang(machine, "fritz")
+def test_the_processes_that_write_end_with_their_worker(machine: Machine, silent_store: FakeStore, number: int) -> None:
+    with worker(machine, METRIC_SOURCES=sources_with(silent_store)) as process:
         for job_id in range(1, 9):
-            machine.add_job(job_id)
+            add_job_of_fritz(machine, job_id)
+        wait_for(lambda: silent_store.calls)
         wait_for(lambda: len(writers_of(process)) > 1)
         everyone = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
