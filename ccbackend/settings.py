@@ -213,7 +213,7 @@ TEMPLATES = [
 # Seconds that concurrent writers wait for the database at most; then the API answers 503.
 DATABASE_WAIT = 20
 # The context manager in which a statement fails at once instead of waiting, for work that can be skipped.
-DATABASE_WITHOUT_WAITING = "ccbackend.sqlite.base.without_waiting"
+DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
 
 
 def _database() -> dict[str, Any]:
@@ -250,7 +250,19 @@ def _database() -> dict[str, Any]:
         config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
         config["DISABLE_SERVER_SIDE_CURSORS"] = True  # which outlive a transaction, and so a pooler's connection
         options.setdefault("connect_timeout", DATABASE_WAIT)
+        options["server_side_binding"] = True  # without it nothing is prepared
+        if "prepare_threshold" in options:
+            options["prepare_threshold"] = _prepare_threshold(str(options["prepare_threshold"]))
     return config
+
+
+def _prepare_threshold(text: str) -> int | None:
+    """Return after how many uses a statement is prepared; None, written "none", for never."""
+    if text.lower() == "none":
+        return None
+    if not text.isdecimal():
+        raise ImproperlyConfigured("DATABASE_URL: prepare_threshold: expected a number, or none to prepare nothing")
+    return int(text)
 
 
 DATABASES = {"default": _database()}

@@ -42,9 +42,23 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lingering: deque[Connection] = deque()
-        self._hooks, self._forms = ThreadPoolExecutor(HOOK_THREADS), ThreadPoolExecutor(FORM_THREADS)
+        self.bound_threads(None)
         self._unread_forms, self._next_notice = 0, 0.0
         super().init_process()
+
+    def bound_threads(self, most: int | None) -> None:
+        """Have no more threads than this (but one of each kind), before any is used; None means the usual numbers."""
+        hooks, forms, others = HOOK_THREADS, FORM_THREADS, self.cfg.threads
+        if most is not None:
+            hooks, forms = min(hooks, max(1, most // 4)), min(forms, max(1, most // 8))
+            others = min(others, max(1, most - hooks - forms))
+            if hooks + forms + others > most:
+                self.log.warning(
+                    "The database has connections for %d threads of each process, too few: raise its max_connections "
+                    "or lower WEB_CONCURRENCY",
+                    max(0, most),
+                )
+        self._hooks, self._forms, self.tpool = map(ThreadPoolExecutor, (hooks, forms, others))
 
     def notify(self) -> None:
         """Tell gunicorn once a second, not at each turn of the main loop, that the worker lives."""

@@ -19,7 +19,7 @@ from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.fastpath.counts import count
 from ccbackend.middleware import CleanAddress
-from ccbackend.sqlite.base import WouldWait
+from ccbackend.waiting import WouldWait
 from jobs.checks import archive_problem
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes

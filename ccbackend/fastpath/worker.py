@@ -1,9 +1,9 @@
-"""gunicorn's gthread worker, which on SQLite answers short calls in its main loop.
+"""gunicorn's gthread worker, which answers short calls in its main loop.
 
 Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
 process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
-loop as soon as the whole request has arrived, with gunicorn's own parser and response; all other calls go to the
-threads as usual, and on PostgreSQL every call does.
+loop as soon as the whole request has arrived, with gunicorn's own parser and response, unless they would have to wait
+for a lock of the database; all other calls go to the threads as usual.
 """
 
 import re
@@ -16,7 +16,7 @@ from django.db import connections
 from ccbackend.fastpath.connection import Connection
 from ccbackend.fastpath.guarded import GuardedWorker
 from ccbackend.fastpath.heads import Heads
-from ccbackend.sqlite.base import WouldWait
+from ccbackend.waiting import WouldWait
 
 # Calls that take a few milliseconds at most and have short answers: a start, a stop, a first page of newest jobs.
 _SHORT = re.compile(
@@ -27,17 +27,24 @@ _SHORT = re.compile(
 
 
 class Worker(GuardedWorker):
-    """gunicorn's gthread worker, which answers short calls on SQLite in its main loop."""
+    """gunicorn's gthread worker, which answers short calls in its main loop."""
 
     def init_process(self) -> None:
         """Start the process."""
         self._heads = Heads(self.cfg)
         super().init_process()
 
+    def load_wsgi(self) -> None:
+        """Load the application; have no more threads than the database has connections for."""
+        super().load_wsgi()
+        database: Any = connections["default"]
+        share = database.share_of_connections(self.cfg.workers)
+        self.bound_threads(None if share is None else share - 1)  # one is the main loop's
+
     @cached_property
     def _answers_at_once(self) -> bool:
         # With the proxy protocol a connection's first request has the address of the client for all of them.
-        return connections["default"].vendor == "sqlite" and self.cfg.proxy_protocol == "off"
+        return bool(self.cfg.proxy_protocol == "off")
 
     def proceed(self, conn: Connection) -> None:
         """Answer a short call that has arrived completely."""

@@ -5,14 +5,25 @@ bound is a default of the role in this database, which PostgreSQL itself gives t
 """
 
 import contextlib
+import select
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, transaction
 from django.db.backends.postgresql import base
+from django.db.utils import DatabaseErrorWrapper
+from psycopg.errors import LockNotAvailable
+from psycopg.pq import ConnStatus
+
+from ccbackend.waiting import WouldWait
 
 # Milliseconds; the second is what the session began with.
-_VALUES = "SELECT setting::int, reset_val::int FROM pg_settings WHERE name = 'lock_timeout'"
+_VALUES = "SELECT setting::int, reset_val::int, pg_backend_pid() FROM pg_settings WHERE name = 'lock_timeout'"
+
+_PREPARE_AFTER = 5  # uses of a statement on one connection
 
 _LONGEST: int = settings.DATABASE_WAIT  # seconds
 
@@ -25,8 +36,90 @@ _HAS_DEFAULT = """
 """
 
 
+# Those that PostgreSQL keeps for superusers are not for this server.
+_CONNECTIONS = """
+    SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int FROM pg_settings
+    WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
+"""
+_FOR_OTHERS = 12  # archive_worker, commands, a backup
+
+# Longer than the writes of the API hold a lock, too short to notice.
+_NOT_WAITING = "SELECT set_config('lock_timeout', '20ms', true)"
+
+
+class _ErrorWrapper(DatabaseErrorWrapper):
+    """Raises Django's exceptions, but WouldWait for a lock that a connection must not wait for."""
+
+    wrapper: Any
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        no_wait = self.wrapper.must_not_wait and not self.wrapper.gives_up_at_once
+        if no_wait and isinstance(exc_value, LockNotAvailable):
+            raise WouldWait from None
+        super().__exit__(exc_type, exc_value, traceback)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
-    """Django's connection; refuses a database that is not in UTF-8, and sees that its role has the bound."""
+    """Django's connection; refuses a database that is not in UTF-8, and sees that its role has the bound.
+
+    Planning takes PostgreSQL longer than a start or a stop itself, so what is sent often is prepared, unless a pooler
+    is in between, which may not keep it; `prepare_threshold` in DATABASE_URL decides otherwise.
+
+    With `must_not_wait` the statements of `one_round_trip`, and what follows in their transaction, raise WouldWait
+    after some milliseconds instead of waiting for a lock, and ccbackend.fastpath.worker lets a thread wait instead.
+    """
+
+    must_not_wait = False
+    gives_up_at_once = False
+
+    @cached_property
+    def wrap_database_errors(self) -> _ErrorWrapper:
+        """Return the context that all errors of the database pass."""
+        return _ErrorWrapper(self)
+
+    def is_usable(self) -> bool:
+        """Return whether the server has not ended the connection, by a look at the socket instead of a query."""
+        if self.connection is None:
+            return False
+        pgconn = self.connection.pgconn
+        try:
+            poll = select.poll()
+            poll.register(pgconn.socket, select.POLLIN)
+            if poll.poll(0):  # a notice, or the end
+                pgconn.consume_input()
+        except self.Database.Error:
+            return False
+        return bool(pgconn.status == ConnStatus.OK)
+
+    def share_of_connections(self, processes: int) -> int | None:
+        """Return how many connections each of some processes may open, with some left for others; None if unknown."""
+        try:
+            with self.cursor() as cursor:
+                cursor.execute(_CONNECTIONS)
+                (connections,) = cursor.fetchone()
+        except DatabaseError:  # it is away; the server starts all the same
+            return None
+        return int(max(0, connections - _FOR_OTHERS) // processes)
+
+    @contextlib.contextmanager
+    def one_round_trip(self) -> Iterator[None]:
+        """Send the statements in this block together, in a transaction of their own if none is open.
+
+        Each needs a cursor of its own; their rows can be fetched after the block.
+        """
+        self.ensure_connection()
+        self.close_if_health_check_failed()
+        with self.wrap_database_errors, self.connection.pipeline():
+            if self.must_not_wait:
+                self.connection.execute(_NOT_WAITING)
+            yield
+
+    @contextlib.contextmanager
+    def short_waits(self) -> Iterator[None]:
+        """Let the statements in this block, one transaction, wait some milliseconds for a lock and then fail."""
+        with transaction.atomic(self.alias), self.cursor() as cursor:
+            cursor.execute(_NOT_WAITING)
+            yield
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect; raise ImproperlyConfigured if the database cannot store all names and job scripts."""
@@ -44,7 +137,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def init_connection_state(self) -> None:
         """Set the bound for locks as the role's default in this database, if this connection has not got it."""
         super().init_connection_state()
-        if not self._bounded()[0]:
+        now, _, pid = self._values()
+        if "prepare_threshold" not in self.settings_dict["OPTIONS"] and pid == self.connection.info.backend_pid:
+            self.connection.prepare_threshold = _PREPARE_AFTER  # a pooler would have told us another number
+        if not _is_bounded(now):
             bound = f"SET lock_timeout = '{_LONGEST}s'"
             with self.connection.cursor() as cursor:
                 (name,) = cursor.execute("SELECT current_database()").fetchone()
@@ -59,12 +155,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.connect()
         with self.connection.cursor() as cursor:
             (has_default,) = cursor.execute(_HAS_DEFAULT).fetchone()
-        bounded = has_default or self._bounded()[1]
+        bounded = has_default or _is_bounded(self._values()[1])
         self.close()
         return None if bounded else "Locks may be waited for without end: the role has no default of lock_timeout."
 
-    def _bounded(self) -> tuple[bool, bool]:
-        """Return whether lock_timeout is within the bound, and whether it was when the session began."""
+    def _values(self) -> tuple[int, int, int]:
+        """Return lock_timeout (ms), what it was when the session began, and the id of the process that serves us."""
         with self.connection.cursor() as cursor:
-            now, at_first = cursor.execute(_VALUES).fetchone()
-        return 0 < now <= _LONGEST * 1000, 0 < at_first <= _LONGEST * 1000
+            values: tuple[int, int, int] = cursor.execute(_VALUES).fetchone()
+        return values
+
+
+def _is_bounded(lock_timeout: int) -> bool:
+    return 0 < lock_timeout <= _LONGEST * 1000

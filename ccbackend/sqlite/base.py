@@ -8,17 +8,16 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.db.backends.sqlite3 import base
 
 from archive.storage.files import NO_LOCKS
+from ccbackend.waiting import WouldWait
 
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between attempts, far longer than a write here takes (0.1 ms),
 # so that newer starts overtook a waiting one again and again. These steps are short and random (seconds).
@@ -50,10 +49,6 @@ def _require_locks(folder: Path) -> None:
                 f"DATABASE_URL: the file system of {folder} has no locks ({error.strerror}), which SQLite needs: "
                 "put the database on a local disk, or use PostgreSQL"
             ) from None
-
-
-class WouldWait(BaseException):
-    """A connection that must not wait would have to; nothing is done yet. No Exception, so no handler catches it."""
 
 
 class CursorWrapper(base.SQLiteCursorWrapper):
@@ -110,6 +105,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return _MUST_NOT_WAIT
         return 0 if self.gives_up_at_once else settings.DATABASE_WAIT
 
+    def share_of_connections(self, processes: int) -> None:
+        """Return None: there is no limit for connections."""
+
+    def one_round_trip(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context without effect: the database is in this process."""
+        return contextlib.nullcontext()
+
+    short_waits = one_round_trip
+
     def refuse(self) -> None:
         """Raise ImproperlyConfigured if the file system has no locks; do not create the database."""
         self._require_locks(self.get_connection_params())
@@ -135,17 +139,3 @@ class DatabaseWrapper(base.DatabaseWrapper):
         cursor = self.connection.cursor(factory=CursorWrapper)
         cursor.owner = self
         return cursor
-
-
-@contextlib.contextmanager
-def without_waiting() -> Iterator[None]:
-    """Let statements in this block raise OperationalError at once if SQLite is locked; see DATABASE_WAIT."""
-    wrapper = connections["default"]
-    if not isinstance(wrapper, DatabaseWrapper):
-        yield
-        return
-    wrapper.gives_up_at_once = True
-    try:
-        yield
-    finally:
-        wrapper.gives_up_at_once = False

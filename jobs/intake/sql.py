@@ -11,6 +11,7 @@ from operator import attrgetter
 from django.db import connection
 
 from jobs.rows.columns import STORED_COLUMNS, Row
+from jobs.rows.locks import lock_run, one_round_trip
 from jobs.rows.select import JOBS, select_list
 
 # The database assigns the id.
@@ -37,7 +38,9 @@ def insert_run(job: Row, *, window: int) -> int | None:
     latest = min(start + window, 2**63 - 1)  # the columns have 64 bits
     conditions = (job.job_id, job.cluster, start - window, latest, start, start)
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
+        with one_round_trip():
+            lock_run(job.job_id, job.cluster)
+            cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
         rows = cursor.fetchall()
     return rows[0][0] if rows else None
 
@@ -66,6 +69,7 @@ def stop_run(
     keys = {"id": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     given = {column: value for column, value in keys.items() if value is not None}
     with connection.cursor() as cursor:
-        cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
+        with one_round_trip():
+            cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
         rows = cursor.fetchall()
     return Row._make(rows[0]) if rows else None

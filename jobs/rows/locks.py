@@ -1,8 +1,19 @@
-"""Advisory locks of a transaction; only PostgreSQL needs them."""
+"""Advisory locks of a transaction, and statements that are sent together; only PostgreSQL needs them."""
+
+import contextlib
+from typing import Any, cast
 
 from django.db import connection
 
 from jobs.rows.select import TAGS
+
+
+def one_round_trip() -> contextlib.AbstractContextManager[None]:
+    """Send the statements in this block together, each with a cursor of its own; fetch their rows after it.
+
+    They are a transaction of their own if none is open.
+    """
+    return cast("contextlib.AbstractContextManager[None]", cast("Any", connection).one_round_trip())
 
 
 def lock_run(job_id: int, cluster: str) -> None:

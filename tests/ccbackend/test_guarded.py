@@ -2,13 +2,16 @@
 
 import contextlib
 import itertools
+import logging
 import re
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from ccbackend.fastpath.guarded import GuardedWorker
 from tests.support.clients import WireClient
 from tests.support.server import Server, running_server
 from tests.support.waiting import patience
@@ -133,3 +136,24 @@ def test_the_oldest_silent_connection_makes_room(server: Server, attack: list[so
         connect(server, attack, b"", 2 * CONNECTIONS)
         assert attack[0].recv(1) == b""
         assert kept.get("/api/jobs/").status == 200
+
+
+@pytest.mark.parametrize(("most", "threads"), [(None, (4, 2, 8)), (40, (4, 2, 8)), (13, (3, 1, 8)), (6, (1, 1, 4))])
+def test_there_are_no_more_threads_than_the_database_has_connections_for(
+    most: int | None, threads: tuple[int, int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = GuardedWorker.__new__(GuardedWorker)
+    worker.cfg, worker.log = SimpleNamespace(threads=8), logging.getLogger("test")
+    worker.bound_threads(most)
+    assert (worker._hooks._max_workers, worker._forms._max_workers, worker.tpool._max_workers) == threads
+    assert not caplog.messages
+
+
+def test_too_few_connections_for_one_thread_of_each_kind_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    worker = GuardedWorker.__new__(GuardedWorker)
+    worker.cfg, worker.log = SimpleNamespace(threads=8), logging.getLogger("test")
+    worker.bound_threads(-1)
+    assert caplog.messages == [
+        "The database has connections for 0 threads of each process, too few: raise its max_connections or lower "
+        "WEB_CONCURRENCY"
+    ]

@@ -21,7 +21,7 @@ VERSION = "27.0.1"
 USED = {
     "worker": {
         *("_keepalive_after", "accept", "finish_request", "handle", "handle_error", "handle_request", "init_process"),
-        *("murder_pending", "notify", "on_client_socket_readable"),
+        *("load_wsgi", "murder_pending", "notify", "on_client_socket_readable"),
         *("alive", "cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "pending_conns", "poller"),
         *("tpool", "worker_connections"),
     },
@@ -32,7 +32,15 @@ USED = {
     "request": {"_expected_100_continue", "body", "headers", "peer_addr", "remote_addr"},
     "body": {"reader"},
     "reader": {"length"},
-    "settings": {"http2_cleartext", "is_ssl", "keepalive", "proxy_protocol", "worker_connections"},
+    "settings": {
+        "http2_cleartext",
+        "is_ssl",
+        "keepalive",
+        "proxy_protocol",
+        "threads",
+        "worker_connections",
+        "workers",
+    },
 }
 
 

@@ -48,6 +48,18 @@ def pooled(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         postgres.execute(f"ALTER ROLE postgres IN DATABASE {database['NAME']} RESET lock_timeout".encode())
 
 
+def test_the_same_call_is_repeated_on_any_of_the_pooler_s_connections(pooled: dict[str, Any], api: AppClient) -> None:
+    through = {"dbname": pooled["dbname"], "user": "postgres", "host": connection.settings_dict["OPTIONS"]["host"]}
+    for job_id in range(1, 20):
+        with psycopg.connect(**through, port=pooler.PORT) as other:
+            if job_id % 2:
+                other.execute("SELECT 1")  # now the connection that served us last belongs to another transaction
+            api.started(jobId=job_id)
+            assert api.stop(jobId=job_id, stopTime=2_000_000_000).status == 200
+            other.rollback()
+    assert connection.connection.prepare_threshold is None
+
+
 def test_calls_work_through_a_pooler(pooled: dict[str, Any], api: AppClient) -> None:
     Job.objects.bulk_create([JobFactory.build(start_time=START + number) for number in range(1001)])
     row = api.started(jobId=99, tags=[{"type": "a", "name": "b"}])

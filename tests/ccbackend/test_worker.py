@@ -1,4 +1,4 @@
-"""ccbackend.fastpath.worker and ccbackend.sqlite: short calls in the main loop, which no client can hold up.
+"""ccbackend.fastpath.worker and the database engines: short calls in the main loop, which no client can hold up.
 
 What does not depend on the main loop holds with gunicorn's own worker class and with granian too.
 """
@@ -6,7 +6,6 @@ What does not depend on the main loop holds with gunicorn's own worker class and
 import contextlib
 import importlib.util
 import json
-import os
 import resource
 import socket
 import sqlite3
@@ -15,18 +14,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.support.clients import start_body
 from tests.support.server import Server, running_server
 from tests.support.waiting import patience
 
-pytestmark = [
-    pytest.mark.server,
-    pytest.mark.skipif(
-        os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="on PostgreSQL all calls go to threads"
-    ),
-]
+pytestmark = pytest.mark.server
 
 
 def quick() -> float:
@@ -53,7 +48,12 @@ def main_loop(server: Server) -> Server:
 
 @contextlib.contextmanager
 def locked(server: Server) -> Iterator[None]:
-    """Hold the write lock of the server's database."""
+    """Let nobody else write to the server's database."""
+    if server.database_url.startswith("postgres"):
+        with psycopg.connect(server.database_url) as postgres:
+            postgres.execute("LOCK TABLE jobs_job, accounts_apitoken IN EXCLUSIVE MODE")
+            yield
+        return
     path = server.folder / "server.sqlite3"
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -70,14 +70,14 @@ class Server:
         """Create the database and the users bench, admin and alice with a token each."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.database_url:
-            url, self.tokens = self.database_url, _set_up(self.database_url)
+            self.tokens = _set_up(self.database_url)
         else:
             template, tokens = _template()
-            url, self.tokens = self._copied(template), dict(tokens)
+            self.database_url, self.tokens = self._copied(template), dict(tokens)
         self._environment = os.environ | {
             "SECRET_KEY": "for-a-test",
             "DJANGO_SETTINGS_MODULE": "ccbackend.settings",
-            "DATABASE_URL": url,
+            "DATABASE_URL": self.database_url,
             "ARCHIVE_ROOT": str(self.archive_root),
             "METRIC_SOURCES": json.dumps(self.sources),
             "LOG_LEVEL": "WARNING",

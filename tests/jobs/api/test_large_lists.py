@@ -10,7 +10,7 @@ from django.test import RequestFactory
 
 from accounts.models import User
 from ccbackend.fastpath.handler import FastHandler
-from ccbackend.sqlite.base import WouldWait
+from ccbackend.waiting import WouldWait
 from jobs.api.pages import select_json
 from jobs.models import Job
 from jobs.rows.select import PART_BYTES
