@@ -6,7 +6,6 @@ queries. The time is that of the whole Django request in this process, without H
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -55,8 +54,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="views per page after the first")
     parser.add_argument("--page", choices=PAGES, action="append", help="time only this page; may be repeated")
     options = parser.parse_args()
-    os.environ.setdefault("SECRET_KEY", "benchmark")
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
 
     from django.core.cache import cache

@@ -8,7 +8,6 @@ the API. Prints how long the preview and the deletion took, and of the other cal
 import contextlib
 import http.cookiejar
 import json
-import os
 import re
 import secrets
 import socket
@@ -133,7 +132,6 @@ def delete_before(browser: Browser, when: int) -> None:
 
 def main() -> None:
     """Run it all."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
     guard.require_benchmark()
 

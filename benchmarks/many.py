@@ -8,7 +8,6 @@ password. A database or an archive that holds anything is refused.
 
 import itertools
 import json
-import os
 import random
 import sys
 import time
@@ -84,7 +83,6 @@ def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
 
 def main() -> None:
     """Migrate, write jobs, tags and users, let the database look at what it has."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
 
     from django.core.management import call_command

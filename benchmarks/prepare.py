@@ -4,7 +4,6 @@ A database or an archive that holds anything is refused.
 """
 
 import json
-import os
 import sys
 
 import django
@@ -14,7 +13,6 @@ from benchmarks import guard
 
 def main() -> None:
     """Migrate, write the demo cluster, create finished jobs and a user with a token."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
 
     from django.core.management import call_command

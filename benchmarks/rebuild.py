@@ -87,7 +87,6 @@ def write_archive(root: Path, number: int, job: tuple[dict[str, Any], bytes], *,
 
 def command(name: str, *arguments: str) -> None:
     """Run a command of manage.py, or `empty` or `plain`, in this process; print its seconds."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
     django.setup()
     if name == "migrate":
         guard.require_empty()
@@ -174,7 +173,6 @@ def main() -> None:
         job = json.loads((options.job / "meta.json").read_bytes()), (options.job / "data.json.gz").read_bytes()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        os.environ.setdefault("SECRET_KEY", "benchmark")
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{folder}/benchmark.sqlite3")
         ours = folder / "ours"
         run(ours, "migrate")

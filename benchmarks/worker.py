@@ -224,7 +224,6 @@ def main() -> None:
         if options.source == "cc-metric-store":
             entry["url"] = f"http://127.0.0.1:{port}"
         os.environ["METRIC_SOURCES"] = json.dumps({"*": entry})
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
         import django
 
         django.setup()
