@@ -1,4 +1,4 @@
-"""kill -9 of the archive worker and of the whole server in the middle of 500 stops: nothing is lost or doubled."""
+"""kill -9 of the archive worker and of the whole server in the middle of stops: nothing is lost or doubled."""
 
 import http.client
 import json
@@ -17,14 +17,14 @@ from tests.support.waiting import patience
 
 pytestmark = pytest.mark.server
 
-JOBS = 500
+JOBS = 300
 FEWER = 150
-MANY, KILLS = 800, 8
+MANY, KILLS = 400, 5
 CLIENTS = 4
 START = 1_700_000_000
 
 
-def test_a_kill_in_the_middle_of_500_stops_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_many_stops_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:
         _start_all(server)
         server.start_worker()
@@ -109,7 +109,7 @@ def test_a_killed_worker_s_jobs_are_taken_up_within_10_seconds(tmp_path: Path) -
         assert [path for path in server.archive_root.rglob("*") if path.name.startswith(".")] == []
 
 
-def test_workers_killed_again_and_again_archive_800_stops_exactly_once(tmp_path: Path) -> None:
+def test_workers_killed_again_and_again_archive_each_stop_exactly_once(tmp_path: Path) -> None:
     """Two workers on PostgreSQL, one on SQLite; each is killed at a random moment and another started at once."""
     random = Random(20)
     with running_server(tmp_path / "server", sources={"*": {"kind": "synthetic"}}) as server:

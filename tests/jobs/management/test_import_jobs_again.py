@@ -67,12 +67,12 @@ def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(
 
 
 def test_a_killed_import_is_completed_by_the_next(machine: Machine, put: Put, theirs: Path) -> None:
-    number = 400
+    number = 200
     for job_id in range(1, number + 1):
         put(jobId=job_id)
     root = machine.folder / "archive"
     kills = 0
-    for rows in (0, 1, 150):
+    for rows in (0, 80):
         process = subprocess.Popen(machine.arguments("import_jobs", theirs, "-v", "0"), env=machine.environment)
         workers: list[psutil.Process] = []
         while process.poll() is None:

@@ -28,7 +28,7 @@ def fill(machine: Machine, number: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Signals) -> None:
-    jobs = 6000
+    jobs = 3000
     fill(machine, jobs)
     process = subprocess.Popen(
         machine.arguments("rebuild_jobs"), env=machine.environment, stderr=subprocess.PIPE, text=True
@@ -54,7 +54,7 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
 
 
 def test_starts_go_on_meanwhile(machine: Machine) -> None:
-    fill(machine, 3000)
+    fill(machine, 2000)
     process = subprocess.Popen(machine.arguments("rebuild_jobs", "-v", "0"), env=machine.environment)
     waits = []
     job_id = 10_000
@@ -65,7 +65,7 @@ def test_starts_go_on_meanwhile(machine: Machine) -> None:
         waits.append(time.perf_counter() - begin)
         time.sleep(0.005)
     assert process.returncode == 0
-    assert machine.execute("SELECT count(*) FROM jobs_job") == [(3000 + len(waits),)]
+    assert machine.execute("SELECT count(*) FROM jobs_job") == [(2000 + len(waits),)]
     assert max(waits) < 2
 
 
