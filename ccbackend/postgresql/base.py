@@ -16,7 +16,6 @@ from django.db import DatabaseError, transaction
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from psycopg.errors import LockNotAvailable
-from psycopg.pq import ConnStatus
 
 from ccbackend.waiting import WouldWait
 
@@ -78,18 +77,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return _ErrorWrapper(self)
 
     def is_usable(self) -> bool:
-        """Return whether the server has not ended the connection, by a look at the socket instead of a query."""
+        """Return whether the server has not ended the connection, without a query if nothing has come from it."""
         if self.connection is None:
             return False
-        pgconn = self.connection.pgconn
+        poll = select.poll()
         try:
-            poll = select.poll()
-            poll.register(pgconn.socket, select.POLLIN)
-            if poll.poll(0):  # a notice, or the end
-                pgconn.consume_input()
+            poll.register(self.connection.pgconn.socket, select.POLLIN)
         except self.Database.Error:
             return False
-        return bool(pgconn.status == ConnStatus.OK)
+        # A notice, a last word, or the end: a query tells which.
+        return bool(super().is_usable()) if poll.poll(0) else True
 
     def share_of_connections(self, processes: int) -> int | None:
         """Return how many connections each of some processes may open, with some left for others; None if unknown."""

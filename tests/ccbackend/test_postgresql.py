@@ -39,15 +39,22 @@ def must_not_wait(api: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "must_not_wait", True)
 
 
+def test_a_notice_is_no_end(api: AppClient, other: "psycopg.Connection[Any]") -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("LISTEN something")
+    pid = connection.connection.info.backend_pid
+    other.execute("NOTIFY something")
+    other.commit()
+    api.started(jobId=1)
+    assert connection.connection.info.backend_pid == pid
+
+
 def test_an_ended_connection_is_seen_at_once_and_costs_no_call(
     api: AppClient, other: "psycopg.Connection[Any]"
 ) -> None:
     api.started(jobId=1)
     assert connection.is_usable()
-    other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
-    other.commit()
-    with connection.connection.cursor() as cursor, pytest.raises(psycopg.OperationalError):
-        cursor.execute("SELECT 1")  # by now it has ended
+    other.execute("SELECT pg_terminate_backend(%s, 9999)", [connection.connection.info.backend_pid])
     assert not connection.is_usable()
     api.started(jobId=2)
 

@@ -305,7 +305,7 @@ def test_a_restarted_postgresql_costs_no_request(api: AppClient) -> None:
     assert api.get("/api/jobs/").status == 200
     where = {"host": settings["OPTIONS"].get("host") or settings["HOST"], "user": "postgres"}
     with psycopg.connect(dbname=settings["NAME"], autocommit=True, **where) as other:
-        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        other.execute("SELECT pg_terminate_backend(pid, 9999) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert api.get("/api/jobs/").status == 200
 
 
