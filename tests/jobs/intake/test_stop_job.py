@@ -237,6 +237,7 @@ def test_the_scheduler_state_is_kept_for_a_job_without_metadata(api: AppClient) 
         (" COMPLETED ", "completed", None),
         ("COMPLETED\n", "completed", None),
         ("NODE_FAIL by root", "failed", "NODE_FAIL by root"),
+        ("NODE_FAIL\tby\n root", "failed", "NODE_FAIL by root"),
         ("PREEMPTED by QOS", "preempted", "PREEMPTED by QOS"),
         ("REVOK+", "failed", "REVOK+"),
         ("  ", "completed", None),
