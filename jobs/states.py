@@ -48,6 +48,7 @@ FINAL_WORDS = [word for word in WORDS if word != JobState.RUNNING]
 """The words that a stop takes."""
 
 _WORDS = frozenset(WORDS)
+_LONGEST = 255  # characters
 
 
 def is_start_state(text: str) -> bool:
@@ -63,7 +64,7 @@ def final_state(text: str) -> tuple[str, str | None] | None:
     word = _known_word(text)
     if word is None or word == JobState.RUNNING:
         return None
-    own = " ".join(text.split())
+    own = " ".join(_beginning(text).split())
     if word in _TAKEN_AS_FAILED:
         return JobState.FAILED.value, word if own.lower() == word else own
     return word or JobState.COMPLETED.value, None if own.lower() == word else own
@@ -83,6 +84,11 @@ def searched_state(text: str) -> tuple[str, tuple[str, ...]] | None:
     return JobState.FAILED.value, (word, *(each for each in cut if _known_word(each) == word))
 
 
+def _beginning(text: str) -> str:
+    """Return as much of a scheduler's text as is read and kept; a body may hold many MB."""
+    return text.strip()[:_LONGEST]
+
+
 def _known_word(text: str) -> str | None:
     """Return the first word of a state in lower case if it is known; empty if there is no word.
 
@@ -91,7 +97,7 @@ def _known_word(text: str) -> str | None:
     """
     if text in _WORDS:  # as nearly always
         return text
-    word = next(iter(text.lower().split(maxsplit=1)), "")
+    word = next(iter(_beginning(text).lower().split(maxsplit=1)), "")
     if not word or word in _WORDS:
         return word
     beginning = word.removesuffix("+")
