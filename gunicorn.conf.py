@@ -5,15 +5,21 @@ Options on gunicorn's command line override this file.
 
 import gc
 import os
+import re
 import sys
 from typing import Any
 
+_MOST_WORKERS = 1000  # as in ccbackend.settings
+
 
 def _workers() -> int:
-    """Return WEB_CONCURRENCY, by default the number of CPUs."""
+    """Return WEB_CONCURRENCY, by default the number of CPUs.
+
+    gunicorn has read it before, and ends with a traceback if it is no number at all.
+    """
     text = os.environ.get("WEB_CONCURRENCY", str(os.cpu_count() or 1)).strip()
-    if not text.isdecimal() or int(text) < 1:
-        sys.exit(f"Configuration error: WEB_CONCURRENCY={text!r}: expected a whole number, 1 or more")
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= _MOST_WORKERS:
+        sys.exit(f"Configuration error: WEB_CONCURRENCY={text!r}: expected a whole number from 1 to {_MOST_WORKERS}")
     return int(text)
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.password_validation import validate_password
 from django.db import models
 from django.utils import timezone
 
@@ -31,7 +32,12 @@ class AccountManager(UserManager["User"]):
     def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
     ) -> "User":
-        """Create a user with the role admin."""
+        """Create a user with the role admin; raise ValidationError if the password breaks AUTH_PASSWORD_VALIDATORS.
+
+        `manage.py createsuperuser` asks for the rules only on a terminal, and there lets them be bypassed.
+        """
+        if password is not None:
+            validate_password(password, self.model(username=username, email=email or ""))
         user = self.create_user(username, email, password, **fields)
         user.add_roles([Role.ADMIN])
         return user

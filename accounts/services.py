@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from django.contrib.auth.password_validation import get_default_password_validators
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -27,8 +28,9 @@ def create_user(
 ) -> User:
     """Create a user with its roles and projects and return it.
 
-    With `password` None the user cannot log in by password; an empty password means the same if api is the only role,
-    and is refused otherwise. Raise InvalidAccountError for an invalid value, AccountError if the username is taken.
+    With `password` None the user cannot log in by password; if api is the only role, an empty password or one that
+    breaks AUTH_PASSWORD_VALIDATORS means the same, and is refused otherwise. Raise InvalidAccountError for an invalid
+    value, AccountError if the username is taken.
     """
     _check_username(username)
     _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
@@ -42,6 +44,10 @@ def create_user(
         raise InvalidAccountError("only managers require a project (can be changed later)")
     if Role.MANAGER in roles and not projects:
         raise InvalidAccountError("managers require a project to manage (can be changed later)")
+    if password and (broken := _broken_rules(password, User(username=username, name=name, email=email))):
+        if set(roles) != {Role.API}:
+            raise InvalidAccountError(f"password: {' '.join(broken)}")
+        password = None  # nobody can log in with it now, nor shall anybody if the user gets another role
     try:
         with transaction.atomic():
             user = User.objects.create_user(username, email, password or None, name=name)
@@ -173,6 +179,17 @@ def _check_texts(**texts: str) -> None:
             validate_email(texts["email"])
         except ValidationError:
             raise InvalidAccountError(f"email {texts['email']!r}: expected an e-mail address") from None
+
+
+def _broken_rules(password: str, user: User) -> list[str]:
+    """Return what the rules that a password breaks expect of it; none of the texts has a part of the password."""
+    broken = []
+    for rule in get_default_password_validators():
+        try:
+            rule.validate(password, user)
+        except ValidationError:
+            broken.append(rule.get_help_text())
+    return broken
 
 
 def _known_roles() -> str:

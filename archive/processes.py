@@ -1,16 +1,22 @@
 """Work on all cores: run functions that read and write files in separate processes, without a database."""
 
 import contextlib
+import fcntl
 import gc
 import importlib
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import cache
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.util import get_temp_dir
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -21,6 +27,7 @@ Made = TypeVar("Made")
 
 _MOST = 8  # processes; one database does not keep up with more
 _OBJECTS_BEFORE_COLLECTION = 50_000
+_IN_USE = "ccbackend-lock"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -106,6 +113,7 @@ def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_
     # A Ctrl-C reaches the whole group: the server would end with a traceback while it still imports. Its helper is
     # started before, because that unblocks the signals.
     resource_tracker.ensure_running()
+    _lock_temporary_folder()
     former = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         forkserver.ensure_running()  # it inherits the mask, and so do the processes
@@ -113,6 +121,31 @@ def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
     given = (preload, on_terminate, max_json())
     return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=given)
+
+
+@cache
+def _lock_temporary_folder() -> int:
+    """Lock the folder of the fork server's socket as long as this process lives; remove those of killed processes.
+
+    Python removes the folder when a process ends, but not if it is killed. The lock is taken before it gets its name,
+    so that nobody finds the lock of a living process free. Return its descriptor.
+    """
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    folder = Path(get_temp_dir())
+    descriptor = os.open(folder / f"{_IN_USE}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: the folder is never taken for abandoned
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / f"{_IN_USE}.new").rename(folder / _IN_USE)
+    return descriptor
+
+
+def _remove_abandoned(parent: Path) -> None:
+    for lock in parent.glob(f"pymp-*/{_IN_USE}"):
+        with contextlib.suppress(OSError):  # of another account, or just removed by its process
+            if lock.parent.lstat().st_uid == os.geteuid():
+                with lock.open("r+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(lock.parent)
 
 
 def _begin(preload: str, on_terminate: signal.Handlers, most: int) -> None:

@@ -189,7 +189,7 @@ ROOT_URLCONF = "ccbackend.urls"
 WSGI_APPLICATION = "ccbackend.wsgi.application"
 FAST_PATH = _flag("FAST_PATH", default="true")
 if "WEB_CONCURRENCY" in os.environ:  # gunicorn reads it, but does not name it where it cannot be
-    _whole("WEB_CONCURRENCY", 1, minimum=1)
+    _whole("WEB_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
 FILE_UPLOAD_HANDLERS = ["ccbackend.uploads.NoUploads"]
@@ -278,8 +278,12 @@ ROLE_PERMISSIONS = {
     "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"},
 }
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("UserAttributeSimilarityValidator", {"user_attributes": ["username", "name", "email"]}),
+        ("MinimumLengthValidator", {}),
+        ("CommonPasswordValidator", {}),
+    )
 ]
 LOGIN_URL = "admin:login"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"

@@ -64,7 +64,10 @@ class EditConflictError(JobError):
         self.conflicts = conflicts
 
 
+_SHOWN = 255  # characters of a name, no more than a column has
+
+
 def described(keys: dict[str, int | str | None], stop_time: int | None = None) -> str:
     names = {"pk": "database id", "job_id": "jobId", "cluster": "cluster", "start_time": "startTime"}
-    given = ", ".join(f"{names[key]} {value}" for key, value in keys.items() if value is not None)
+    given = ", ".join(f"{names[key]} {str(value)[:_SHOWN]}" for key, value in keys.items() if value is not None)
     return f"no job with {given}" + ("" if stop_time is None else f" that started by {stop_time}")

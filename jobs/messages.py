@@ -4,7 +4,7 @@ Each is a msgspec Struct: decoding and validating are one step in C. Absent keys
 means the same. Keys of newer clients that this server ignores are listed, so that a mistyped key can be refused.
 """
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -22,7 +22,7 @@ Text = Annotated[str, Meta(max_length=255)]
 StartState = Annotated[str, Meta(extra_json_schema={"enum": WORDS})]
 FinalState = Annotated[str, Meta(extra_json_schema={"enum": FINAL_WORDS})]
 Ignored = Raw | UnsetType
-Kept = Annotated[Any, Meta(extra_json_schema={"type": "integer"})]  # a number, or ignored
+Kept = Annotated[Raw | UnsetType, Meta(extra_json_schema={"type": "integer"})]  # a number, or ignored
 Metrics = list[str]  # the body of jobs/{id}: names of metrics
 
 
@@ -84,8 +84,8 @@ class StartJob(Message):
     resources: list[Resource] | None = None
     tags: list[TagName] | None = None
     meta_data: dict[str, str | None] | None = None
-    submit_time: Kept = None
-    requested_memory: Kept = None
+    submit_time: Kept = UNSET
+    requested_memory: Kept = UNSET
     id: Ignored = UNSET
     duration: Ignored = UNSET
     energy: Ignored = UNSET

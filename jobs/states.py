@@ -34,6 +34,9 @@ class TaskPurpose(models.TextChoices):
 
 _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 
+SCHEDULER_STATE = "schedulerState"
+"""The key of the metadata under which the scheduler's own text is kept if it says more than the state."""
+
 # Words of newer clients. `pending` arrives when a run that was requeued is stopped.
 _TAKEN_AS_FAILED = frozenset(
     {"node_fail", "boot_fail", "deadline", "suspended", "requeued", "revoked", "completing", "pending"}
@@ -45,6 +48,7 @@ FINAL_WORDS = [word for word in WORDS if word != JobState.RUNNING]
 """The words that a stop takes."""
 
 _WORDS = frozenset(WORDS)
+_LONGEST = 255  # characters
 
 
 def is_start_state(text: str) -> bool:
@@ -60,16 +64,29 @@ def final_state(text: str) -> tuple[str, str | None] | None:
     word = _known_word(text)
     if word is None or word == JobState.RUNNING:
         return None
-    own = text.strip()
+    own = " ".join(_beginning(text).split())
     if word in _TAKEN_AS_FAILED:
         return JobState.FAILED.value, word if own.lower() == word else own
     return word or JobState.COMPLETED.value, None if own.lower() == word else own
 
 
-def stored_state(text: str) -> str | None:
-    """Return the state that is stored for a scheduler's, running included; None if it is not known, or empty."""
+def searched_state(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """Translate a state that is searched for to (state, first words of the scheduler's own text); None if not known.
+
+    Without first words, all jobs in the state are meant: of those that failed, `node_fail` means only some.
+    """
     word = _known_word(text)
-    return JobState.FAILED.value if word in _TAKEN_AS_FAILED else word or None
+    if not word:
+        return None
+    if word not in _TAKEN_AS_FAILED:
+        return word, ()
+    cut = (f"{word[:length]}+" for length in range(1, len(word) + 1))
+    return JobState.FAILED.value, (word, *(each for each in cut if _known_word(each) == word))
+
+
+def _beginning(text: str) -> str:
+    """Return as much of a scheduler's text as is read and kept; a body may hold many MB."""
+    return text.strip()[:_LONGEST]
 
 
 def _known_word(text: str) -> str | None:
@@ -80,7 +97,7 @@ def _known_word(text: str) -> str | None:
     """
     if text in _WORDS:  # as nearly always
         return text
-    word = next(iter(text.lower().split(maxsplit=1)), "")
+    word = next(iter(_beginning(text).lower().split(maxsplit=1)), "")
     if not word or word in _WORDS:
         return word
     beginning = word.removesuffix("+")
@@ -93,6 +110,3 @@ def _known_word(text: str) -> str | None:
 def expected_final() -> str:
     """Return the accepted final states, for error messages."""
     return ", ".join(_FINAL)
-
-
-SCHEDULER_STATE = "schedulerState"

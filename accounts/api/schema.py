@@ -134,7 +134,11 @@ create_user = operation(
     plain_refusals=[400, 422],
     request=_form(
         username={"required": True, "description": "Unique name."},
-        password={"required": True, "description": "Optional if api is the only role; the user cannot log in then."},
+        password={
+            "required": True,
+            "description": "At least 8 characters, not a common password, not similar to the other fields. Optional if"
+            " api is the only role; the user cannot log in then.",
+        },
         role={"required": True, "enum": _ROLES},
         project={"description": "The managed project; for the role manager only."},
         name={},

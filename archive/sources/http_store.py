@@ -40,6 +40,9 @@ class _Refusal(msgspec.Struct, rename="camel"):
 _REFUSAL = msgspec.json.Decoder(_Refusal)
 
 
+_METHOD_REFUSED = (httpx.codes.METHOD_NOT_ALLOWED, httpx.codes.NOT_IMPLEMENTED)
+
+
 class HttpStore:
     """A store at one URL; threads share its pool of connections."""
 
@@ -69,14 +72,15 @@ class HttpStore:
     def ask(self, limit: int, **request: Any) -> bytearray:
         """Send a request (httpx's `params`, `content`, `data`); return the body, of at most `limit` bytes.
 
-        If the store refuses the method, try the others and remember the one that it accepts. Raise SourceError.
+        The `data` of a form become `params` with GET. If the store refuses the method, try the others and remember the
+        one that it accepts. Raise SourceError.
         """
         method = self.method
         response, body = self._send(method, limit, request)
-        for other in self._methods if response.status_code == httpx.codes.METHOD_NOT_ALLOWED else ():
+        for other in self._methods if response.status_code in _METHOD_REFUSED else ():
             if other != method:
                 again, text = self._send(other, limit, request)
-                if again.status_code != httpx.codes.METHOD_NOT_ALLOWED:
+                if again.status_code not in _METHOD_REFUSED:
                     self.method, response, body = other, again, text
         if response.status_code != httpx.codes.OK:
             raise self._refused(response, body)
@@ -87,6 +91,8 @@ class HttpStore:
         timeout = self._timeout or settings.METRIC_TIMEOUT
         deadline = time.monotonic() + timeout * MAX_TIMEOUTS
         body = bytearray()
+        if method == "GET" and "data" in request:
+            request = {"params" if name == "data" else name: value for name, value in request.items()}
         try:
             with self._client.stream(method, self.url, timeout=timeout, **request) as response:
                 good = response.status_code == httpx.codes.OK

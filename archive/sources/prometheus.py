@@ -100,7 +100,9 @@ class PrometheusSource:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Create the source from its entry."""
-        self._store = HttpStore(f"{options['url'].rstrip('/')}/api/v1/query_range", options, {})
+        url = f"{options['url'].rstrip('/')}/api/v1/query_range"
+        # Prometheus accepts POST since 2.1; proxies may refuse it. Its own client tries GET then, too.
+        self._store = HttpStore(url, options, {}, methods=("POST", "GET"))
         self._templates = {name: _Templates.from_config(value) for name, value in options["queries"].items()}
 
     @classmethod
@@ -223,7 +225,7 @@ class _Loading:
     def _ask(self, query: str, start: int, end: int, step: int) -> list[_Series]:
         """Return the series of a range query."""
         form = {"query": query, "start": str(start), "end": str(end), "step": str(step)}
-        body = self._store.ask(MAX_BYTES, **{"params" if self._store.method == "GET" else "data": form})
+        body = self._store.ask(MAX_BYTES, data=form)
         try:
             answer = _ANSWER.decode(body)
         except NOT_JSON as error:

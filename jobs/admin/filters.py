@@ -13,6 +13,7 @@ from archive import root
 from jobs.admin.filter_types import ChoiceFilter, Choices, FormFilter
 from jobs.models import Job, JobTag, Tag
 from jobs.search.criteria import (
+    NOTHING,
     Criteria,
     Criterion,
     by_archiving,
@@ -25,7 +26,7 @@ from jobs.search.criteria import (
     find,
     with_value,
 )
-from jobs.states import JobState
+from jobs.states import JobState, searched_state
 from jobs.text import is_whole
 
 _MOST_TAGS = 200  # in the sidebar
@@ -40,12 +41,15 @@ class StateFilter(ChoiceFilter):
     is_open = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the states."""
-        return [(value, str(value).replace("_", " ")) for value in JobState.values]
+        """Return the states, and the chosen one if it is another word that a stop takes."""
+        chosen = self.value()
+        other = [chosen] if chosen and chosen not in JobState.values and searched_state(chosen) else []
+        return [(value, str(value).replace("_", " ")) for value in [*JobState.values, *other]]
 
     def chosen(self, value: str) -> Criterion:
         """Match the jobs in this state."""
-        return by_state(value)
+        found = searched_state(value)
+        return by_state(*found) if found else NOTHING
 
 
 class ClusterFilter(ChoiceFilter):

@@ -1,15 +1,18 @@
 """The filters of GET jobs/: convert query parameters to conditions; an invalid one is refused by name."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from django.db import connection
 
 from archive.format.cluster_json import SCOPES
 from jobs.deletion.steps import OmitTagged
 from jobs.exceptions import InvalidJobError
 from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
-from jobs.states import JobState, stored_state
+from jobs.search.criteria import FIRST_WORD_OF_STATE
+from jobs.states import WORDS, JobState, searched_state
 from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole, pairs_of
 
 OMIT_TAGGED: dict[str, OmitTagged] = {"none": False, "all": True, "user": "user", "false": False, "true": True}
@@ -127,15 +130,27 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _states(values: Sequence[str]) -> SqlCondition:
-    states = []
+    states: set[str] = set()
+    own_words: list[str] = []
     for value in values:
-        state = stored_state(value)
-        if state is None:
-            raise _refused("state", value, f"one of {', '.join(JobState.values)}")
-        states.append(state)
-    if states == [JobState.RUNNING]:
+        found = searched_state(value)
+        if found is None:
+            raise _refused("state", value, f"one of {', '.join(WORDS)}")
+        state, words = found
+        own_words += words
+        if not words:
+            states.add(state)
+    if states == {JobState.RUNNING} and not own_words:
         return "\"job_state\" = 'running'", []  # as a constant: the partial index of running jobs serves it
-    return f'"job_state" IN ({", ".join(["%s"] * len(states))})', states
+    conditions = [f'"job_state" IN ({_places(states)})'] if states else []
+    if own_words:
+        first_word = FIRST_WORD_OF_STATE[connection.vendor] % {"expressions": '"meta_data"'}
+        conditions.append(f"(\"job_state\" = 'failed' AND {first_word} IN ({_places(own_words)}))")
+    return f"({' OR '.join(conditions)})", [*sorted(states), *own_words]
+
+
+def _places(values: Collection[str]) -> str:
+    return ", ".join(["%s"] * len(values))
 
 
 def _start_time(text: str) -> SqlCondition:

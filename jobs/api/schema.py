@@ -192,7 +192,13 @@ list_jobs = operation(
     tag="jobs",
     refusals=[400],
     parameters=[
-        _query("state", str, "One of these states; may be given several times.", enum=JobState.values, many=True),
+        _query(
+            "state",
+            str,
+            "One of these states, or any other word that a stop takes; may be given several times.",
+            enum=JobState.values,
+            many=True,
+        ),
         _query("cluster", str, "Name of the cluster."),
         _query("start-time", str, "FROM-TO in epoch seconds, both inclusive.", pattern=r"^\d+-\d+$"),
         _query(

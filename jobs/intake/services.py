@@ -4,6 +4,7 @@ import contextlib
 
 from django.conf import settings
 from django.db import transaction
+from msgspec import UNSET, Raw, UnsetType
 
 from archive.format.meta_json import EXCLUSIVE_OF_SHARED
 from jobs.exceptions import DuplicateJobError, InvalidJobError, JobNotFoundError, JobNotRunningError, described
@@ -16,6 +17,7 @@ from jobs.states import SCHEDULER_STATE, JobState, MonitoringStatus, expected_fi
 from jobs.tags.services import check_tags, link_tags
 from jobs.text import is_whole
 
+_LONGEST_NUMBER = 30  # characters, more than a number of 64 bits has
 _NEVER = 2**63  # later than any time
 
 
@@ -72,10 +74,15 @@ def _started_row(job: StartJob) -> Row:
 
 def _metadata(job: StartJob) -> dict[str, str | None] | None:
     """Return the metadata, with what else a client says of the job and no column holds, unless it is there already."""
-    if not (job.submit_time or job.requested_memory):
+    if job.submit_time is UNSET and job.requested_memory is UNSET:
         return job.meta_data
-    more = {"submitTime": str(job.submit_time), "requestedMemory": str(job.requested_memory)}
+    more = {"submitTime": _beginning(job.submit_time), "requestedMemory": _beginning(job.requested_memory)}
     return {key: text for key, text in more.items() if is_whole(text) and int(text) > 0} | (job.meta_data or {})
+
+
+def _beginning(value: Raw | UnsetType) -> str:
+    """Return enough of a value to see whether it is a number, written as a number or as a text."""
+    return "" if value is UNSET else bytes(memoryview(value)[:_LONGEST_NUMBER]).decode("ascii", "replace").strip('"')
 
 
 def _sub_cluster(job: StartJob) -> str:

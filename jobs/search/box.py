@@ -22,7 +22,7 @@ from jobs.search.criteria import (
     on_hosts,
     with_value,
 )
-from jobs.states import JobState, stored_state
+from jobs.states import WORDS, searched_state
 from jobs.text import is_whole, pairs_of
 
 HELP = "Try 1234567, user:alice, project:bio, host:f0123, name:gromacs, tag:perf:bad, or several at once."
@@ -81,11 +81,11 @@ def _narrow_by_job_id(criteria: Criteria, value: str) -> None:
 
 
 def _narrow_by_state(criteria: Criteria, value: str) -> None:
-    state = stored_state(value)
-    if state:
-        criteria.add(by_state(state))
+    found = searched_state(value)
+    if found:
+        criteria.add(by_state(*found))
     else:
-        criteria.problems.append(f"state:{value[:40]!r}: expected one of {', '.join(JobState.values)}")
+        criteria.problems.append(f"state:{value[:40]!r}: expected one of {', '.join(WORDS)}")
 
 
 def _narrow_by_tag(criteria: Criteria, value: str) -> None:

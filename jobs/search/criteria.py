@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from django.db.models import Exists, F, Func, Lookup, OuterRef, Q, Subquery, TextField
-from django.db.models.lookups import Contains, Exact, GreaterThan, IContains
+from django.db.models.lookups import Contains, Exact, GreaterThan, IContains, In
 
 from jobs.models import Job, JobTag, Tag
 from jobs.querysets import JobQuerySet, Plain, any_of, seen_by
@@ -30,6 +30,28 @@ _FEW_TAGGED = 20_000  # up to this many jobs of a tag are looked up one by one
 
 # Ranks of the indexes, the most selective first.
 _BY_JOB_ID, _BY_ARCHIVING, _BY_TAG, _BY_USER, _BY_PROJECT, _RUNNING, _BY_VISIBILITY, _BY_CLUSTER, _BY_NOTHING = range(9)
+
+
+FIRST_WORD_OF_STATE = {
+    "sqlite": (
+        "(SELECT substr(text, 1, instr(text, ' ') - 1)"
+        " FROM (SELECT lower(JSON_EXTRACT(%(expressions)s, '$.schedulerState')) || ' ' AS text))"
+    ),
+    "postgresql": "split_part(lower(%(expressions)s::json ->> 'schedulerState'), ' ', 1)",
+}
+"""The SQL of the first word of the scheduler's own text for the state; null if the metadata has none."""
+
+
+class FirstWordOfState(Func):
+    """The first word of the scheduler's own text for the state, in lower case, extracted by the database."""
+
+    output_field = TextField()
+    template = FIRST_WORD_OF_STATE["sqlite"]
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        """Return the SQL for PostgreSQL."""
+        return self.as_sql(compiler, connection, template=FIRST_WORD_OF_STATE["postgresql"], **context)
 
 
 class JobName(Func):
@@ -156,11 +178,15 @@ def by_cluster(cluster: str) -> Criterion:
     return _equal("cluster", cluster, _BY_CLUSTER)
 
 
-def by_state(state: str) -> Criterion:
-    """Match the jobs in a state; only running jobs have an index."""
+def by_state(state: str, own_words: Sequence[str] = ()) -> Criterion:
+    """Match the jobs in a state, and with one of the scheduler's own words if there are any; see `searched_state`.
+
+    Only running jobs have an index.
+    """
+    condition = Q(job_state=state)
     if state == JobState.RUNNING:
-        return Criterion(Q(job_state=state), (Q(job_state=state),), _RUNNING)
-    return Criterion(Q(job_state=state))
+        return Criterion(condition, (condition,), _RUNNING)
+    return Criterion(condition & Q(In(FirstWordOfState(F("meta_data")), own_words)) if own_words else condition)
 
 
 def by_archiving(word: str) -> Criterion:

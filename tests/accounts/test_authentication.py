@@ -167,12 +167,12 @@ def test_a_session_takes_a_body_of_any_content_type(anonymous: AppClient, bench:
 
 def test_a_session_can_create_a_user_with_an_urlencoded_form(anonymous: AppClient, admin: User) -> None:
     headers = with_session(admin) | {"X-CSRFToken": "a" * 32}
-    fields = {"username": "dora", "password": "pw", "role": "user"}
+    fields = {"username": "dora", "password": "a-long-enough-one", "role": "user"}
     assert anonymous.form("POST", "/api/users/", fields, headers=headers).status == 200
 
 
 def test_the_interactive_page_can_create_a_user_with_a_multipart_form(anonymous: AppClient, admin: User) -> None:
-    fields = {"username": "dora", "password": "pw", "role": "user"}
+    fields = {"username": "dora", "password": "a-long-enough-one", "role": "user"}
     parts = [f'--x\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
     headers = with_session(admin) | {"X-CSRFToken": "a" * 32, "Content-Type": "multipart/form-data; boundary=x"}
     assert anonymous.post("/api/users/", ("".join(parts) + "--x--\r\n").encode(), headers=headers).status == 200

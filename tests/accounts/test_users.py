@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts import services
@@ -12,6 +13,7 @@ from tests.support.clients import Answer, AppClient
 from tests.support.factories import UserFactory, token_for
 
 PATH = "/api/users/"
+PASSWORD = "a-long-enough-one"
 BLANK = "Only API users are allowed to have a blank password (login will be impossible)"
 
 
@@ -27,18 +29,18 @@ def multipart(**fields: str) -> bytes:
 
 
 def test_a_user_is_created_with_role_name_email_and_password(admin_api: AppClient) -> None:
-    answer = create(admin_api, username="dora", password="pw", role="user", name="Dora", email="d@example.org")
+    answer = create(admin_api, username="dora", password=PASSWORD, role="user", name="Dora", email="d@example.org")
     assert (answer.status, answer.text) == (200, "User dora successfully created!")
     user = User.objects.get(username="dora")
     assert (user.name, user.email, user.roles, user.projects) == ("Dora", "d@example.org", ["user"], [])
-    assert user.check_password("pw")
+    assert user.check_password(PASSWORD)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 @pytest.mark.parametrize("way", ["urlencoded", "multipart", "query"])
 @pytest.mark.parametrize("path", ["/api/users/", "/api/users"])
 def test_fields_come_as_form_or_query_with_post_and_put(admin_api: AppClient, method: str, way: str, path: str) -> None:
-    fields = {"username": "dora", "password": "pw", "role": "manager", "project": "bio"}
+    fields = {"username": "dora", "password": PASSWORD, "role": "manager", "project": "bio"}
     if way == "urlencoded":
         answer = admin_api.form(method, path, fields)
     elif way == "multipart":
@@ -76,9 +78,9 @@ def test_a_blank_password_is_for_api_users_only(admin_api: AppClient) -> None:
 
 
 def test_only_managers_have_a_project(admin_api: AppClient) -> None:
-    answer = create(admin_api, username="dora", password="pw", role="user", project="bio")
+    answer = create(admin_api, username="dora", password=PASSWORD, role="user", project="bio")
     assert (answer.status, answer.text) == (400, "only managers require a project (can be changed later)")
-    answer = create(admin_api, username="dora", password="pw", role="manager")
+    answer = create(admin_api, username="dora", password=PASSWORD, role="manager")
     assert (answer.status, answer.text) == (400, "managers require a project to manage (can be changed later)")
     assert not User.objects.filter(username="dora").exists()
 
@@ -97,21 +99,58 @@ def test_only_managers_have_a_project(admin_api: AppClient) -> None:
     ],
 )
 def test_an_unknown_role_or_a_bad_text_is_a_400(admin_api: AppClient, fields: dict[str, str]) -> None:
-    answer = create(admin_api, **({"username": "dora", "password": "pw", "role": "user"} | fields))
+    answer = create(admin_api, **({"username": "dora", "password": PASSWORD, "role": "user"} | fields))
     assert answer.status == 400
     assert next(iter(fields)) in answer.text.lower()
     assert User.objects.count() == 1
 
 
 def test_an_existing_username_is_a_422_and_changes_nothing(admin_api: AppClient, alice: User) -> None:
-    answer = create(admin_api, username="alice", password="other", role="admin")
+    answer = create(admin_api, username="alice", password=PASSWORD, role="admin")
     assert answer.status == 422
     assert "alice" in answer.text
     assert User.objects.get(username="alice").roles == ["user"]
 
 
-def test_there_are_no_password_rules_here(admin_api: AppClient) -> None:
-    assert create(admin_api, username="dora", password="1", role="user").status == 200
+WEAK = {
+    "0q7": "at least 8 characters",
+    "baseball1": "a commonly used password",
+    "dorothea": "too similar",
+    "Mme-Curie": "too similar",
+    "x@y-z.org1": "too similar",
+}
+
+
+@pytest.mark.parametrize("password", WEAK)
+@pytest.mark.parametrize("way", ["form", "json"])
+def test_a_password_that_breaks_the_rules_is_refused_and_not_repeated(
+    admin_api: AppClient, way: str, password: str
+) -> None:
+    fields = {"username": "dorothea", "role": "user", "name": "Mme Curie", "email": "x@y-z.org", "password": password}
+    answer = create(admin_api, **fields) if way == "form" else admin_api.post(PATH, fields)
+    assert answer.status == 400
+    assert answer.headers["content-type"].startswith("text/plain" if way == "form" else "application/json")
+    assert WEAK[password] in answer.text
+    assert password not in answer.text
+    assert not User.objects.filter(username="dorothea").exists()
+
+
+def test_an_api_user_s_password_may_break_the_rules_but_never_logs_in(admin_api: AppClient) -> None:
+    for name, password in (("short", "0q7"), ("long", PASSWORD)):
+        assert create(admin_api, username=name, password=password, role="api").status == 200
+        assert admin_api.form("POST", f"/api/user/{name}", {"add-role": "admin"}).status == 200
+        user = User.objects.get(username=name)
+        assert (user.check_password(password), user.has_usable_password()) == (name == "long", name == "long")
+
+
+@pytest.mark.parametrize("password", ["", "0q7", "dorothea"])
+def test_createsuperuser_follows_the_password_rules(db: None, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", password)
+    with pytest.raises(CommandError, match=r"too short|too similar"):
+        call_command("createsuperuser", username="dorothea", interactive=False)
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", PASSWORD)
+    call_command("createsuperuser", username="dorothea", interactive=False, verbosity=0)
+    assert User.objects.get().check_password(PASSWORD)
 
 
 def test_a_new_user_s_password_is_not_stored_as_text(admin_api: AppClient) -> None:
@@ -208,7 +247,7 @@ def test_a_json_body_is_answered_in_json(admin_api: AppClient, bob: User, kind: 
     assert User.objects.get(username="bob").projects == ["bio", "chem"]
     answer = admin_api.post("/api/user/bob", {"add-role": "king"}, headers=headers)
     assert (answer.status, "king" in answer.error) == (422, True)
-    fields = {"username": "dora", "password": "pw", "role": "user"}
+    fields = {"username": "dora", "password": PASSWORD, "role": "user"}
     assert admin_api.post(PATH, fields, headers=headers).json == {"msg": "User dora successfully created!"}
     assert admin_api.delete(PATH, {"username": "dora"}, headers=headers).body == b""
 
@@ -299,7 +338,7 @@ def test_a_failure_in_the_middle_creates_no_user(admin_api: AppClient, monkeypat
         raise RuntimeError("in the middle")
 
     monkeypatch.setattr(User, "add_projects", fail)
-    assert create(admin_api, username="dora", password="pw", role="user").status == 500
+    assert create(admin_api, username="dora", password=PASSWORD, role="user").status == 500
     assert not User.objects.filter(username="dora").exists()
 
 
@@ -317,7 +356,7 @@ def test_two_admins_deactivated_at_once_do_not_lock_each_other_out(admin: User) 
 
     for number in range(10):
         names = [f"left{number}", f"right{number}"]
-        pair = [services.create_user(username=name, roles=["admin"], password="pw") for name in names]
+        pair = [services.create_user(username=name, roles=["admin"], password=PASSWORD) for name in names]
         threads = [threading.Thread(target=deactivate, args=(user,)) for user in pair]
         for thread in threads:
             thread.start()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,53 @@ def test_a_ctrl_c_while_the_processes_start_is_left_to_the_command() -> None:
         interrupting.join()
     _, err = process.communicate("\n", timeout=60)
     assert (out, err, process.returncode) == ("[3]\n", "", 0)
+
+
+KILLED = """
+import os, signal, sys
+from archive.processes import prepared
+pool = prepared(1, "archive.limits")
+pool.submit(os.getpid).result()
+print("ready", flush=True)
+sys.stdin.readline()
+pool.shutdown()
+"""
+
+
+def test_the_temporary_folder_of_a_killed_process_goes_at_the_next_start(tmp_path: Path) -> None:
+    """Two processes; one is killed, then a third starts: two folders are left, and one after both have ended."""
+    (tmp_path / "pymp-of-others").mkdir()
+
+    def start() -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED],
+            cwd=PROJECT,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    def folders() -> set[Path]:
+        return set(tmp_path.iterdir()) - {tmp_path / "pymp-of-others"}
+
+    killed = start()
+    of_killed = folders()
+    living = start()
+    of_living = folders() - of_killed
+    killed.kill()
+    killed.communicate()
+    assert folders() == of_killed | of_living
+    third = start()
+    assert (len(of_killed), len(of_living), len(folders())) == (1, 1, 2)
+    assert folders() >= of_living
+    for process in (living, third):
+        process.communicate("\n")
+        assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "pymp-of-others"]
 
 
 def halved(number: int) -> tuple[int, None]:

@@ -58,7 +58,7 @@ def test_a_nul_character_in_the_address_of_a_page_finds_nothing(admin: User, arc
         ("GET", "/api/users/?not-just-user=%00", 400),
         ("DELETE", "/api/users/?username=%00", 422),
         ("DELETE", "/api/users/?username=ab%00", 422),
-        ("POST", "/api/users/?username=a%00b&password=p&role=user", 400),
+        ("POST", "/api/users/?username=a%00b&password=a-long-enough-one&role=user", 400),
         ("GET", "/api/%00", 404),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_nul_character_in_a_call_finds_nothing(admin_api: AppClient, method: s
 
 @pytest.mark.parametrize("field", ["username", "name", "email", "project", "role", "password"])
 def test_a_nul_character_in_a_form_of_the_api_is_no_error_of_the_server(admin_api: AppClient, field: str) -> None:
-    fields = {"username": "dora", "password": "p", "role": "manager", "project": "p", field: "a\0b"}
+    fields = {"username": "dora", "password": "a-long-enough-one", "role": "manager", "project": "p", field: "a\0b"}
     assert admin_api.form("POST", "/api/users/", fields).status in (200, 400)
 
 

@@ -1,12 +1,15 @@
 """What ccbackend.fastpath uses of gunicorn; a new version of gunicorn is compared with this list first."""
 
 import ast
+import os
+import runpy
 import socket
 from collections.abc import Iterator
 from typing import Any
 
 import gunicorn
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.http import get_parser
@@ -77,6 +80,24 @@ def test_gunicorn_has_all_that_is_used(parts: dict[str, Any]) -> None:
     assert missing == []
     assert isinstance(parts["reader"], LengthReader)
     assert parts["reader"].length == len(parts["unreader"].buf.getvalue()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1_0", "1001", "9" * 5000, "two", "\u0662"])
+def test_a_number_of_processes_that_cannot_be_is_refused_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", text)
+    with pytest.raises(SystemExit, match=r"^Configuration error: WEB_CONCURRENCY=.*: expected a whole number"):
+        runpy.run_path(str(PROJECT / "gunicorn.conf.py"))
+    with pytest.raises(ImproperlyConfigured, match=r"^WEB_CONCURRENCY( is set but empty|=.*: expected a whole number)"):
+        runpy.run_path(str(PROJECT / "ccbackend" / "settings.py"))
+
+
+def test_the_number_of_processes_is_that_of_the_cpus_or_as_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_CONCURRENCY", raising=False)
+    assert runpy.run_path(str(PROJECT / "gunicorn.conf.py"))["workers"] == (os.cpu_count() or 1)
+    monkeypatch.setenv("WEB_CONCURRENCY", " 12 ")
+    assert runpy.run_path(str(PROJECT / "gunicorn.conf.py"))["workers"] == 12
 
 
 def test_nothing_else_is_used(parts: dict[str, Any]) -> None:

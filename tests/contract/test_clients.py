@@ -365,7 +365,9 @@ def test_a_prolog_in_latin_1_is_taken(api: AppClient) -> None:
 
 
 def test_an_administrator_s_script_manages_users_by_query_and_form(admin_api: AppClient) -> None:
-    query = urllib.parse.urlencode({"username": "dora", "password": "p w", "role": "manager", "project": "bio"})
+    query = urllib.parse.urlencode(
+        {"username": "dora", "password": "a long enough one", "role": "manager", "project": "bio"}
+    )
     assert admin_api.request("PUT", f"/api/users?{query}").status == 200
     assert admin_api.form("POST", "/api/user/dora", {"add-project": "chem"}).text == "Add Project Success"
     assert admin_api.get("/api/users?not-just-user=true").json[-1]["projects"] == ["bio", "chem"]

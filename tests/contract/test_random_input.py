@@ -38,7 +38,7 @@ BODIES: dict[str, tuple[str, str, Any]] = {
     "user": (
         "POST",
         "/api/users/",
-        {"username": "eve", "role": "user", "password": "x", "name": "Eve", "email": "e@x.org"},
+        {"username": "eve", "role": "user", "password": "a-long-enough-one", "name": "Eve", "email": "e@x.org"},
     ),
 }
 WORDS = strategies.sampled_from(

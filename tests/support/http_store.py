@@ -12,7 +12,9 @@ class LoopbackServer(ABC):
     """Answers each request with what `body` makes of it, unless `misbehave` takes the answer over."""
 
     methods: Sequence[str] = ("GET", "POST")
-    """What is not refused with 405."""
+    """What is not refused with `refusal`."""
+
+    refusal: int = 405
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, str | None]] = []
@@ -54,7 +56,7 @@ class LoopbackServer(ABC):
         if self.misbehave is not None:
             self.misbehave(handler)
         elif handler.command not in self.methods:
-            respond(handler, 405, b"Method Not Allowed")
+            respond(handler, self.refusal, b"Method Not Allowed")
         else:
             respond(handler, 200, self.body(request))
 

@@ -41,12 +41,12 @@ def test_the_password_is_asked_for_twice(
     run: Run, answer: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer("")
-    typed = iter(["secret", "sceret", "secret", "secret"])
+    typed = iter(["a long secret", "a long sceret", "a long secret", "a long secret"])
     monkeypatch.setattr(getpass, "getpass", lambda prompt: next(typed))
     outcome = run("create_user", "carol", "--role", "user")
     assert outcome.status == 0
     assert "differ" in outcome.err
-    assert User.objects.get(username="carol").check_password("secret")
+    assert User.objects.get(username="carol").check_password("a long secret")
     assert next(typed, None) is None
 
 
@@ -95,12 +95,25 @@ def test_an_empty_password_is_for_api_users_alone(run: Run, monkeypatch: pytest.
     assert [user.username for user in User.objects.all()] == ["of-api"]
 
 
+@pytest.mark.parametrize(
+    ("password", "expected"), [("0q7", "8 characters"), ("carolina", "similar"), ("baseball1", "common")]
+)
+def test_a_password_that_breaks_the_rules_is_for_api_users_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, password: str, expected: str
+) -> None:
+    for role, status in (("user", 2), ("api", 0)):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{password}\n"))
+        outcome = run("create_user", "carolina", "--role", role, "--password-stdin")
+        assert (outcome.status, expected in outcome.err, password in outcome.err) == (status, role == "user", False)
+    assert User.objects.get().roles == ["api"]
+
+
 def test_exit_statuses_of_real_processes(machine: Machine) -> None:
     assert machine.run("create_user", "carol", "--role", "api").status == 2
     assert machine.run("create_user", "carol", "--role", "api", "--no-password", "--password-stdin").status == 2
-    done = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="secret\n")
+    done = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="a long secret\n")
     assert (done.status, done.err) == (0, "")
-    again = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="secret\n")
+    again = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="a long secret\n")
     assert again.status == 1
     assert "Traceback" not in again.err
     assert machine.execute("SELECT username FROM accounts_user") == [("carol",)]

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import numpy as np
 import pytest
 
-from archive.sources import prometheus
+from archive.sources import get_source, prometheus
 from tests.support.http_store import LoopbackServer
 from tests.support.prometheus_source import ACC, CLUSTER, LOAD, START, failure, ids, job, source_of
 
@@ -25,7 +25,8 @@ class FakePrometheus(LoopbackServer):
 
     def body(self, request: bytes) -> bytes:
         """Return the answer to one form."""
-        self.forms.append({key: value for key, (value,) in parse_qs(request.decode()).items()})
+        form = request.decode() or self.calls[-1][1].partition("?")[2]
+        self.forms.append({key: value for key, (value,) in parse_qs(form).items()})
         data = {"resultType": "matrix", "result": self._series() if self.result is None else self.result}
         return json.dumps({"status": "success", "data": data, "warnings": self.warnings} | self.more).encode()
 
@@ -54,6 +55,24 @@ def test_a_metric_of_a_big_job_is_one_request(fake: FakePrometheus) -> None:
         "end": str(START + 86_400),
         "step": "60",
     }
+
+
+@pytest.mark.parametrize("refusal", [405, 501])
+def test_get_is_used_where_post_is_refused_and_remembered(fake: FakePrometheus, refusal: int) -> None:
+    fake.methods, fake.refusal = ("GET",), refusal
+    source = source_of(fake.url, load=LOAD)
+    for _ in range(2):
+        assert len(source.load(job(), CLUSTER)["load"]["node"].series) == 1
+    assert [call[0] for call in fake.calls] == ["POST", "GET", "GET"]
+    assert [sorted(form) for form in fake.forms] == [["end", "query", "start", "step"]] * 2
+
+
+@pytest.mark.parametrize(("method", "taken"), [("POST", "GET"), ("GET", "POST")])
+def test_a_method_of_the_configuration_is_the_only_one(fake: FakePrometheus, method: str, taken: str) -> None:
+    fake.methods = (taken,)
+    entry = {"kind": "prometheus", "url": fake.url, "method": method, "queries": {"load": LOAD}}
+    assert "answered 405 Method Not Allowed" in str(failure(get_source("demo", {"demo": entry})))
+    assert [call[0] for call in fake.calls] == [method]
 
 
 def test_requests_are_bounded_in_hosts_steps_and_samples(fake: FakePrometheus, monkeypatch: pytest.MonkeyPatch) -> None:

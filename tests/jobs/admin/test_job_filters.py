@@ -56,10 +56,28 @@ def test_each_filter_finds_its_jobs(query: str, found: set[int], jobs: None, adm
     assert {job.job_id for job in response.context["cl"].result_list} == found
 
 
+@pytest.mark.parametrize(("word", "found"), [("failed", {1, 2}), ("node_fail", {2}), ("NODE_FAIL by root", {2})])
+def test_the_state_may_be_any_word_that_a_stop_takes(word: str, found: set[int], admin: User, login: Login) -> None:
+    JobFactory.create(job_id=1, job_state="failed", monitoring_status=3)
+    JobFactory.create(job_id=2, job_state="failed", monitoring_status=3, meta_data='{"schedulerState":"NODE_FAIL"}')
+    response = login(admin).get(LIST, {"state": word})
+
+    assert {job.job_id for job in response.context["cl"].result_list} == found
+    assert ("node fail" in response.content.decode()) == (word == "node_fail")
+
+
 @pytest.mark.parametrize(
     "query",
     [
-        *("from=yesterday", "to=2023-13-01", "started=nonsense", "ran_from=1w", "nodes_to=-1", "nodes_from=x"),
+        *(
+            "state=odd",
+            "from=yesterday",
+            "to=2023-13-01",
+            "started=nonsense",
+            "ran_from=1w",
+            "nodes_to=-1",
+            "nodes_from=x",
+        ),
         *("reach=7", "beside=0", "beside=x", "beside=99999999", "duration__gte=5"),
     ],
 )

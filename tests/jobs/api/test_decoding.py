@@ -1,13 +1,15 @@
 """Request bodies: keys, numbers and texts as real clients send them, and what a refusal says."""
 
+import contextlib
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from jobs.api.decoding import decode
 from jobs.exceptions import InvalidJobError
-from jobs.messages import StartJob, StopJob, TagName
+from jobs.messages import StartJob, StopJob, StopJobById, TagName
 from jobs.models import Job
 from tests.support.clients import AppClient, start_body
 
@@ -263,6 +265,60 @@ def test_a_refusal_names_the_field_the_value_and_what_was_expected(changes: dict
     message = refusal(changed(**changes))
     assert [part for part in parts if part not in message] == [], message
     assert len(message) < 400
+
+
+MEBIBYTE = 1 << 20
+SCRIPT = "echo and so on\n" * (MEBIBYTE // 16)
+TREE = b"[" + b"[]," * (MEBIBYTE // 3) + b"[]]"
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "most"),
+    [
+        (changed(metaData={"jobScript": SCRIPT}), StartJob, 2.5),
+        (changed(METADATA={"jobScript": SCRIPT}), StartJob, 2.5),
+        (changed(jobId="7", metaData={"jobScript": SCRIPT}), StartJob, 2.5),
+        (changed(jobId="x", metaData={"jobScript": SCRIPT}), StartJob, 2.5),
+        (changed(unknown=1, metaData={"jobScript": SCRIPT}), StartJob, 2.5),
+        (changed(metaData={"jobScript": f"\0{SCRIPT}"}), StartJob, 3.5),
+        (changed(submitTime="@").replace(b'"@"', TREE), StartJob, 1),
+        (changed(SUBMITTIME="@").replace(b'"@"', TREE), StartJob, 1),
+        (changed(Statistics="@").replace(b'"@"', TREE), StartJob, 1),
+        (changed(startTime="@").replace(b'"@"', TREE), StartJob, 1),
+        (json.dumps({"jobId": "7", "cluster": SCRIPT}).encode(), StopJob, 2.5),
+        (json.dumps({"JobState": SCRIPT}).encode(), StopJobById, 2.5),
+        (b'{"StopTime": 1, "cluster": %s}' % TREE, StopJobById, 1),
+        (b'{"StopTime": 1, "jobId": %s}' % TREE, StopJob, 1),
+    ],
+    ids=[str(number) for number in range(14)],
+)
+def test_a_large_body_takes_about_twice_its_size_in_memory(body: bytes, message: Any, most: float) -> None:
+    """Its text and the decoder's buffer; once more if characters are replaced. Trees took 30 times as much."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InvalidJobError):
+            decode(body, message)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < most * len(body) + 100_000
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (rb"\u0000", ""),
+        (rb"\\u0000", r"\u0000"),
+        (rb"\\\u0000x", r"\x"),
+        (rb"\uD83D\uDE00\u0000\ud83d", "\U0001f600\ufffd"),
+        (rb"\\\\ud83d", r"\\ud83d"),
+        (rb"\ud83d\u0041", "\ufffdA"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+    ],
+)
+def test_only_what_is_no_text_is_replaced(escaped: bytes, text: str) -> None:
+    body = b'{"jobId": "1", "metaData": {"a": "' + escaped + b'\xf6"}}'
+    assert decode(body, StartJob).meta_data == {"a": f"{text}\ufffd"}
 
 
 def test_unusual_but_valid_json_is_taken() -> None:

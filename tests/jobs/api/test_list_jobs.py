@@ -4,6 +4,7 @@ import json
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,10 @@ from tests.support.clients import Answer, AppClient
 from tests.support.factories import START, STATISTICS, JobFactory, TagFactory
 
 PATH = "/api/jobs/"
+STOPPED_AS = (
+    *("node_fail", "NODE_FAIL by root", "NODE+", "boot_fail", "PENDING", "failed"),
+    *("CANCELLED by 1022", "out_of_memory"),
+)
 COLONS = [("a:b", "c"), ("a", "b:c")]
 
 
@@ -121,16 +126,37 @@ def test_each_filter_finds_its_jobs_alone(api: AppClient, query: str, change: di
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ("state=Node_Fail", {"failed"}),
-        ("state=pending&state=RUNNING", {"failed", "running"}),
-        ("state=CANCELLED+by+1022", {"cancelled"}),
+        ("state=Node_Fail", {"node_fail", "NODE_FAIL by root", "NODE+"}),
+        ("state=node_f%2B", {"node_fail", "NODE_FAIL by root", "NODE+"}),
+        ("state=pending&state=RUNNING", {"pending", "running"}),
+        ("state=pending&state=boot_fail&state=cancelled", {"pending", "boot_fail", "CANCELLED by 1022"}),
+        ("state=failed", {"failed", "node_fail", "NODE_FAIL by root", "NODE+", "boot_fail", "pending"}),
+        ("state=failed&state=node_fail", {"failed", "node_fail", "NODE_FAIL by root", "NODE+", "boot_fail", "pending"}),
+        ("state=CANCELLED+by+1022", {"CANCELLED by 1022"}),
         ("state=OUT_OF_ME%2B", {"out_of_memory"}),
+        ("state=deadline", set()),
     ],
 )
-def test_a_state_is_found_by_every_word_that_a_stop_takes(api: AppClient, query: str, found: set[str]) -> None:
-    for state in ("running", "failed", "cancelled", "out_of_memory"):
-        JobFactory.create(job_state=state)
-    assert {job["jobState"] for job in api.get(f"{PATH}?{query}").json["jobs"]} == found
+@pytest.mark.parametrize("more", ["", "&user=alice&items-per-page=-1"])
+def test_a_state_is_found_by_every_word_that_a_stop_takes(
+    api: AppClient, query: str, found: set[str], more: str
+) -> None:
+    assert {state_sent(job) for job in stopped(api, query + more)} == found
+
+
+def stopped(api: AppClient, query: str) -> list[dict[str, Any]]:
+    """Stop jobs with words of different schedulers, and return those that a query finds."""
+    for number, word in enumerate(STOPPED_AS, start=1):
+        JobFactory.create(job_id=number, meta_data=None if number % 2 else '{"jobName":"node_fail"}')
+        assert api.stop(jobId=number, stopTime=START + 999, jobState=word).status == 200
+    JobFactory.create()
+    JobFactory.create(job_state="failed", meta_data='{"schedulerState":null,"jobName":"node_fail"}')
+    return api.get(f"{PATH}?with-metadata=true&{query}").json["jobs"]  # type: ignore[no-any-return]
+
+
+def state_sent(job: dict[str, Any]) -> str:
+    """Return the word that a job was stopped with."""
+    return str((job["metaData"] or {}).get("schedulerState") or job["jobState"])
 
 
 def test_a_tag_is_found_wherever_its_colons_are(api: AppClient) -> None:

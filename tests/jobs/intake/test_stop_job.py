@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -221,6 +222,28 @@ def test_words_of_newer_clients_are_taken_as_failed_and_kept_in_metadata(
     assert job.metadata["jobName"] == "a job"
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "status"),
+    [("jobState", "failed", 200), ("jobState", "x", 400), ("cluster", "x", 422)],
+)
+def test_a_text_of_many_megabytes_takes_little_more_memory_than_its_body(
+    api: AppClient, key: str, text: str, status: int
+) -> None:
+    """The body and what is read of it: one copy, and the decoder's buffer, which grows by half at a time."""
+    first, job = JobFactory.create_batch(2)
+    api.stop(jobId=first.job_id, stopTime=START + 9, jobState="failed by root")  # what is loaded once
+    body = json.dumps({"jobId": job.job_id, "stopTime": START + 9, key: f"{text} {'and on ' * 150_000}"}).encode()
+    tracemalloc.start()
+    try:
+        answer = api.post(PATH, body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (answer.status, len(answer.body) < 3_000) == (status, True)
+    assert peak < 3.5 * len(body) + 500_000
+    assert len(Job.objects.get(pk=job.pk).metadata.get("schedulerState") or "") < 256
+
+
 def test_the_scheduler_state_is_kept_for_a_job_without_metadata(api: AppClient) -> None:
     job = JobFactory.create(meta_data=None)
     assert api.stop(jobId=job.job_id, stopTime=START + 999, jobState="node_fail").status == 200
@@ -237,6 +260,7 @@ def test_the_scheduler_state_is_kept_for_a_job_without_metadata(api: AppClient) 
         (" COMPLETED ", "completed", None),
         ("COMPLETED\n", "completed", None),
         ("NODE_FAIL by root", "failed", "NODE_FAIL by root"),
+        ("NODE_FAIL\tby\n root", "failed", "NODE_FAIL by root"),
         ("PREEMPTED by QOS", "preempted", "PREEMPTED by QOS"),
         ("REVOK+", "failed", "REVOK+"),
         ("  ", "completed", None),

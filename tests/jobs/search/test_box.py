@@ -1,5 +1,6 @@
 """The words of the search box."""
 
+import json
 from typing import Any
 
 import pytest
@@ -64,6 +65,16 @@ def test_words_find_jobs(text: str, found: set[int], jobs: list[Job], admin: Use
 
     assert criteria.problems == []
     assert {job.job_id for job in find(user=admin, criteria=criteria).jobs} == found
+
+
+def test_a_word_of_the_scheduler_finds_the_jobs_that_ended_with_it(admin: User) -> None:
+    kept = [None, "node_fail", "NODE_FAIL by root", "NODE_FA+", "boot_fail", "node_failure", "a node_fail"]
+    for number, word in enumerate(kept, start=1):
+        metadata = json.dumps({"jobName": "node_fail", "schedulerState": word}) if word else None
+        JobFactory.create(job_id=number, finished=True, job_state="failed", meta_data=metadata)
+    JobFactory.create(job_id=9, meta_data='{"schedulerState":"node_fail"}')
+    for text, found in (("state:NODE_FAIL", {2, 3, 4}), ("state:Boot+", {5}), ("state:failed", set(range(1, 8)))):
+        assert {job.job_id for job in find(user=admin, criteria=narrowed(text, admin)).jobs} == found
 
 
 def test_what_a_start_takes_is_found(admin: User) -> None:
