@@ -32,6 +32,7 @@ from benchmarks.load import Result, drive, http_request
 ROOT = Path(__file__).resolve().parent.parent
 OPERATIONS = ("start", "stop", "list25", "list1000")
 HOSTS = [f"n{number:02}" for number in range(1, 9)]
+FIRST_JOB = 10_000_000
 _EPOCH = 1_795_400_000
 _EXPECTED = {"start": 201, "stop": 200, "list25": 200, "list1000": 200}
 _LINES = "#SBATCH --comment=abcdefghijklmnopqrstuvwxyz0123456789\nsrun ./solver --input a.dat\n" * 24
@@ -244,7 +245,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         server = Server(Path(folder), workers=options.workers, jobs=options.jobs)
         try:
-            first = 10_000_000
+            first = FIRST_JOB
             for _ in range(options.rounds):
                 started: int | None = None
                 for operation in options.operations:
