@@ -215,13 +215,12 @@ class JobModel:
                 self.folders.add(run.key)
 
     def retain(self) -> None:
-        """Take all archived jobs out of the archive; their rows stay."""
+        """Take all archived jobs out of the archive; their rows stay, and so do the files of runs that began anew."""
         if not self.alone:
             self.archive()
         options = ["--older-than", "0", "--do", "delete", "--cluster", self.cluster, "--yes"]
         call_command("retain_archive", *options, verbosity=0)
-        waiting = {run.key for run in self.runs.values() if run.waits}
-        self.folders &= waiting
+        self.folders &= {run.key for run in self.runs.values() if run.status == 1}  # runs, or waits
         for run in self.runs.values():
             run.status = 0 if run.status == 3 else run.status
 

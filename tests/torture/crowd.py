@@ -8,6 +8,7 @@ the same moment: one start, one stop, one correction and one deletion may win. E
 import argparse
 import contextlib
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -47,6 +48,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="repeats the steps of each process")
     options = parser.parse_args()
+    logging.disable(logging.WARNING)  # the wheel of PostgreSQL tells each step
     reports = []
     for name in ("sqlite", "postgres"):
         if options.database in (name, "both"):
