@@ -200,7 +200,7 @@ def reclaim_expired() -> None:
     for task in tasks:
         if task.purpose == TaskPurpose.WRITE:
             reason = f"the worker {task.worker} did not live to finish it"
-            fail(task.worker, Claim(task.pk, task.edits), reason, permanent=False, died=True)
+            fail(task.worker, Claim(task.pk, task.edits), reason, killed=True, expired=True)
 
 
 def _drop_claims(claims: ArchiveTaskQuerySet) -> None:
@@ -277,28 +277,40 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
             left.update(worker="", not_before=Now(), attempts=0, error="")
 
 
-def fail(worker: str, claim: Claim, reason: str, *, permanent: bool, died: bool = False) -> None:
+def fail(
+    worker: str, claim: Claim, reason: str, *, permanent: bool = False, killed: bool = False, expired: bool = False
+) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or given up.
 
-    `permanent`: no later attempt can succeed. `died`: the worker died, as far as its lease shows; the first few times
-    that causes no pause.
+    `permanent`: no later attempt can succeed. `killed`: the worker or one of its processes was, by this job or by
+    anything else; the first few times that causes no pause. `expired`: only if the lease has ended, too.
     """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
         claimed = ArchiveTask.objects.claimed_by(worker).filter(pk=claim.row_id)
-        task = (claimed.expired() if died else claimed).first()
+        task = (claimed.expired() if expired else claimed).first()
         if job is None or task is None:
             return
-        free_at_once = died and task.attempts < _DEATHS_WITHOUT_PAUSE
-        pause = min(_FIRST_PAUSE * 2**task.attempts, _LONGEST_PAUSE)
         if permanent or task.attempts + 1 >= _MOST_ATTEMPTS:
             _give_up(claim.row_id)
+        is_free = killed and task.attempts < _DEATHS_WITHOUT_PAUSE
         ArchiveTask.objects.filter(pk=task.pk).update(
             worker="",
-            not_before=Now() if free_at_once else _after(pause),
+            not_before=Now() if is_free else _after(_pause(task.attempts, killed=killed)),
             attempts=F("attempts") + 1,
             error=reason,
         )
+
+
+def _pause(failed_before: int, *, killed: bool) -> timedelta:
+    """Return the pause after a failure, by the number of earlier ones.
+
+    Jobs that were killed together come back apart: otherwise one that kills its worker would take the same ones with it
+    each time.
+    """
+    doublings = failed_before - (_DEATHS_WITHOUT_PAUSE if killed else 0)
+    pause: timedelta = min(_FIRST_PAUSE * 2**doublings, _LONGEST_PAUSE)
+    return pause * (1 + secrets.randbelow(100) / 200) if killed else pause
 
 
 def _give_up(row_id: int) -> None:

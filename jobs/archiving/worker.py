@@ -4,7 +4,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -41,6 +41,8 @@ _FAILURES_UNTIL_DOUBT = _AT_ONCE
 _FIRST_PAUSE, _GROWTH, _LONGEST_PAUSE = 0.1, 1.2, 30.0
 _DRAIN_FAILURES = 10  # in a row, after which drain leaves the cluster's other jobs waiting
 
+_KILLED = "a process that writes jobs was killed (is memory short?)"
+
 
 @dataclass
 class Backoff:
@@ -74,12 +76,13 @@ class Backoff:
 class ClusterPool:
     """A cluster's part of a worker, with its own executor, so that a source that hangs delays no other cluster.
 
-    `usual` is how long a job is in work (seconds, an average of the last ones), `finished` when the last one succeeded
-    (monotonic seconds).
+    `retries` is how many jobs that failed before are written at once, `usual` how long a job is in work (seconds, an
+    average of the last ones), `finished` when the last one succeeded (monotonic seconds).
     """
 
     executor: Executor
     backoff: Backoff = field(default_factory=Backoff)
+    retries: int = _RETRIES
     usual: float = 0.0
     finished: float = 0.0
 
@@ -221,7 +224,7 @@ class ArchiveWorker:
             if cluster is None:
                 claims = queue.claim_edited(self.name, limit, only=self.only, newest=newest)
             else:
-                retries = _RETRIES - sum(work.claim.attempts > 0 for work in self._works_of(pool))
+                retries = pool.retries - sum(work.claim.attempts > 0 for work in self._works_of(pool))
                 claims = queue.claim_waiting(self.name, cluster, limit, only=self.only, newest=newest, retries=retries)
             rows = fetch_rows([claim.row_id for claim in claims]) if claims else {}
             for claim in claims:
@@ -273,14 +276,19 @@ class ArchiveWorker:
         """Wait a moment for jobs in work and record the finished ones."""
         done, _ = wait(self._in_work, timeout=timeout, return_when=ALL_COMPLETED)
         written: list[tuple[queue.Claim, str]] = []
-        for future in done:
+        killed: dict[Executor, list[Work]] = {}
+        for future in [future for future in self._in_work if future in done]:  # in the order of their submission
             work = self._in_work[future]
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
                 work.pool.record_success(work.begun)
+            elif isinstance(error, BrokenExecutor):
+                killed.setdefault(work.executor, []).append(work)
             elif isinstance(error, Exception):
                 self._failed(work, error)
+        for works in killed.values():
+            self._killed(works)
         if written:
             queue.finish(self.name, written)
             self.counts.archived += len(written)
@@ -289,22 +297,40 @@ class ArchiveWorker:
 
     def _failed(self, work: Work, error: Exception) -> None:
         """Record a failure; if it began before the failure that put its cluster in doubt, release the job instead."""
-        pool, own = work.pool, _is_of_the_job(error)
-        if not own and pool.backoff.in_doubt and pool.backoff.is_older_than_failure(work.begun):
+        backoff, own = work.pool.backoff, _is_of_the_job(error)
+        if not own and backoff.in_doubt and backoff.is_older_than_failure(work.begun):
             queue.release(self.name, only=[work.claim.row_id])
             return
-        died = isinstance(error, BrokenExecutor)  # one of the pool's processes was killed, which ends all of them
-        reason = "a process that writes jobs was killed (is memory short?)" if died else writing.describe(error)
+        reason = writing.describe(error)
         logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
         permanent = isinstance(error, SourceError) and not error.transient
         queue.fail(self.name, work.claim, reason, permanent=permanent)
         self.counts.failed += 1
-        if died and work.executor is pool.executor:
-            pool.executor = self._new_executor()
         if not own:
-            pool.backoff.add_failure(certain=died)
-            if pool.backoff.in_doubt:
-                queue.release(self.name, only=self._cancel_queued([pool]))
+            self._doubt(work.pool)
+
+    def _killed(self, works: Sequence[Work]) -> None:
+        """Record that one of an executor's processes was killed, which ends all of them and fails these jobs.
+
+        Any of those that were being written may be the cause; the others, behind them in the order of submission, are
+        released.
+        """
+        pool = works[0].pool
+        for work in works[:_AT_ONCE]:
+            logger.error("archiving job %s failed: %s", work.claim.row_id, _KILLED)
+            queue.fail(self.name, work.claim, _KILLED, killed=True)
+            self.counts.failed += 1
+        queue.release(self.name, only=[work.claim.row_id for work in works[_AT_ONCE:]])
+        if works[0].executor is pool.executor:
+            pool.executor = self._new_executor()
+        pool.retries = 1  # one that kills its process each time must not take the same other one with it
+        self._doubt(pool, certain=True)
+
+    def _doubt(self, pool: ClusterPool, *, certain: bool = False) -> None:
+        """Count a failure that was not the fault of the job; once the cluster is in doubt, release what is queued."""
+        pool.backoff.add_failure(certain=certain)
+        if pool.backoff.in_doubt:
+            queue.release(self.name, only=self._cancel_queued([pool]))
 
     def _cancel_queued(self, pools: Collection[ClusterPool]) -> list[int]:
         """Cancel the jobs that these pools have not started; return their row ids."""

@@ -167,9 +167,13 @@ class Server:
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of manage.py to its end."""
-        command = [sys.executable, "manage.py", *arguments]
+        return self.python("manage.py", *arguments)
+
+    def python(self, *arguments: str, timeout: float = 300) -> "subprocess.CompletedProcess[str]":
+        """Run Python with the server's settings to its end."""
+        command = [sys.executable, *arguments]
         return subprocess.run(
-            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300
+            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=timeout
         )
 
     def stop(self) -> None:

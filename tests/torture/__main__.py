@@ -13,6 +13,7 @@ import time
 
 import django
 
+os.environ.pop("DATABASE_URL", None)  # each database is a new one
 os.environ.setdefault("SECRET_KEY", "of the tests")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
 django.setup()

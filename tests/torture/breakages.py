@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psutil
 import psycopg
@@ -44,18 +45,28 @@ class Scene:
 
     def execute(self, *statements: str) -> None:
         """Run SQL in one transaction of a connection of its own, which is held for a while before the last one."""
-        with contextlib.ExitStack() as stack:
-            if self.postgres is None:
-                sqlite = stack.enter_context(contextlib.closing(sqlite3.connect(self.sqlite, 60, isolation_level=None)))
-                run: Callable[[str], object] = sqlite.execute
-            else:
-                postgres = stack.enter_context(psycopg.connect(self.postgres.url, autocommit=True))
-                run = lambda sql: postgres.execute(sql.encode())  # noqa: E731
+        with self._connection() as connection:
             for statement in statements[:-1]:
-                run(statement)
+                connection.execute(statement)
             if len(statements) > 1:
                 self.pause()
-            run(statements[-1])
+            connection.execute(statements[-1])
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a SELECT."""
+        with self._connection() as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+            return rows
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Give a connection to the database, of either kind: both have the method `execute`."""
+        if self.postgres is None:
+            with contextlib.closing(sqlite3.connect(self.sqlite, 60, isolation_level=None)) as sqlite:
+                yield sqlite
+        else:
+            with psycopg.connect(self.postgres.url, autocommit=True) as postgres:
+                yield postgres
 
 
 def kill_server(scene: Scene) -> None:
@@ -93,8 +104,8 @@ def kill_everything(scene: Scene) -> None:
     scene.pause()
     if scene.postgres is not None:
         scene.postgres.start()
-    scene.server.start_web()
     scene.server.start_worker()
+    scene.server.start_web()
 
 
 def kill_postgres(scene: Scene) -> None:
@@ -170,6 +181,9 @@ BREAKAGES: dict[str, Callable[[Scene], None]] = {
     "clock set back by an hour: leases of a dead worker end in the future": set_clock_back,
 }
 """What can be broken, by its name in the report."""
+
+IN_ANOTHER = {"HTTP server, all its processes"}
+"""What is broken by another one of them, too, and takes long to start again."""
 
 
 def why_not(breakage: Callable[[Scene], None], scene: Scene) -> str:

@@ -16,13 +16,17 @@ class Report:
     wrong: list[str] = field(default_factory=list)
 
 
+def sums_table(reports: list[Report]) -> str:
+    """Return the sums as a table in Markdown."""
+    lines = [_row("", *[report.database for report in reports]), _row("---", *["---:"] * len(reports))]
+    lines += [_row(key, *[f"{report.sums[key]:,}" for report in reports]) for key in reports[0].sums]
+    return "\n".join(lines)
+
+
 def tables(reports: list[Report]) -> str:
     """Return the sums and the breakages as tables in Markdown."""
-    names = [report.database for report in reports]
-    lines = [_row("", *names), _row("---", *["---:"] * len(names))]
-    lines += [_row(key, *[str(report.sums[key]) for report in reports]) for key in reports[0].sums]
-    lines += ["", _row("broken", *[f"{name}: times, longest call" for name in names])]
-    lines.append(_row("---", *["---:"] * len(names)))
+    lines = [sums_table(reports), "", _row("broken", *[f"{one.database}: times, longest call" for one in reports])]
+    lines.append(_row("---", *["---:"] * len(reports)))
     for key in dict.fromkeys(key for report in reports for key in [*report.broken, *report.skipped]):
         lines.append(_row(key, *[_breakage(report, key) for report in reports]))
     return "\n".join(lines)

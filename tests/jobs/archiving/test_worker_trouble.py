@@ -15,7 +15,7 @@ import pytest
 from django.utils import timezone
 
 from archive.format.layout import job_folder
-from jobs.archiving import queue, worker
+from jobs.archiving import queue, worker, writing
 from jobs.archiving.worker import ArchiveWorker
 from jobs.exceptions import ArchiveUnavailableError
 from jobs.models import ArchiveTask, Job
@@ -24,6 +24,7 @@ from jobs.samples import load
 from jobs.samples.load import _LOADS, samples
 from jobs.states import MonitoringStatus
 from tests.conftest import TEST_CLUSTER
+from tests.support import deadly_job
 from tests.support.archive_worker import RunWorker, wait_until
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory
@@ -97,11 +98,6 @@ def archived(cluster: str) -> int:
     return Job.objects.archived().filter(cluster=cluster).count()
 
 
-def clear_backoff() -> None:
-    """Let the pauses after failures be over."""
-    ArchiveTask.objects.filter(worker="").update(not_before=timezone.now() - timedelta(seconds=1))
-
-
 def test_stores_that_hang_hold_up_no_other_cluster(store: Store, run: RunWorker) -> None:
     store.mode = "hang"
     for cluster in ("slow1", "slow2"):
@@ -128,7 +124,7 @@ def test_a_store_that_was_away_costs_few_attempts_and_all_goes_on_when_it_is_bac
     assert Job.objects.awaiting_archive().count() == 100
     store.mode = "answer"
     wait_until(lambda: archived("slow1") >= 100 - one.counts.failed, 10)
-    clear_backoff()
+    queue.clear_backoff()
     wait_until(lambda: archived("slow1") == 100, 10)
     assert not ArchiveTask.objects.exists()
 
@@ -167,13 +163,13 @@ def test_a_broken_cluster_json_leaves_jobs_waiting_until_it_is_whole(
     assert "cluster.json is missing or cannot be read" in error
     path.write_bytes(whole)
     wait_until(lambda: archived("slow1") >= 10 - one.counts.failed, 15)
-    clear_backoff()
+    queue.clear_backoff()
     wait_until(lambda: archived("slow1") == 10, 10)
 
 
 def test_a_job_whose_workers_die_pauses_from_the_fourth_time_on(archive_root: Path) -> None:
     job = JobFactory.create(finished=True)
-    for attempts, pause in ((1, 0), (2, 0), (3, 0), (4, 8 * 60), (5, 16 * 60)):
+    for attempts, pause in ((1, 0), (2, 0), (3, 0), (4, 60), (5, 2 * 60)):
         assert queue.claim_waiting("dead:1:a", "testcluster", 10)
         ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
         assert queue.claim_waiting("other:1:a", "testcluster", 10) == [], "nobody takes what may still be written"
@@ -181,16 +177,41 @@ def test_a_job_whose_workers_die_pauses_from_the_fourth_time_on(archive_root: Pa
         task = ArchiveTask.objects.get(pk=job.pk)
         assert (task.worker, task.attempts) == ("", attempts)
         assert "dead:1:a did not live" in task.error
-        assert abs((task.not_before - timezone.now()).total_seconds() - pause) < 5
-        clear_backoff()
+        assert pause - 5 < (task.not_before - timezone.now()).total_seconds() < 1.5 * pause + 5
+        queue.clear_backoff()
     assert ArchiveWorker().drain().archived == 1
+
+
+def test_jobs_that_died_together_come_back_apart(archive_root: Path) -> None:
+    """Otherwise one that kills its worker would take the same ones with it each time."""
+    JobFactory.create_batch(8, finished=True)
+    for _ in range(4):
+        assert len(queue.claim_waiting("dead:1:a", "testcluster", 10)) == 8
+        ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
+        queue.reclaim_expired()
+    pauses = sorted(ArchiveTask.objects.values_list("not_before", flat=True))
+    assert pauses[-1] - pauses[0] > timedelta(seconds=2)
 
 
 def test_a_lease_that_was_renewed_meanwhile_is_not_ended(archive_root: Path) -> None:
     JobFactory.create(finished=True)
     (claim,) = queue.claim_waiting("alive:1:a", "testcluster", 10)
-    queue.fail("alive:1:a", claim, "died", permanent=False, died=True)
+    queue.fail("alive:1:a", claim, "died", killed=True, expired=True)
     assert ArchiveTask.objects.get().worker == "alive:1:a"
+
+
+def test_a_job_that_kills_its_process_each_time_pauses_and_no_other_job_does(
+    archive_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "write", deadly_job.write)
+    deadly = JobFactory.create(finished=True, job_id=deadly_job.DEADLY)
+    jobs = JobFactory.create_batch(40, finished=True)
+    one = ArchiveWorker(in_processes=True)
+    one.drain()
+    task = ArchiveTask.objects.get()
+    assert (task.pk, task.attempts, task.error) == (deadly.pk, 4, worker._KILLED)
+    assert timedelta(seconds=50) < task.not_before - timezone.now() < timedelta(seconds=91)
+    assert archived("testcluster") == len(jobs)
 
 
 def fill(path: Path) -> None:
@@ -243,7 +264,7 @@ def test_a_disk_in_trouble_loses_nothing_and_all_goes_on_when_it_is_well(
     else:
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     wait_until(lambda: archived("testcluster") >= 20, 20)
-    clear_backoff()
+    queue.clear_backoff()
     wait_until(lambda: archived("testcluster") == 31, 20)
 
 
