@@ -67,7 +67,9 @@ def main(arguments: list[str]) -> int:
     for name, line in last.items():
         sys.stdout.write(f"\n{name}: {line.strip().strip('= ')}")
     sys.stdout.write("\n")
-    return int(any(_final(name, status, arguments) for name, status in statuses.items()))
+    final = [_final(name, status, arguments) for name, status in statuses.items()]
+    nothing = pytest.ExitCode.NO_TESTS_COLLECTED
+    return int(all(status == nothing for status in final) or not {*final} <= {pytest.ExitCode.OK, nothing})
 
 
 def _final(name: str, status: int, arguments: list[str]) -> int:
