@@ -1,7 +1,5 @@
 """The archive, clusters and metric sources that the settings configure."""
 
-from pathlib import Path
-
 from django.conf import settings
 
 from archive.clusters import ClusterRegistry, registry_for
@@ -12,7 +10,7 @@ from archive.storage.store import ArchiveStore, store_for
 
 def store() -> ArchiveStore:
     """Return the archive at ARCHIVE_ROOT."""
-    return store_for(Path(settings.ARCHIVE_ROOT))
+    return store_for(settings.ARCHIVE_ROOT)
 
 
 def source_of(cluster: str) -> MetricSource:
@@ -22,4 +20,4 @@ def source_of(cluster: str) -> MetricSource:
 
 def registry() -> ClusterRegistry:
     """Return the clusters that have a cluster.json in the archive."""
-    return registry_for(Path(settings.ARCHIVE_ROOT))
+    return registry_for(settings.ARCHIVE_ROOT)

@@ -164,6 +164,24 @@ class NodeStates(Message):
     nodes: list[NodeReport] | None = None
 
 
+_BODIES = [{"$ref": f"#/components/schemas/{name}"} for name in ("StartJob", "StopJob", "StopJobById", "NodeStates")]
+_TAGS = {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}
+EVENTS = ("start_job", "stop_job", "tag_job", "nodestate")
+"""The operations that a line of events may name."""
+
+
+class Event(Message):
+    """A line of the body of events: an operation with the body that it takes alone.
+
+    `id` is a job's database id: tag_job needs it, stop_job may have it in place of a jobId in its body.
+    """
+
+    required = ("operation", "body")
+    operation: Annotated[str, Meta(extra_json_schema={"enum": EVENTS})]
+    id: Int64 | None = None
+    body: Annotated[Ignored, Meta(extra_json_schema={"anyOf": [*_BODIES, _TAGS]})] = UNSET
+
+
 def encode_resources(resources: list[Resource]) -> str:
     """Return resources as the JSON text to store: hostname first, empty lists and nulls omitted."""
     for resource in resources:

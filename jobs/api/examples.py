@@ -71,3 +71,6 @@ NODE_STATES = {
     ],
 }
 NODE_STATES_STORED = {"msg": "Successfully stored the states of 1 nodes"}
+
+EVENT = {"operation": "start_job", "body": START}
+EVENT_OUTCOME = {"line": 1, "operation": "start_job", "status": 201, "body": STARTED}

@@ -5,14 +5,25 @@ from typing import Annotated, Any
 
 from django.db import models
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from msgspec import Meta, Struct, defstruct
 
 from accounts.api.schema import answered, operation, sent
 from archive.format.cluster_json import SCOPES
 from jobs.api import examples
 from jobs.api.parameters import OMIT_TAGGED
-from jobs.messages import DeleteJob, EditMeta, EditMetaOfJob, Int32, Int64, NodeStates, StartJob, StopJob, StopJobById
+from jobs.messages import (
+    DeleteJob,
+    EditMeta,
+    EditMetaOfJob,
+    Event,
+    Int32,
+    Int64,
+    NodeStates,
+    StartJob,
+    StopJob,
+    StopJobById,
+)
 from jobs.models import Job as JobRow
 from jobs.rows.columns import COLUMNS, Column, Unit
 from jobs.states import JobState
@@ -173,6 +184,15 @@ class NodeStateApiResponse(Struct):
     msg: str
 
 
+class EventOutcome(Struct):
+    """The answer to a line: its number, and the status and body that the single call would have had."""
+
+    line: int
+    operation: str
+    status: int
+    body: dict[str, Any]
+
+
 def _query(name: str, kind: type | OpenApiTypes, description: str, **more: Any) -> OpenApiParameter:
     return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=description, **more)
 
@@ -230,6 +250,28 @@ stop_job = operation(
     refusals=_REFUSALS,
     request={"application/json": StopJob},
     examples=[sent("The end of a job", examples.STOP), answered("The job", examples.STOPPED)],
+)
+events = operation(
+    "Carries out many starts, stops, tags and states of nodes, a line of JSON each",
+    {(200, "application/x-ndjson"): EventOutcome},
+    tag="jobs",
+    refusals=[400],
+    parameters=[
+        OpenApiParameter(
+            "Content-Encoding",
+            str,
+            OpenApiParameter.HEADER,
+            description="gzip if the body is compressed.",
+            enum=["gzip"],
+        )
+    ],
+    request={"application/x-ndjson": Event},
+    examples=[
+        OpenApiExample("A start", examples.EVENT, request_only=True, media_type="application/x-ndjson"),
+        OpenApiExample(
+            "The job was started", examples.EVENT_OUTCOME, response_only=True, media_type="application/x-ndjson"
+        ),
+    ],
 )
 stop_job_by_id = operation(
     "Marks a running job as ended, by its database id",

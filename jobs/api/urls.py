@@ -14,6 +14,7 @@ urlpatterns = [
     re_path(
         rf"^jobs/tag_job/{_ID}/?$", JobViewSet.as_view({"post": "tag_job", "patch": "tag_job", "delete": "untag_job"})
     ),
+    re_path(r"^jobs/events/?$", JobViewSet.as_view({"post": "events"})),
     re_path(r"^jobs/edit_meta/?$", JobViewSet.as_view({"patch": "edit_meta", "post": "edit_meta"})),
     re_path(rf"^jobs/edit_meta/{_ID}/?$", JobViewSet.as_view({"patch": "edit_meta_by_id", "post": "edit_meta_by_id"})),
     re_path(rf"^jobs/metrics/{_ID}/?$", JobViewSet.as_view({"get": "get_job_metrics"})),

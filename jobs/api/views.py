@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import TypeVar
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
@@ -16,7 +15,8 @@ from accounts.api.authentication import (
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole, IsMetricStoreOrHasApiRole
 from archive import root
-from jobs.api import parameters, schema
+from jobs.api import calls, events, parameters, schema
+from jobs.api.calls import required, whole
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
 from jobs.curation import set_metadata
@@ -33,8 +33,6 @@ from jobs.messages import (
     Metrics,
     NodeStates,
     StartJob,
-    StopJob,
-    StopJobById,
     TagName,
 )
 from jobs.models import Job
@@ -44,12 +42,12 @@ from jobs.rows.columns import Row
 from jobs.rows.select import fetch_row
 from jobs.samples.load import samples, samples_by_metric
 from jobs.tags.services import delete_named_tags, tag_job, untag_job
-from jobs.text import check_time, is_whole
-
-T = TypeVar("T")
+from jobs.text import check_time
 
 # Jobs that are encoded at once; a longer answer is sent in parts of this many.
 _PART = 1000
+
+_LINES = "application/x-ndjson"
 
 
 class JobViewSet(ApiViewSet):
@@ -78,37 +76,39 @@ class JobViewSet(ApiViewSet):
     def start_job(self, request: Request) -> HttpResponse:
         """Store a job as running."""
         row_id = start_job(job=decode(request._request.body, StartJob))
-        return json_response(b'{"id":%d}\n' % row_id, status=201)
+        return json_response(calls.started(row_id), status=201)
 
     @schema.stop_job
     def stop_job(self, request: Request) -> HttpResponse:
         """Stop the job that the body names."""
-        body = decode(request._request.body, StopJob)
-        row = stop_job(
-            job_id=_required(body.job_id, "jobId"),
-            cluster=body.cluster,
-            start_time=body.start_time,
-            stop_time=_required(body.stop_time, "stopTime"),
-            job_state=body.job_state or "",
-        )
-        return json_response(encoding.encode(encoding.job_meta(row)))
+        return json_response(calls.stopped(stop_job(**calls.stop_of(request._request.body))))
+
+    @schema.events
+    def events(self, request: Request) -> HttpResponseBase:
+        """Carry out the calls in the lines of the body."""
+        body = events.unpacked(request._request.body, request._request.headers.get("Content-Encoding", ""))
+        parts = events.answers(events.process(body, actor=_actor(request)), self._refusal)
+        first, second = next(parts, b""), next(parts, None)
+        if second is None:
+            return HttpResponse(first, content_type=_LINES)
+        return StreamingHttpResponse(chain([first, second], parts), content_type=_LINES)
+
+    def _refusal(self, error: Exception) -> tuple[int, bytes]:
+        """Return the status and the body of the answer to an exception, and log it."""
+        response = self.get_exception_handler()(error, self.get_exception_handler_context())
+        return response.status_code, response.content
 
     @schema.stop_job_by_id
     def stop_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Stop the job with this database id."""
-        body = decode(request._request.body, StopJobById)
-        row = stop_job(
-            row_id=_whole(id, "id"),
-            stop_time=_required(body.stop_time, "stopTime"),
-            job_state=body.job_state or "",
-        )
-        return json_response(encoding.encode(encoding.job_meta(row)))
+        body = request._request.body
+        return json_response(calls.stopped(stop_job(**calls.stop_by_id_of(whole(id, "id"), body))))
 
     @schema.get_job
     def get_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of all metrics; with all-metrics by name and scope, or without samples."""
         by_metric = parameters.parse_all_metrics(request.query_params)
-        row = _row(_whole(id, "id"))
+        row = _row(whole(id, "id"))
         if by_metric is None:
             return _with_samples(row, samples(row, None))
         return _with_samples(row, samples_by_metric(row) if by_metric else b"null")
@@ -116,14 +116,14 @@ class JobViewSet(ApiViewSet):
     @schema.query_job
     def query_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of the metrics that the body names; null or no body is all."""
-        row = _row(_whole(id, "id"))
+        row = _row(whole(id, "id"))
         return _with_samples(row, samples(row, _metrics(request._request.body)))
 
     @schema.get_job_metrics
     def get_job_metrics(self, request: Request, id: str) -> HttpResponse:
         """Return the samples of a job, of some metrics and in some scopes."""
         metrics, scopes = parameters.parse_metrics(dict(request._request.GET.lists()))
-        data = samples(_row(_whole(id, "id")), metrics, scopes)
+        data = samples(_row(whole(id, "id")), metrics, scopes)
         return json_response(b'{"data":{"jobMetrics":%b},"error":null}\n' % data)
 
     @schema.tag_job
@@ -141,38 +141,38 @@ class JobViewSet(ApiViewSet):
         """Set a key of the metadata of the job that the body names."""
         body = decode(request._request.body, EditMetaOfJob)
         keys = {
-            "job_id": _required(body.job_id, "jobId"),
+            "job_id": required(body.job_id, "jobId"),
             "cluster": body.cluster or None,
             "start_time": body.start_time,
         }
         row_id = Job.objects.with_keys(**keys).values_list("pk", flat=True).first()
         if row_id is None:
             raise JobNotFoundError(f"finding job failed: {described(keys)}")
-        return _edited(request, row_id, _required(body.payload, "payload"))
+        return _edited(request, row_id, required(body.payload, "payload"))
 
     @schema.edit_meta_by_id
     def edit_meta_by_id(self, request: Request, id: str) -> HttpResponse:
         """Set a key of the metadata of the job with this database id."""
-        number = _whole(id, "id")
+        number = whole(id, "id")
         return _edited(request, number, decode(request._request.body, EditMeta))
 
     @schema.delete_job
     def delete_job(self, request: Request) -> HttpResponse:
         """Delete the job that the body names from the database."""
         body = decode(request._request.body, DeleteJob)
-        job_id = _required(body.job_id, "jobId")
+        job_id = required(body.job_id, "jobId")
         row_id = delete_job(job_id=job_id, cluster=body.cluster, start_time=body.start_time, actor=_actor(request))
         return _deleted(row_id)
 
     @schema.delete_job_by_id
     def delete_job_by_id(self, request: Request, id: str) -> HttpResponse:
         """Delete the job with this database id from the database."""
-        return _deleted(delete_job(row_id=_whole(id, "id"), actor=_actor(request)))
+        return _deleted(delete_job(row_id=whole(id, "id"), actor=_actor(request)))
 
     @schema.delete_job_before
     def delete_job_before(self, request: Request, ts: str) -> HttpResponse:
         """Delete all jobs that started before a time from the database."""
-        before = _whole(ts, "ts")
+        before = whole(ts, "ts")
         check_time("ts", before)
         plan = Plan(before, omit_tagged=parameters.parse_omit_tagged(request.query_params))
         count = delete_jobs_before(plan=plan, actor=_actor(request))
@@ -219,7 +219,7 @@ class NodeViewSet(ApiViewSet):
         """Keep the state of each node that the body names."""
         body = decode(request._request.body, NodeStates)
         count = record_nodestate(cluster=body.cluster or "", nodes=body.nodes or [])
-        return json_response(encoding.encode({"msg": f"Successfully stored the states of {count} nodes"}))
+        return json_response(calls.stored(count))
 
 
 class MetricStoreViewSet(ApiViewSet):
@@ -258,13 +258,13 @@ def _with_samples(row: Row, data: bytes) -> HttpResponse:
 
 def _with_tags(request: Request, id: str, change: Callable[..., Row]) -> HttpResponse:
     """Change the tags of a job by those that the body names, and return the job."""
-    number = _whole(id, "id")
+    number = whole(id, "id")
     tags = decode(request._request.body, list[TagName])
-    return json_response(encoding.encode(encoding.job(change(row_id=number, tags=tags, actor=_actor(request)))))
+    return json_response(calls.tagged(change(row_id=number, tags=tags, actor=_actor(request))))
 
 
 def _edited(request: Request, row_id: int, change: EditMeta) -> HttpResponse:
-    key, value = _required(change.key, "key"), _required(change.value, "value")
+    key, value = required(change.key, "key"), required(change.value, "value")
     row = set_metadata(row_id=row_id, key=key, value=value, actor=_actor(request))
     return json_response(encoding.encode(encoding.job(row)))
 
@@ -281,16 +281,3 @@ def _in_parts(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page:
         yield b"," + jobs
         total += count
     yield b'],"items":%d,"page":%d}\n' % (total, page)
-
-
-def _required(value: T | None, name: str) -> T:
-    if value is None:
-        raise InvalidJobError(f"the field '{name}' is required")
-    return value
-
-
-def _whole(text: str, name: str) -> int:
-    """Return a 64-bit number from a path."""
-    if not is_whole(text):
-        raise InvalidJobError(f"integer expected in path for {name}: got {text!r}")
-    return int(text)

@@ -1,15 +1,24 @@
 """Start and stop jobs, for API, admin and commands."""
 
 import contextlib
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import transaction
 from msgspec import UNSET, Raw, UnsetType
 
 from archive.format.meta_json import EXCLUSIVE_OF_SHARED
-from jobs.exceptions import DuplicateJobError, InvalidJobError, JobNotFoundError, JobNotRunningError, described
+from jobs.exceptions import (
+    DuplicateJobError,
+    InvalidJobError,
+    JobError,
+    JobNotFoundError,
+    JobNotRunningError,
+    described,
+)
 from jobs.intake.clusters import known_cluster
-from jobs.intake.sql import insert_run, stop_run
+from jobs.intake.sql import insert_run, insert_runs, stop_run, stop_runs
 from jobs.messages import StartJob, encode_resources
 from jobs.models import Job
 from jobs.rows.columns import Row, encode_metadata
@@ -26,20 +35,33 @@ def start_job(*, job: StartJob) -> int:
 
     Raises InvalidJobError for the first invalid field, and DuplicateJobError if the run exists already.
     """
-    row = _started_row(job)
+    row = started_row(job)
     with transaction.atomic() if job.tags else contextlib.nullcontext():  # the insert is a transaction by itself
         row_id = insert_run(row, window=settings.DUPLICATE_START_WINDOW)
         if row_id is None:
-            known = _duplicate_of(row)
-            raise DuplicateJobError(
-                f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {row.job_id}"
-            )
+            raise _is_duplicate(row)
         if job.tags:
             link_tags([row_id], job.tags)
     return row_id
 
 
-def _started_row(job: StartJob) -> Row:
+def start_jobs(rows: Sequence[Row]) -> list[int | JobError]:
+    """Store jobs of different jobIds, without tags, as running; return the row id of each, or why it is refused.
+
+    The caller opens the transaction.
+    """
+    row_ids = insert_runs(rows, window=settings.DUPLICATE_START_WINDOW)
+    return [_is_duplicate(row) if row_id is None else row_id for row, row_id in zip(rows, row_ids, strict=True)]
+
+
+def _is_duplicate(row: Row) -> DuplicateJobError:
+    known = _duplicate_of(row)
+    return DuplicateJobError(
+        f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {row.job_id}"
+    )
+
+
+def started_row(job: StartJob) -> Row:
     """Return the row of a job that starts, without its id; raise InvalidJobError for the first invalid field."""
     sub_cluster = _sub_cluster(job)
     if not is_start_state(job.job_state or ""):
@@ -171,10 +193,7 @@ def stop_job(
     job wait for the archive (final state, monitoringStatus 1), so that a crash cannot lose it. Raises InvalidJobError,
     JobNotFoundError, or JobNotRunningError for a job that has ended already.
     """
-    state = final_state(job_state)
-    if state is None:
-        raise InvalidJobError(f"invalid job state: {job_state[:60]!r}, expected one of {expected_final()}")
-    word, own_word = state
+    word, own_word = stopped_state(job_state)
     keys = {"row_id": row_id, "job_id": job_id, "cluster": cluster or None, "start_time": start_time}
     if own_word is None:
         row = stop_run(state=word, stop_time=stop_time, **keys)  # type: ignore[arg-type]
@@ -183,7 +202,45 @@ def stop_job(
             row = stop_run(state=word, stop_time=stop_time, **keys)  # type: ignore[arg-type]
             if row is not None:
                 _keep_scheduler_state(row.id, own_word)
-    return _why_not_stopped(stop_time=stop_time, **keys) if row is None else row  # type: ignore[arg-type]
+    if row is None:
+        raise _why_not_stopped(stop_time=stop_time, **keys)  # type: ignore[arg-type]
+    return row
+
+
+class Stop(NamedTuple):
+    """The end of the job with these keys; `own_word` is the scheduler's state if it says more, as `stopped_state`."""
+
+    state: str
+    own_word: str | None
+    stop_time: int
+    job_id: int
+    cluster: str | None = None
+    start_time: int | None = None
+
+
+def stop_jobs(stops: Sequence[Stop]) -> list[Row | JobError]:
+    """Stop jobs of different jobIds, each as `stop_job` does; return the row of each, or why it is refused.
+
+    The caller opens the transaction.
+    """
+    keys = [{"job_id": stop.job_id, "cluster": stop.cluster or None, "start_time": stop.start_time} for stop in stops]
+    named = [
+        {"state": stop.state, "stop_time": stop.stop_time} | of_stop for stop, of_stop in zip(stops, keys, strict=True)
+    ]
+    results: list[Row | JobError] = []
+    for stop, of_stop, row in zip(stops, keys, stop_runs(named), strict=True):
+        if row is not None and stop.own_word is not None:
+            _keep_scheduler_state(row.id, stop.own_word)
+        results.append(row or _why_not_stopped(stop_time=stop.stop_time, row_id=None, **of_stop))  # type: ignore[arg-type]
+    return results
+
+
+def stopped_state(text: str) -> tuple[str, str | None]:
+    """Return the state to store for a scheduler's, and its own text if that says more; raise InvalidJobError."""
+    state = final_state(text)
+    if state is None:
+        raise InvalidJobError(f"invalid job state: {text[:60]!r}, expected one of {expected_final()}")
+    return state
 
 
 def _keep_scheduler_state(row_id: int, word: str) -> None:
@@ -193,8 +250,8 @@ def _keep_scheduler_state(row_id: int, word: str) -> None:
 
 def _why_not_stopped(
     *, stop_time: int, row_id: int | None, job_id: int | None, cluster: str | None, start_time: int | None
-) -> Row:
-    """Raise the error that explains why no job was stopped."""
+) -> JobError:
+    """Return the error that explains why no job was stopped."""
     given = {"pk": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     jobs = Job.objects.filter(**{key: value for key, value in given.items() if value is not None})
     named = row_id is not None or start_time is not None
@@ -202,11 +259,11 @@ def _why_not_stopped(
         jobs = jobs.filter(start_time__lte=stop_time)
     job = jobs.order_by("-start_time").only("job_id", "cluster", "job_state", "start_time", "duration").first()
     if job is None or (job.is_running and job.start_time <= stop_time):  # the latter has just started
-        raise JobNotFoundError(f"finding job failed: {described(given, stop_time)}")
+        return JobNotFoundError(f"finding job failed: {described(given, stop_time)}")
     if job.is_running:
-        raise InvalidJobError(
+        return InvalidJobError(
             f"field 'stopTime': expected {job.start_time} or later, the start of the job, got {stop_time}"
         )
-    raise JobNotRunningError(
+    return JobNotRunningError(
         f"job {job.job_id} on {job.cluster} (dbid: {job.pk}) is not running: {job.job_state} since {job.stop_time}"
     )

@@ -1,29 +1,48 @@
-"""The SQL of start and stop: a single statement each.
+"""The SQL of start and stop: a single statement each, for one job or for many.
 
 The ORM would take longer to build these queries than the rest of the request takes, and it has neither
 `INSERT ... SELECT ... WHERE NOT EXISTS ... RETURNING` nor `UPDATE ... RETURNING`. The statement itself applies the
 duplicate rule and chooses the run to stop, so that two identical calls at once cannot both succeed.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import attrgetter
+from typing import Any
 
+import msgspec
 from django.db import connection
 
+from jobs.models import Job
 from jobs.rows.columns import STORED_COLUMNS, Row
-from jobs.rows.locks import lock_run, one_round_trip
-from jobs.rows.select import JOBS, select_list
+from jobs.rows.locks import lock_run, lock_runs, one_round_trip
+from jobs.rows.select import JOBS, select_list, without_large
 
 # The database assigns the id.
 _NEW_COLUMNS = tuple(name for name in STORED_COLUMNS if name != "id")
 _new_values = attrgetter(*_NEW_COLUMNS)
+_TYPED_AS = {"state": "job_state", "stop_time": "start_time"}  # what a stop has beside the columns that name its run
+
+_TOGETHER = 50  # rows in a statement of SQLite
+_Values = Sequence[Any]
+
+_NAMES = ", ".join(f'"{name}"' for name in _NEW_COLUMNS)
+
+
+def _duplicate(job_id: str, cluster: str, first: str, last: str, start: str) -> str:
+    """Return the query for a run that is in the way of a start, given by expressions of SQL."""
+    return f"""
+        SELECT 1 FROM {JOBS} WHERE "job_id" = {job_id} AND "cluster" = {cluster}
+        AND "start_time" BETWEEN {first} AND {last}
+        AND ("start_time" = {start} OR "job_state" = 'running' OR "start_time" + "duration" > {start})
+    """
+
 
 _INSERT_RUN = f"""
-    INSERT INTO {JOBS} ({", ".join(f'"{name}"' for name in _NEW_COLUMNS)})
+    INSERT INTO {JOBS} ({_NAMES})
     SELECT {", ".join(["%s"] * len(_NEW_COLUMNS))}
-    WHERE NOT EXISTS (
-        SELECT 1 FROM {JOBS} WHERE "job_id" = %s AND "cluster" = %s AND "start_time" BETWEEN %s AND %s
-        AND ("start_time" = %s OR "job_state" = 'running' OR "start_time" + "duration" > %s))
+    WHERE NOT EXISTS ({_duplicate(*["%s"] * 5)})
     ON CONFLICT DO NOTHING RETURNING "id"
 """
 
@@ -43,6 +62,60 @@ def insert_run(job: Row, *, window: int) -> int | None:
             cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
         rows = cursor.fetchall()
     return rows[0][0] if rows else None
+
+
+def insert_runs(jobs: Sequence[Row], *, window: int) -> list[int | None]:
+    """Insert started jobs of different jobIds, each as `insert_run` does; the caller opens the transaction."""
+    lock_runs([(job.job_id, job.cluster) for job in jobs])
+    ids: dict[int, int] = {}
+    with connection.cursor() as cursor:
+        for part in _parts([_new_values(job) for job in jobs]):
+            sql = _insert_runs(connection.vendor, len(part))
+            cursor.execute(sql, [*_parameters(_NEW_COLUMNS, part), window, window])
+            ids.update(cursor.fetchall())
+    return [ids.get(job.job_id) for job in jobs]
+
+
+@lru_cache
+def _insert_runs(vendor: str, number: int) -> str:
+    given = {name: f'given."{name}"' for name in _NEW_COLUMNS}
+    start = given["start_time"]
+    # With LIMIT and OFFSET it stays a look-up per job, whatever PostgreSQL knows of the table.
+    duplicate = _duplicate(given["job_id"], given["cluster"], f"{start} - %s", f"{start} + %s", start)
+    return f"""
+        INSERT INTO {JOBS} ({_NAMES})
+        SELECT {", ".join(given.values())} FROM {_given(vendor, {name: name for name in _NEW_COLUMNS}, number)}
+        WHERE NOT EXISTS ({duplicate} LIMIT 1 OFFSET 0)
+        ON CONFLICT DO NOTHING RETURNING "job_id", "id"
+    """
+
+
+def _parts(rows: Sequence[_Values]) -> Iterator[Sequence[_Values]]:
+    """Yield the rows of one statement after the other: for SQLite, whose statements differ by number, of two sizes."""
+    if connection.vendor == "postgresql":
+        if rows:
+            yield rows
+        return
+    whole = len(rows) - len(rows) % _TOGETHER
+    for begin in range(0, whole, _TOGETHER):
+        yield rows[begin : begin + _TOGETHER]
+    yield from ([row] for row in rows[whole:])
+
+
+def _given(vendor: str, columns: Mapping[str, str], number: int) -> str:
+    """Return a table of rows given as `_parameters`; `columns` are its names, each with a column that has its type."""
+    if vendor == "postgresql":
+        types = {name: Job._meta.get_field(column).db_type(connection) for name, column in columns.items()}
+        return f"""json_to_recordset(%s) AS given({", ".join(f'"{name}" {kind}' for name, kind in types.items())})"""
+    names = ", ".join(f'column{place} AS "{name}"' for place, name in enumerate(columns, 1))
+    row = f"({', '.join(['%s'] * len(columns))})"
+    return f"(SELECT {names} FROM (VALUES {', '.join([row] * number)})) AS given"
+
+
+def _parameters(names: Sequence[str], rows: Sequence[_Values]) -> list[Any]:
+    if connection.vendor == "postgresql":
+        return [msgspec.json.encode([dict(zip(names, row, strict=True)) for row in rows]).decode()]
+    return list(chain.from_iterable(rows))
 
 
 @lru_cache
@@ -73,3 +146,41 @@ def stop_run(
             cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
         rows = cursor.fetchall()
     return Row._make(rows[0]) if rows else None
+
+
+def stop_runs(stops: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+    """Stop jobs of different jobIds, each as `stop_run` does with these arguments; the caller opens the transaction.
+
+    The rows are without what is large in them, see `jobs.rows.select.whole`.
+    """
+    by_names: dict[tuple[str, ...], list[_Values]] = {}
+    for stop in stops:
+        given = {name: value for name, value in stop.items() if value is not None}
+        by_names.setdefault(tuple(given), []).append(tuple(given.values()))
+    stopped: dict[int, Row] = {}
+    with connection.cursor() as cursor:
+        for names, alike in by_names.items():
+            for part in _parts(alike):
+                cursor.execute(_stop_runs(connection.vendor, names, len(part)), _parameters(names, part))
+                rows = (without_large(Row._make(values)) for values in cursor)
+                stopped.update((row.job_id, row) for row in rows)
+    return [stopped.get(stop["job_id"]) for stop in stops]
+
+
+@lru_cache
+def _stop_runs(vendor: str, names: tuple[str, ...], number: int) -> str:
+    given = _given(vendor, {name: _TYPED_AS.get(name, name) for name in names}, number)
+    keys = " AND ".join(f'"{name}" = given."{name}"' for name in names if name not in _TYPED_AS)
+    # Expressions keep PostgreSQL from walking through all running jobs for each stop, where its statistics, older than
+    # the starts that came just before, have few.
+    return f"""
+        WITH chosen AS MATERIALIZED (
+            SELECT "state", "stop_time", (
+                SELECT "id" FROM {JOBS} WHERE {keys}
+                AND "start_time" + 0 <= given."stop_time" AND "job_state" || '' = 'running'
+                ORDER BY "start_time" + 0 DESC LIMIT 1) AS "run"
+            FROM {given})
+        UPDATE {JOBS} SET "job_state" = "state", "duration" = "stop_time" - "start_time"
+        FROM chosen WHERE "id" = "run" AND "job_state" || '' = 'running'
+        RETURNING {select_list(vendor, with_metadata=False, whole=vendor != "postgresql")}
+    """

@@ -1,6 +1,7 @@
 """Advisory locks of a transaction, and statements that are sent together; only PostgreSQL needs them."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django.db import connection
@@ -23,6 +24,19 @@ def lock_run(job_id: int, cluster: str) -> None:
     so two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
     """
     _lock(cluster, job_id)
+
+
+def lock_runs(runs: Sequence[tuple[int, str]]) -> None:
+    """Lock many pairs of jobId and cluster, as `lock_run` does, on PostgreSQL; all callers in one order."""
+    if connection.vendor != "postgresql" or not runs:
+        return
+    job_ids, clusters = [job_id for job_id, _ in runs], [cluster for _, cluster in runs]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(key) FROM (SELECT hashtextextended(cluster, job_id) AS key "
+            "FROM unnest(%s::bigint[], %s::text[]) AS run(job_id, cluster) ORDER BY 1) AS keys",
+            [job_ids, clusters],
+        )
 
 
 def lock_new_tags() -> None:

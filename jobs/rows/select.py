@@ -113,6 +113,21 @@ def select_rows(
                 return
 
 
+def without_large(row: Row) -> Row:
+    """Return a row without what is large in it, so that many can be kept; `whole` reads that again."""
+    large: dict[str, Any] = {name: "" for name in _PASSED_THROUGH if len(getattr(row, name) or "") > _LARGE}
+    return row._replace(**large) if large else row
+
+
+def whole(row: Row) -> Row:
+    """Return a row with what PostgreSQL or `without_large` left out; with nothing there if the job is gone by now."""
+    if row.resources != "" and row.meta_data != "":
+        return row
+    found = fetch_row(row.id) or row._replace(resources="[]", meta_data=None)
+    left_out: dict[str, Any] = {name: getattr(found, name) for name in _PASSED_THROUGH if getattr(row, name) == ""}
+    return row._replace(**left_out)
+
+
 def _in_parts(cursor: Iterable[Any], part: int) -> Iterator[list[Row]]:
     rows, size = [], 0
     for values in cursor:

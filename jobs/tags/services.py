@@ -137,11 +137,11 @@ def check_tags(tags: Iterable[TagName]) -> None:
             raise InvalidJobError(f"tag: expected a type and a name, got type {tag.type!r} and name {tag.name!r}")
 
 
-def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None) -> Row:
+def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None, in_background: bool = False) -> Row:
     """Put tags on a job, all or none, creating those that are new; return the job's row with all its tags.
 
-    The meta.json of an archived job follows (see jobs.archiving.queue); the tags that `actor` added go into the
-    history. Raises InvalidJobError, UnknownJobError.
+    The meta.json of an archived job follows (see jobs.archiving.queue), at once or, inside a transaction of the caller,
+    in the background; the tags that `actor` added go into the history. Raises InvalidJobError, UnknownJobError.
     """
     check_tags(tags)
     with transaction.atomic():
@@ -149,7 +149,7 @@ def tag_job(*, row_id: int, tags: Sequence[TagName], actor: Actor | None = None)
         if tags:
             link_tags([row_id], tags, actor)
             queue.record_edit([row_id])
-    if tags:
+    if tags and not in_background:
         writing.write_edit(row_id)
     return _row_of(row_id)
 

@@ -63,7 +63,8 @@ def check_described(method: str, path: str, status: int, kind: str, body: bytes)
         assert body, f"no text: {about}"
     else:
         assert kind == media_type, f"JSON has no charset: {about}"
-        _validate(validator, body, about)
+        for document in body.splitlines() if media_type == "application/x-ndjson" else [body]:
+            _validate(validator, document, about)
 
 
 def _validate(validator: Draft202012Validator, body: bytes, about: str) -> None:
@@ -93,7 +94,7 @@ def _places() -> list[Place]:
 
 def _bodies(answer: Any) -> Bodies:
     return {
-        media_type: _validator(json.dumps(part["schema"])) if media_type == "application/json" else None
+        media_type: _validator(json.dumps(part["schema"])) if media_type.endswith("json") else None
         for media_type, part in answer.get("content", {}).items()
     }
 

@@ -1,0 +1,256 @@
+"""Many calls in one: lines of JSON, each a start, stop, tags or states of nodes, carried out and answered in order.
+
+A line is `{"operation": "stop_job", "id": 17, "body": {...}}`: the id where the path of the single call has one, the
+body as the single call takes it. An answer is a line with its number, operation, status and body.
+"""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+from django.conf import settings
+from msgspec import UNSET
+
+from jobs.api import calls
+from jobs.api.decoding import decode
+from jobs.exceptions import InvalidJobError, JobError
+from jobs.history import Actor
+from jobs.intake.events import MOST, Call, carry_out, is_away
+from jobs.intake.nodes import record_nodestate
+from jobs.intake.services import Stop, start_job, started_row, stop_job, stopped_state
+from jobs.messages import Event, NodeStates, StartJob, TagName
+from jobs.rows.columns import Row
+from jobs.rows.select import whole, without_large
+from jobs.tags.services import tag_job
+from jobs.text import clean_text
+
+MOST_LINES = 100_000
+"""Lines in one call."""
+
+MOST_UNPACKED = 256 << 20
+"""Bytes of a body that was sent compressed."""
+
+_PART = 1 << 16  # bytes that are unpacked at once
+_PACKED_PART = 1 << 14
+_BATCH_BYTES = 4 << 20  # of lines in one transaction
+_ANSWER_BYTES = 1 << 20  # after which a part of the answer is sent
+_SHOWN = 60  # characters of a wrong value
+_EXPECTED = """{"operation": ..., "body": ...}, for some operations with an "id\""""
+_decoder = msgspec.json.Decoder(Event)
+
+
+class Outcome(NamedTuple):
+    """How a line went: the status and the body of its answer, or the reason why it is refused."""
+
+    number: int
+    operation: str
+    status: int = 0
+    body: bytes = b""
+    error: Exception | None = None
+
+
+class _Valid(NamedTuple):
+    """A call to carry out, and how it is answered."""
+
+    call: Call
+    status: int
+    answer: Callable[[Any], bytes]
+
+
+class _Read(NamedTuple):
+    """A line, its operation as far as it is known, and its call or the reason why it is refused."""
+
+    number: int
+    operation: str
+    found: _Valid | Exception
+
+    def outcome(self) -> Outcome:
+        """Return how the line went."""
+        result = self.found.call.result if isinstance(self.found, _Valid) else self.found
+        if isinstance(result, Exception) or not isinstance(self.found, _Valid):
+            return Outcome(self.number, self.operation, error=result)
+        return Outcome(self.number, self.operation, self.found.status, self.found.answer(result))
+
+
+def process(parts: Iterable[bytes], *, actor: Actor) -> Iterator[Outcome]:
+    """Carry out the calls in lines of JSON, up to MOST in one transaction, and yield how each went, in order.
+
+    `parts` are those of the body. If they cannot be read to their end, the last outcome says so. Raises InvalidJobError
+    if they cannot be read at all, and what the database raises if it is locked or away and nothing was changed.
+    """
+    away: Exception | None = None
+    is_first = True
+    for batch in _batches(parts, actor):
+        events = [read.found.call for read in batch if isinstance(read.found, _Valid)]
+        if away is None:
+            carry_out(events)
+            away = events[-1].result if events and is_away(events[-1].result) else None
+            if away is not None and is_first and events[0].result is away:
+                raise away
+        else:  # what follows may depend on what could not be done
+            for event in events:
+                event.result = away
+        is_first = False
+        yield from (read.outcome() for read in batch)
+
+
+def answers(outcomes: Iterable[Outcome], refusal: Callable[[Exception], tuple[int, bytes]]) -> Iterator[bytes]:
+    """Yield the answer in parts: a line of JSON for each outcome; `refusal` returns the status and body of an error."""
+    lines, size = [], 0
+    for number, operation, status, body, error in outcomes:
+        status, body = (status, body) if error is None else refusal(error)
+        name = msgspec.json.encode(shown(operation))
+        lines.append(b'{"line":%d,"operation":%b,"status":%d,"body":%b}\n' % (number, name, status, body.rstrip(b"\n")))
+        size += len(lines[-1])
+        if len(lines) == MOST or size > _ANSWER_BYTES:
+            yield b"".join(lines)
+            lines, size = [], 0
+    if lines:
+        yield b"".join(lines)
+
+
+def shown(operation: str) -> str:
+    """Return the name of an operation, shortened if it is none."""
+    return clean_text(operation)[:_SHOWN]
+
+
+def _batches(parts: Iterable[bytes], actor: Actor) -> Iterator[list[_Read]]:
+    """Yield the lines of one transaction after the other."""
+    batch: list[_Read] = []
+    size = number = 0
+    try:
+        for number, line in _lines(parts):
+            batch.append(_read(number, line, actor))
+            size += len(line)
+            if len(batch) == MOST or size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], 0
+    except InvalidJobError as error:
+        if not number:
+            raise
+        batch.append(_Read(number + 1, "", error))
+    if batch:
+        yield batch
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers; of one that is too long a little more than the limit."""
+    number, begun = 0, bytearray()
+    for part in parts:
+        *ends, rest = part.split(b"\n")
+        for end in ends:
+            number += 1
+            if number > MOST_LINES:
+                raise InvalidJobError(f"too many lines: expected at most {MOST_LINES:,}")
+            line = bytes(begun + end) if begun else end
+            begun.clear()
+            if line and not line.isspace():
+                yield number, line
+        if len(begun) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            begun += rest
+    if begun and not begun.isspace():
+        yield number + 1, bytes(begun)
+
+
+def _read(number: int, line: bytes, actor: Actor) -> _Read:
+    operation = ""
+    try:
+        if len(line) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise InvalidJobError(f"line too long: expected at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20} MB")
+        event = _decode(line)
+        operation = event.operation
+        prepare = _OPERATIONS.get(operation)
+        if prepare is None:
+            raise InvalidJobError(
+                f"field 'operation': expected one of {', '.join(_OPERATIONS)}, got {shown(operation)!r}"
+            )
+        return _Read(number, operation, prepare(event, b"" if event.body is UNSET else bytes(event.body), actor))
+    except JobError as error:
+        return _Read(number, operation, error)
+
+
+def _decode(line: bytes) -> Event:
+    try:
+        return _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidJobError(f"expected {_EXPECTED}: {str(error).replace('`', '')}") from None
+
+
+def _start(event: Event, body: bytes, actor: Actor) -> _Valid:
+    _refuse_id(event)
+    job = decode(body, StartJob)
+    return _Valid(Call(job.job_id, partial(start_job, job=job) if job.tags else started_row(job)), 201, calls.started)
+
+
+def _stop(event: Event, body: bytes, actor: Actor) -> _Valid:
+    if event.id is not None:
+        arguments = calls.stop_by_id_of(event.id, body)
+        return _Valid(Call(None, lambda: without_large(stop_job(**arguments))), 200, _stopped)
+    arguments = calls.stop_of(body)
+    word, own_word = stopped_state(arguments.pop("job_state"))
+    stop = Stop(word, own_word, **arguments)
+    return _Valid(Call(stop.job_id, stop), 200, _stopped)
+
+
+def _stopped(row: Row) -> bytes:
+    return calls.stopped(whole(row))
+
+
+def _tag(event: Event, body: bytes, actor: Actor) -> _Valid:
+    row_id = calls.required(event.id, "id")
+    tag = partial(tag_job, row_id=row_id, tags=decode(body, list[TagName]), actor=actor, in_background=True)
+    return _Valid(Call(None, lambda: without_large(tag())), 200, lambda row: calls.tagged(whole(row)))
+
+
+def _nodestate(event: Event, body: bytes, actor: Actor) -> _Valid:
+    _refuse_id(event)
+    report = decode(body, NodeStates)
+    cluster = report.cluster or ""
+    record = partial(record_nodestate, cluster=cluster, nodes=report.nodes or [])
+    return _Valid(Call(("nodes of", cluster), record), 200, calls.stored)
+
+
+_OPERATIONS: dict[str, Callable[[Event, bytes, Actor], _Valid]] = {
+    "start_job": _start,
+    "stop_job": _stop,
+    "tag_job": _tag,
+    "nodestate": _nodestate,
+}
+
+
+def _refuse_id(event: Event) -> None:
+    if event.id is not None:
+        raise InvalidJobError(f"field 'id': expected none for {event.operation}, got {event.id}")
+
+
+def unpacked(body: bytes, encoding: str) -> Iterator[bytes]:
+    """Yield a body in small parts, unpacked if its Content-Encoding is gzip. Raises InvalidJobError."""
+    if encoding.strip().lower() in ("", "identity"):
+        return (body[begin : begin + _PART] for begin in range(0, len(body), _PART))
+    if encoding.strip().lower() not in ("gzip", "x-gzip"):
+        raise InvalidJobError(f"Content-Encoding: expected gzip or none, got {encoding[:60]!r}")
+    return _unzipped(body)
+
+
+def _unzipped(packed: bytes) -> Iterator[bytes]:
+    size, unpacker = 0, zlib.decompressobj(31)
+    try:
+        for begin in range(0, len(packed), _PACKED_PART):
+            rest = packed[begin : begin + _PACKED_PART]
+            while rest:
+                if unpacker.eof:  # files that were packed one by one
+                    unpacker = zlib.decompressobj(31)
+                part = unpacker.decompress(rest, _PART)
+                rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                size += len(part)
+                if size > MOST_UNPACKED:
+                    raise InvalidJobError(f"the unpacked body is too large: expected at most {MOST_UNPACKED >> 20} MB")
+                yield part
+        while part := unpacker.decompress(b"", _PART):
+            yield part
+    except zlib.error as error:
+        raise InvalidJobError(f"the body is not gzip: {error}") from None
+    if packed and not unpacker.eof:
+        raise InvalidJobError("the body is not whole: its gzip data ends too early")
