@@ -32,8 +32,7 @@ MOST_LINES = 100_000
 MOST_UNPACKED = 256 << 20
 """Bytes of a body that was sent compressed."""
 
-_PART = 1 << 16  # bytes that are unpacked at once
-_PACKED_PART = 1 << 14
+_PART = 1 << 16  # bytes
 _BATCH_BYTES = 4 << 20  # of lines in one transaction
 _ANSWER_BYTES = 1 << 20  # after which a part of the answer is sent
 _SHOWN = 60  # characters of a wrong value
@@ -74,15 +73,15 @@ class _Read(NamedTuple):
         return Outcome(self.number, self.operation, self.found.status, self.found.answer(result))
 
 
-def process(parts: Iterable[bytes], *, actor: Actor) -> Iterator[Outcome]:
+def process(parts: Iterable[bytes], *, actor: Actor, most_lines: int | None = None) -> Iterator[Outcome]:
     """Carry out the calls in lines of JSON, up to MOST in one transaction, and yield how each went, in order.
 
-    `parts` are those of the body. If they cannot be read to their end, the last outcome says so. Raises InvalidJobError
-    if they cannot be read at all, and what the database raises if it is locked or away and nothing was changed.
+    If `parts`, which make up the lines, cannot be read to the end, the last outcome says so. Raises InvalidJobError if
+    they cannot be read at all, and what the database raises if it is locked or away and nothing was changed.
     """
     away: Exception | None = None
     is_first = True
-    for batch in _batches(parts, actor):
+    for batch in _batches(_lines(parts, most_lines), actor):
         events = [read.found.call for read in batch if isinstance(read.found, _Valid)]
         if away is None:
             carry_out(events)
@@ -116,12 +115,12 @@ def shown(operation: str) -> str:
     return clean_text(operation)[:_SHOWN]
 
 
-def _batches(parts: Iterable[bytes], actor: Actor) -> Iterator[list[_Read]]:
+def _batches(lines: Iterable[tuple[int, bytes]], actor: Actor) -> Iterator[list[_Read]]:
     """Yield the lines of one transaction after the other."""
     batch: list[_Read] = []
     size = number = 0
     try:
-        for number, line in _lines(parts):
+        for number, line in lines:
             batch.append(_read(number, line, actor))
             size += len(line)
             if len(batch) == MOST or size > _BATCH_BYTES:
@@ -135,15 +134,15 @@ def _batches(parts: Iterable[bytes], actor: Actor) -> Iterator[list[_Read]]:
         yield batch
 
 
-def _lines(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+def _lines(parts: Iterable[bytes], most: int | None) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers; of one that is too long a little more than the limit."""
     number, begun = 0, bytearray()
     for part in parts:
         *ends, rest = part.split(b"\n")
         for end in ends:
             number += 1
-            if number > MOST_LINES:
-                raise InvalidJobError(f"too many lines: expected at most {MOST_LINES:,}")
+            if most is not None and number > most:
+                raise InvalidJobError(f"too many lines: expected at most {most:,}")
             line = bytes(begun + end) if begun else end
             begun.clear()
             if line and not line.isspace():
@@ -225,32 +224,33 @@ def _refuse_id(event: Event) -> None:
         raise InvalidJobError(f"field 'id': expected none for {event.operation}, got {event.id}")
 
 
-def unpacked(body: bytes, encoding: str) -> Iterator[bytes]:
-    """Yield a body in small parts, unpacked if its Content-Encoding is gzip. Raises InvalidJobError."""
+def sent_parts(body: bytes, encoding: str) -> Iterator[bytes]:
+    """Yield the body of a call in small parts, unpacked if its Content-Encoding is gzip. Raises InvalidJobError."""
+    parts = (body[begin : begin + _PART] for begin in range(0, len(body), _PART))
     if encoding.strip().lower() in ("", "identity"):
-        return (body[begin : begin + _PART] for begin in range(0, len(body), _PART))
+        return parts
     if encoding.strip().lower() not in ("gzip", "x-gzip"):
         raise InvalidJobError(f"Content-Encoding: expected gzip or none, got {encoding[:60]!r}")
-    return _unzipped(body)
+    return unpacked(parts, most=MOST_UNPACKED)
 
 
-def _unzipped(packed: bytes) -> Iterator[bytes]:
+def unpacked(parts: Iterable[bytes], *, most: int | None = None) -> Iterator[bytes]:
+    """Yield what was packed by gzip, in small parts. Raises InvalidJobError, also for more than `most` bytes."""
     size, unpacker = 0, zlib.decompressobj(31)
     try:
-        for begin in range(0, len(packed), _PACKED_PART):
-            rest = packed[begin : begin + _PACKED_PART]
-            while rest:
+        for packed in parts:
+            while packed:
                 if unpacker.eof:  # files that were packed one by one
                     unpacker = zlib.decompressobj(31)
-                part = unpacker.decompress(rest, _PART)
-                rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+                part = unpacker.decompress(packed, _PART)
+                packed = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
                 size += len(part)
-                if size > MOST_UNPACKED:
-                    raise InvalidJobError(f"the unpacked body is too large: expected at most {MOST_UNPACKED >> 20} MB")
+                if most is not None and size > most:
+                    raise InvalidJobError(f"the unpacked body is too large: expected at most {most >> 20} MB")
                 yield part
         while part := unpacker.decompress(b"", _PART):
             yield part
     except zlib.error as error:
         raise InvalidJobError(f"the body is not gzip: {error}") from None
-    if packed and not unpacker.eof:
+    if not unpacker.eof:
         raise InvalidJobError("the body is not whole: its gzip data ends too early")

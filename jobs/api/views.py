@@ -86,8 +86,9 @@ class JobViewSet(ApiViewSet):
     @schema.events
     def events(self, request: Request) -> HttpResponseBase:
         """Carry out the calls in the lines of the body."""
-        body = events.unpacked(request._request.body, request._request.headers.get("Content-Encoding", ""))
-        parts = events.answers(events.process(body, actor=_actor(request)), self._refusal)
+        body = events.sent_parts(request._request.body, request._request.headers.get("Content-Encoding", ""))
+        outcomes = events.process(body, actor=_actor(request), most_lines=events.MOST_LINES)
+        parts = events.answers(outcomes, self._refusal)
         first, second = next(parts, b""), next(parts, None)
         if second is None:
             return HttpResponse(first, content_type=_LINES)

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from jobs.api import events
-from jobs.api.events import process, unpacked
+from jobs.api.events import process, sent_parts
 from jobs.exceptions import InvalidJobError
 from jobs.history import Actor, of_job, text_of
 from jobs.intake.events import MOST, Call, carry_out, is_away
@@ -278,12 +278,11 @@ def test_a_body_that_unpacks_to_very_much_costs_little_memory_and_ends(
 ) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1 << 20
     monkeypatch.setattr(events, "MOST_UNPACKED", 8 << 20)
-    monkeypatch.setattr(events, "MOST_LINES", 2000)
     bomb = gzip.compress(filler * ((16 << 20) // len(filler)))
     failed: Exception | None = None
     tracemalloc.start()
     try:
-        for outcome in process(unpacked(bomb, "gzip"), actor=Actor(1)):
+        for outcome in process(sent_parts(bomb, "gzip"), actor=Actor(1), most_lines=2000):
             failed = outcome.error
     except InvalidJobError as error:
         failed = error
