@@ -26,6 +26,9 @@ from tests.support.paths import PROJECT
 NODE_MODULES = PROJECT / ".venv" / "node" / "node_modules"
 SOURCES = PROJECT / "tests" / "typescript"
 
+# It knows no lines of JSON.
+CONFIG = "post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: application/octet-stream\n"
+
 Module = Callable[[str], Any]
 
 
@@ -50,7 +53,7 @@ def document(tmp_path: Path) -> Path:
 @pytest.fixture
 def generated(once: None, document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
     """Return a function that imports a module of the generated client, of which nothing may be left out."""
-    (tmp_path / "config.yaml").write_text("post_hooks: []\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
     command = [str(Path(sys.executable).parent / "openapi-python-client"), "generate", "--meta", "none"]
     command += ["--path", str(document), "--output-path", "generated_client", "--config", "config.yaml"]
     done = subprocess.run([*command, "--fail-on-warning"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -159,6 +162,9 @@ def test_the_examples_are_what_the_server_answers(api: AppClient) -> None:
     stopped = examples.STOPPED | {"id": row_id, "tags": [examples.STOPPED["tags"][0] | {"id": tag_id}]}
     assert api.post("/api/jobs/stop_job/", examples.STOP).json == stopped
     assert api.get("/api/jobs/").json == examples.LISTED | {"jobs": [stopped]}
+    repeated = api.post("/api/jobs/events/", examples.EVENT).json
+    assert repeated.keys() == examples.EVENT_OUTCOME.keys()
+    assert repeated["status"] == 422
     edited = api.request("PATCH", f"/api/jobs/edit_meta/{row_id}", examples.EDIT).json
     assert edited == examples.EDITED | {"id": row_id, "tags": stopped["tags"]}
     assert api.post(f"/api/jobs/stop_job/{row_id}", examples.STOP_BY_ID).status == 422
