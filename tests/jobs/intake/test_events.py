@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
@@ -18,7 +18,7 @@ from jobs.exceptions import InvalidJobError
 from jobs.history import Actor, of_job, text_of
 from jobs.intake.events import MOST, Call, carry_out, is_away
 from jobs.models import ArchiveTask, Job, JobTag, NodeState
-from tests.support.clients import Answer, AppClient, start_body
+from tests.support.clients import Answer, AppClient, at_once, start_body
 from tests.support.factories import START, JobFactory, TagFactory, token_for
 
 PATHS = {
@@ -321,3 +321,23 @@ def test_tags_are_recorded_with_the_token_and_wait_for_the_worker(api: AppClient
     send(api, tag(job.pk))
     assert "perf:slow" in text_of(of_job(job.pk).get())
     assert ArchiveTask.objects.get().edits == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cluster")
+def test_calls_with_the_same_jobs_in_opposite_order_carry_each_out_once(api: AppClient) -> None:
+    """Their transactions may lock each other's jobs; PostgreSQL then ends one, which is done call by call."""
+
+    def in_thread(lines: list[Any]) -> list[dict[str, Any]]:
+        try:
+            return send(api, *lines)
+        finally:
+            connections.close_all()
+
+    numbers = range(1, 41)
+    for event, expected in ((start, [201, 422]), (stop, [200, 422])):
+        lines = [event(job_id) for job_id in numbers]
+        forward, backward = at_once([partial(in_thread, lines), partial(in_thread, lines[::-1])])
+        statuses = zip(forward, reversed(backward), strict=True)
+        assert {tuple(sorted((one["status"], other["status"]))) for one, other in statuses} == {tuple(expected)}
+    assert Job.objects.filter(job_state="completed").count() == len(numbers)
