@@ -341,3 +341,23 @@ def test_calls_with_the_same_jobs_in_opposite_order_carry_each_out_once(api: App
         statuses = zip(forward, reversed(backward), strict=True)
         assert {tuple(sorted((one["status"], other["status"]))) for one, other in statuses} == {tuple(expected)}
     assert Job.objects.filter(job_state="completed").count() == len(numbers)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cluster")
+def test_a_locked_database_is_a_503_and_nothing_is_changed(api: AppClient, settings: Any) -> None:
+    settings.DATABASE_WAIT = 0
+    other = connection.copy()
+    with connection.cursor() as cursor, other.cursor() as holder:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET lock_timeout = '20ms'")
+            holder.execute("BEGIN")
+            holder.execute("LOCK TABLE jobs_job IN EXCLUSIVE MODE")
+        else:
+            holder.execute("BEGIN IMMEDIATE")
+        answer = api.post("/api/jobs/events/", ndjson(start(1), start(2)))
+        holder.execute("ROLLBACK")
+    other.close()
+    connection.close()
+    assert answer.status == 503
+    assert not Job.objects.exists()
