@@ -2,18 +2,23 @@
 
     python -m benchmarks.worker [--jobs 2000] [--workers 1] [--source cc-metric-store] [--nodes 4] [--hours 1]
     python -m benchmarks.worker --single --nodes 32 --hours 24
+    python -m benchmarks.worker --idle
 
 Starts real workers (manage.py archive_worker) on the database in DATABASE_URL, or on SQLite in a temporary folder, and
 prints the jobs per second from the first to the last, and the CPU that workers and metric store used. Source `none`
 writes meta.json alone. The metric store is a process of its own on this machine: 13 metrics every minute, 8 of them
-with finer units than nodes, as cluster.json below says; it answers without computing anything. With --single: the time
-from a stop to the archived job, one job at a time and the worker idle before.
+with finer units than nodes, as cluster.json below says; it answers without computing anything.
+
+With --single: the time from a stop to the archived job, of 30 jobs one at a time, the worker idle before. With
+--idle: the CPU of a worker, and of its connections to PostgreSQL if that runs here, in a minute without work; on a
+database that benchmarks.many filled or on an empty one.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import random
 import socket
 import socketserver
 import statistics
@@ -23,7 +28,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing import Process
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -183,26 +187,55 @@ def drain(jobs: int, workers: int) -> tuple[float, float]:
     return (done - first) / seconds, cpu / (done - first)
 
 
-def single(jobs: int) -> list[float]:
-    """Let an idle worker archive jobs one at a time; return the seconds from the stop to the archived job of each."""
-    from jobs.models import Job
-
-    row_ids = list(Job.objects.filter(cluster=CLUSTER["name"]).order_by("pk").values_list("pk", flat=True))[:jobs]
-    Job.objects.filter(cluster=CLUSTER["name"]).update(job_state="running")
+@contextlib.contextmanager
+def ready_worker(settle: float = 5) -> Iterator[psutil.Process]:
+    """Run a worker that has settled; return its process."""
     process = subprocess.Popen([sys.executable, "manage.py", "archive_worker", "-v", "0"], cwd=ROOT)
-    time.sleep(3)
-    times = []
-    for row_id in row_ids:
-        job = Job.objects.filter(pk=row_id)
-        begin = time.monotonic()
-        job.update(job_state="completed")
-        while not job.archived().exists():
-            time.sleep(0.002)
-        times.append(time.monotonic() - begin)
-        time.sleep(0.37)
+    time.sleep(settle)
+    yield psutil.Process(process.pid)
     process.terminate()
     process.wait()
-    return times
+
+
+def single(jobs: int) -> list[float]:
+    """Let an idle worker archive jobs one at a time; return the seconds from the stop to the archived job of each."""
+    from archive import root
+    from jobs.models import Job
+
+    all_jobs = Job.objects.filter(cluster=CLUSTER["name"]).order_by("pk")
+    all_jobs.update(job_state="running")
+    times = []
+    with ready_worker():
+        for job in all_jobs[: jobs + 1]:
+            row = Job.objects.filter(pk=job.pk)
+            begin = time.monotonic()
+            row.update(job_state="completed")
+            while not row.archived().exists():
+                time.sleep(0.002)
+            times.append(time.monotonic() - begin)
+            assert root.store().has_job(job.key)
+            time.sleep(random.uniform(0.2, 0.8))
+    return times[1:]  # the first waits for the worker and its processes to start
+
+
+def idle(seconds: float) -> tuple[float, float]:
+    """Return the seconds of CPU of an idle worker in some seconds, and those of its connections to PostgreSQL."""
+    from django.db import connection
+
+    with ready_worker(20) as worker:
+        backends = []
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+                backends = [psutil.Process(pid) for (pid,) in cursor.fetchall()]
+        everyone = [[worker, *worker.children(recursive=True)], backends]
+        used = [-sum(sum(process.cpu_times()[:2]) for process in some) for some in everyone]
+        time.sleep(seconds)
+        used = [
+            before + sum(sum(process.cpu_times()[:2]) for process in some)
+            for before, some in zip(used, everyone, strict=True)
+        ]
+    return used[0], used[1]
 
 
 def main() -> None:
@@ -215,11 +248,12 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--single", action="store_true")
+    parser.add_argument("--idle", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder, metric_store() as (port, store):
         os.environ["SECRET_KEY"] = "benchmark"
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{folder}/benchmark.sqlite3")
-        os.environ["ARCHIVE_ROOT"] = str(Path(folder) / "archive")
+        os.environ.setdefault("ARCHIVE_ROOT", f"{folder}/archive")
         entry = {"kind": options.source}
         if options.source == "cc-metric-store":
             entry["url"] = f"http://127.0.0.1:{port}"
@@ -227,11 +261,18 @@ def main() -> None:
         import django
 
         django.setup()
+        if options.idle:
+            worker, database = idle(60)
+            print(f"seconds of CPU in an idle minute: worker {worker:.2f}, its connections {database:.2f}")
+            return
         guard.require_empty()
         if options.single:
-            fill(10, options.nodes, options.hours)
-            times = single(10)
-            print(f"from stop to archived: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f})")
+            fill(31, options.nodes, options.hours)
+            times = sorted(single(30))
+            print(
+                f"from stop to archived: median {statistics.median(times):.3f} s, 90 % within {times[26]:.3f}, "
+                f"{times[0]:.3f} to {times[-1]:.3f}"
+            )
             return
         for _ in range(options.rounds):
             fill(options.jobs, options.nodes, options.hours)

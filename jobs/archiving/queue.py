@@ -92,6 +92,12 @@ _EDITED_JOBS = f"""FROM {_TASKS} t JOIN {_JOBS} j ON j."id" = +t."job_id"
 _IDLE_JOBS = f"""FROM {_JOBS} j LEFT JOIN {_TASKS} t ON t."job_id" = j."id"
     WHERE {_IDLE} AND (t."job_id" IS NULL OR {{free}})"""
 
+# A job that has just stopped waits and has no task.
+_HAS_STOPPED = f"""
+    SELECT 1 FROM {_JOBS} j WHERE {_AWAITS_ARCHIVE}
+    AND NOT EXISTS (SELECT 1 FROM {_TASKS} t WHERE t."job_id" = j."id") LIMIT 1
+"""
+
 # One index look-up per cluster, however many of its jobs wait.
 _WAITING_CLUSTERS = f"""
     WITH RECURSIVE next(cluster) AS (
@@ -101,6 +107,13 @@ _WAITING_CLUSTERS = f"""
         FROM next WHERE next.cluster IS NOT NULL
     ) SELECT cluster FROM next WHERE cluster IS NOT NULL
 """
+
+
+def has_stopped() -> bool:
+    """Return whether a job waits that nobody has claimed or tried yet: the cheapest look for work."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HAS_STOPPED)
+        return cursor.fetchone() is not None
 
 
 def waiting_clusters() -> list[str]:
@@ -191,6 +204,8 @@ def reclaim_expired() -> None:
     The pause keeps a job that kills each worker that claims it (one too large for the memory, say) from delaying the
     others. A claim for removal was not an attempt to write: it is dropped, and the job is as it was before.
     """
+    if not ArchiveTask.objects.exists():  # nearly always, if nobody works
+        return
     if (paused := ArchiveTask.objects.paused_too_long(2 * _LONGEST_PAUSE)).exists():
         paused.update(not_before=Now())
     expired = ArchiveTask.objects.expired()

@@ -82,6 +82,12 @@ def test_a_claim_of_edits_begins_with_the_tasks_and_looks_each_job_up(named: boo
         assert tables[1][1] == PRIMARY_KEY[connection.vendor]
 
 
+def test_a_look_for_stopped_jobs_reads_those_that_wait_alone() -> None:
+    (tables,) = plans(queue.has_stopped)
+    assert sorted(table for table, _ in tables) == ["jobs_archivetask", "jobs_job"]
+    assert dict(tables)["jobs_job"] == "jobs_to_archive"
+
+
 def test_no_statement_of_a_worker_reads_through_the_archived_jobs() -> None:
     archived = list(Job.objects.archived().order_by("pk").values_list("pk", flat=True)[1000:1005])
     ArchiveTask.objects.create(job_id=archived[0], worker="dead:1:a", not_before=timezone.now())
