@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from jobs.querysets import USUAL_STATES
-from jobs.rows.select import JOBS, LINKS, SqlCondition
+from jobs.rows.select import JOBS, LINKS, SqlCondition, with_values
 from jobs.search.criteria import FIRST_WORD_OF_STATE
 from jobs.states import JobState
 
@@ -122,6 +122,6 @@ def _counts(filters: Sequence[Filter]) -> Sequence[int]:
         parts.append(f"(SELECT count(*) FROM ({part}) part)")  # noqa: S608
         parameters += values
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(parts)}", parameters)
+        cursor.execute(*with_values(f"SELECT {', '.join(parts)}", parameters))
         counts: Sequence[int] = cursor.fetchone()
     return counts

@@ -41,6 +41,17 @@ TAGS_AS_JSON = {
 }
 
 
+def with_values(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any] | None]:
+    """Return a query of a list and its parameters, on PostgreSQL with the values in its text.
+
+    A prepared statement gets one plan for all values there, and the plan for a frequent partition reads the whole table
+    for an unknown one.
+    """
+    if connection.vendor == "postgresql":
+        return connection.ops.compose_sql(sql, parameters), None  # type: ignore[attr-defined]
+    return sql, parameters
+
+
 def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
     """Return jobs by row id, with tags and metadata."""
     places = ", ".join(["%s"] * len(row_ids))
@@ -102,12 +113,13 @@ def select_rows(
         chosen = f"""(SELECT "id" AS "row_id" FROM {chosen}) page JOIN {JOBS} ON "id" = "row_id"
             ORDER BY "start_time" DESC, "id" DESC"""
     sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=False)} FROM {chosen}"
+    query = with_values(sql, parameters)
     # A server-side cursor costs another round trip, so it is used only if the answer may be large. Behind a pooler it
     # lives no longer than its transaction. In SQLite a transaction would lock the database.
     large = limit is None or limit > part
     held = transaction.atomic() if large and connection.vendor == "postgresql" else contextlib.nullcontext()
     with held, connection.chunked_cursor() if large else connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(*query)
         if connection.vendor == "sqlite":
             yield from _in_parts(cursor, part)
             return
