@@ -94,6 +94,7 @@ def lists() -> list[Case]:
         listed("state=failed&page=3", "jobs_by_rare_state"),
         listed("state=preempted&state=stopped", "jobs_by_rare_state", sorts=True),
         listed(f"state=preempted&{span}", "jobs_by_rare_state"),
+        listed("state=node_fail", "jobs_by_rare_state"),
         listed("user=nobody", "jobs_by_user"),
         listed("user=alice", "jobs_by_user|walk:jobs_by_start"),
         listed("project=bio", "jobs_by_project|walk:jobs_by_start"),
