@@ -27,6 +27,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks import many
 from benchmarks.load import Result, drive, http_request
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +98,7 @@ def requests_of(operation: str, token: str, first: int, count: int | None) -> It
 
 
 class Server:
-    """gunicorn and the archive worker on a fresh database with some finished jobs."""
+    """gunicorn and the archive worker on a fresh database with some jobs."""
 
     def __init__(self, folder: Path, *, workers: int, jobs: int) -> None:
         """Set up and start; returns when the server answers."""
@@ -120,7 +121,7 @@ class Server:
             self._start(["-m", "gunicorn", "ccbackend.wsgi", "-w", str(workers), "-b", f"127.0.0.1:{self.port}"]),
             self._start(["manage.py", "archive_worker"]),
         ]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5).close()
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="of each run")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="gunicorn's processes")
-    parser.add_argument("--jobs", type=int, default=20_000, help="finished jobs in the table beforehand")
+    many.add_option(parser)
     parser.add_argument("--yardstick", nargs="*", default=[], metavar="OPERATION=RATE", help="measured this minute")
     parser.add_argument("--load", metavar="PATH", help="another load generator, with a yardstick of its own")
     parser.add_argument("--operations", nargs="*", default=OPERATIONS, choices=OPERATIONS)
@@ -243,7 +244,7 @@ def main() -> None:
     driver = External(options.load, options.connections) if options.load else BuiltIn(options.connections, yardsticks)
     runs: dict[str, list[Measured]] = {operation: [] for operation in options.operations}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        server = Server(Path(folder), workers=options.workers, jobs=options.jobs)
+        server = Server(Path(folder), workers=options.workers, jobs=options.table)
         try:
             first = FIRST_JOB
             for _ in range(options.rounds):

@@ -3,7 +3,7 @@
     python -m benchmarks.beside --peer http://127.0.0.1:8081 TOKEN [--own http://127.0.0.1:8080 TOKEN]
 
 Prints the rates of both (1/s, median and range of the rounds) and the median of the ratios of neighbouring runs, ours
-divided by theirs. Without --own a server is started on a fresh database with --jobs finished jobs; the peer should hold
+divided by theirs. Without --own a server is started on a fresh database with --table jobs; the peer should hold
 as many. Both must know the cluster "demo" with nodes n01 to n08 (`python -m benchmarks.prepare` writes its
 cluster.json). Both get new jobs, which are stopped again, so point neither to a server in use; only addresses on this
 machine are taken.
@@ -14,15 +14,17 @@ import contextlib
 import itertools
 import statistics
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks import many
 from benchmarks.api import FIRST_JOB, Server, start_body, stop_body
 from benchmarks.load import Result, drive, http_request
 
-_DAYS = "1795000000-1797592000"  # thirty days from the first of the jobs of benchmarks.prepare
+_DAYS = f"{int(time.time()) - many.DAYS * 86_400}-{int(time.time())}"  # those of the jobs of benchmarks.prepare
 LISTS = {
     "list25": "items-per-page=25&page=1",
     "filtered3": f"cluster=demo&state=completed&state=failed&start-time={_DAYS}&items-per-page=50&page=3",
@@ -98,13 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", nargs=2, required=True, metavar=("URL", "TOKEN"))
     parser.add_argument("--own", nargs=2, metavar=("URL", "TOKEN"))
-    parser.add_argument("--jobs", type=int, default=1_000_000)
+    many.add_option(parser)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3, help="of each run")
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--operations", nargs="*", default=OPERATIONS, choices=OPERATIONS)
     options = parser.parse_args()
-    with _own(options.own, options.jobs) as own:
+    with _own(options.own, options.table) as own:
         peer = _side(*options.peer)
         for _, operation in itertools.product(range(options.rounds), options.operations):
             for side in (own, peer):

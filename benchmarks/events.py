@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.api import Server, start_body, stop_body
 from benchmarks.load import Result, drive, http_request
+from benchmarks.many import add_option
 
 
 def _start_body(number: int) -> bytes:
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--workers", type=int, default=2, help="gunicorn's processes")
-    parser.add_argument("--jobs", type=int, default=20_000, help="finished jobs in the table beforehand")
+    add_option(parser)
     parser.add_argument("--single", type=int, default=2_000, help="starts and stops one by one in each round")
     parser.add_argument("--many", type=int, default=16_000, help="in calls of many lines")
     parser.add_argument("--lines", type=int, default=2_000, help="of a call")
@@ -76,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     rates: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        server = Server(Path(folder), workers=options.workers, jobs=options.jobs)
+        server = Server(Path(folder), workers=options.workers, jobs=options.table)
         try:
             first = 10_000_000
             for _ in range(options.rounds):

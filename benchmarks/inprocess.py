@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import many
 from benchmarks.api import ROOT, start_body, stop_body
 
 OPERATIONS = ("start", "stop", "list25", "list1000", "list0")
@@ -75,13 +76,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=2000)
+    many.add_option(parser)
     parser.add_argument("--profile", choices=OPERATIONS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         os.environ["SECRET_KEY"] = "benchmark"
         os.environ.setdefault("DATABASE_URL", f"sqlite:///{folder}/benchmark.sqlite3")
         os.environ["ARCHIVE_ROOT"] = str(Path(folder) / "archive")
-        prepare = [sys.executable, "-m", "benchmarks.prepare", "20000"]
+        prepare = [sys.executable, "-m", "benchmarks.prepare", str(options.table)]
         token = subprocess.run(prepare, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
         application = importlib.import_module("ccbackend.wsgi").application

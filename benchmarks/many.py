@@ -6,6 +6,7 @@ The users are `benchmark-admin`, `benchmark-manager` (of one small and two large
 password. A database or an archive that holds anything is refused.
 """
 
+import argparse
 import itertools
 import json
 import random
@@ -21,6 +22,7 @@ from benchmarks import guard
 if TYPE_CHECKING:
     from jobs.rows.columns import Row
 
+JOBS = 1_000_000
 RUNNING = 2000
 DAYS = 30
 _TAGS = [("perf", "bad"), ("perf", "good"), ("review", "ask-user")] + [("ticket", str(number)) for number in range(50)]
@@ -44,7 +46,7 @@ def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
     for number in range(count):
         nodes = dice.choice((1, 1, 1, 2, 4, 16))
         start = now - DAYS * 86_400 + DAYS * 86_400 * number // count
-        running = number >= count - RUNNING
+        running = number >= count - min(RUNNING, count // 10)
         user = int(dice.paretovariate(0.7)) % 500
         state = "running" if running else dice.choice(_STATES)
         level = dice.random()
@@ -81,26 +83,20 @@ def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
         )
 
 
-def main() -> None:
-    """Migrate, write jobs, tags and users, let the database look at what it has."""
-    django.setup()
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that all benchmarks of a database share."""
+    parser.add_argument("--table", type=int, default=JOBS, metavar="JOBS", help=f"jobs in the table before ({JOBS:,})")
 
-    from django.core.management import call_command
+
+def insert(count: int) -> None:
+    """Insert jobs 1 to `count` with their tags into an empty table, and let the database look at what it has."""
     from django.db import connection, transaction
 
-    from accounts.models import Role
-    from accounts.services import create_user
     from archive import root
-    from jobs import demo
     from jobs.models import Job
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
-    guard.require_empty()
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    call_command("migrate", verbosity=0)
-    demo.write_cluster(root.store())
-    begin = time.monotonic()
     source = rows(count, 1, int(time.time()))
     while part := list(itertools.islice(source, 20_000)):
         with transaction.atomic():
@@ -110,13 +106,35 @@ def main() -> None:
         tags = list(tag_ids(_TAGS).values())
         common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
         insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("VACUUM ANALYZE")
+    archived = Job.objects.archived().first()
+    if archived:  # an archive without any file would be taken for one that is not mounted
+        root.store().write_meta(archived.key, b"{}")
+
+
+def main() -> None:
+    """Migrate, write jobs, tags and users."""
+    django.setup()
+
+    from django.core.management import call_command
+
+    from accounts.models import Role
+    from accounts.services import create_user
+    from archive import root
+    from jobs import demo
+
+    guard.require_empty()
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else JOBS
+    call_command("migrate", verbosity=0)
+    demo.write_cluster(root.store())
+    begin = time.monotonic()
+    insert(count)
     admin, manager, user = guard.PEOPLE
     create_user(username=admin, roles=[Role.ADMIN], password=None)
     create_user(username=manager, roles=[Role.MANAGER], password=None, projects=["proj99", "proj01", "proj02"])
     create_user(username=user, roles=[Role.USER], password=None)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE")
     print(f"{count:,} jobs in {time.monotonic() - begin:.0f} s")
 
 

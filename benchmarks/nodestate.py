@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import many
 from benchmarks.api import Server
 
 
@@ -49,10 +50,11 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=1000)
+    many.add_option(parser)
     parser.add_argument("--calls", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        server = Server(Path(folder), workers=2, jobs=20_000)
+        server = Server(Path(folder), workers=2, jobs=options.table)
         try:
             first = seconds_of_a_call(server, body(options.nodes, 0))
             times = [seconds_of_a_call(server, body(options.nodes, turn)) for turn in range(1, options.calls + 1)]

@@ -22,6 +22,7 @@ import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from archive.format.data_json import encode_data, job_statistics
+from benchmarks import many
 from benchmarks.api import Server
 from benchmarks.write import samples
 
@@ -135,10 +136,11 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=64)
     parser.add_argument("--metrics", type=int, default=20)
     parser.add_argument("--samples", type=int, default=1440)
+    many.add_option(parser)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        server = Server(Path(folder), workers=1, jobs=100)
+        server = Server(Path(folder), workers=1, jobs=options.table)
         try:
             os.environ.update(server.environment)
             row_id, size = archive_job(options.nodes, options.metrics, options.samples)

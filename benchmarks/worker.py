@@ -33,7 +33,7 @@ from typing import Any
 import orjson
 import psutil
 
-from benchmarks import guard
+from benchmarks import guard, many
 from benchmarks.api import ROOT, free_port
 
 NODE_METRICS = ("cpu_load", "mem_used", "nfs_read", "nfs_write", "nfs_total")
@@ -125,16 +125,23 @@ def metric_store() -> Iterator[tuple[int, psutil.Process]]:
     process.join()
 
 
-def fill(jobs: int, nodes: int, hours: int) -> None:
-    """Put jobs that wait into the database, and the cluster into the archive."""
+def prepare(table: int) -> None:
+    """Migrate, and insert the jobs of a large centre, all running or archived."""
     from django.core.management import call_command
 
     from archive import root
-    from jobs.models import Job
 
     call_command("migrate", verbosity=0)
-    Job.objects.filter(cluster=CLUSTER["name"]).delete()
     root.store().prepare()
+    many.insert(table)
+
+
+def fill(jobs: int, nodes: int, hours: int) -> None:
+    """Put jobs that wait into the database, and the cluster into the archive."""
+    from archive import root
+    from jobs.models import Job
+
+    Job.objects.filter(cluster=CLUSTER["name"]).delete()
     root.store().write_cluster(CLUSTER["name"], orjson.dumps(CLUSTER))
     resources = json.dumps([{"hostname": f"n{node:03}"} for node in range(1, nodes + 1)])
     Job.objects.bulk_create(
@@ -242,6 +249,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2000)
+    many.add_option(parser)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--source", choices=("cc-metric-store", "none"), default="cc-metric-store")
     parser.add_argument("--nodes", type=int, default=4)
@@ -266,6 +274,7 @@ def main() -> None:
             print(f"seconds of CPU in an idle minute: worker {worker:.2f}, its connections {database:.2f}")
             return
         guard.require_empty()
+        prepare(options.table)
         if options.single:
             fill(31, options.nodes, options.hours)
             times = sorted(single(30))

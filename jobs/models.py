@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Q
 
 from archive.format.layout import JobKey
-from jobs.querysets import AWAITS_ARCHIVE, ArchiveTaskQuerySet, JobQuerySet
+from jobs.querysets import AWAITS_ARCHIVE, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet
 from jobs.states import JobState, MonitoringStatus, TaskPurpose
 
 
@@ -92,6 +92,15 @@ class Job(models.Model):
             models.Index(fields=["project", "start_time"], name="jobs_by_project"),
             # GET jobs/?state=running, which adapters request without a limit: a small partial index.
             models.Index(fields=["start_time", "id"], name="jobs_running", condition=Q(job_state="running")),
+            # GET jobs/?state=preempted and other states that few jobs are in; a start does not touch it.
+            models.Index(
+                fields=["job_state", "start_time", "id"],
+                name="jobs_by_rare_state",
+                condition=~Q(job_state__in=USUAL_STATES),
+            ),
+            # GET jobs/?partition=.. and ?sub-cluster=..
+            models.Index(fields=["partition", "start_time"], name="jobs_by_partition"),
+            models.Index(fields=["sub_cluster", "start_time"], name="jobs_by_sub_cluster"),
             # The archive worker's search for finished jobs that wait, cluster by cluster.
             models.Index(fields=["cluster", "id"], name="jobs_to_archive", condition=AWAITS_ARCHIVE),
             # The admin's list and count of jobs whose archiving failed; starts and stops do not touch it.
@@ -157,7 +166,8 @@ class Job(models.Model):
 class JobTag(models.Model):
     """A tag on a job."""
 
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="tag_links")
+    # The constraint's index begins with the job, so that another on the job alone would be of no use.
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="tag_links", db_index=False)
     tag = models.ForeignKey(Tag, on_delete=models.CASCADE, related_name="job_links")
 
     class Meta:

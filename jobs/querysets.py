@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _LONGER_THAN_A_LEASE = timedelta(seconds=30)
 
+USUAL_STATES = (JobState.RUNNING, JobState.COMPLETED)
+"""States that are not worth an index: of running jobs there is one, and most jobs are completed."""
+
 AWAITS_ARCHIVE = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=JobState.RUNNING)
 """A finished job that the archive worker has yet to write."""
 

@@ -94,5 +94,5 @@ def _value_as_json(column: Column, *, with_metadata: bool) -> str:
 def _is_given(column: Column) -> str:
     """Return the condition that an optional key is written."""
     if column.name == "tags":
-        return HAS_TAGS
+        return HAS_TAGS["sqlite"]
     return f""""{column.name}" <> {"''" if column.type is str else 0}"""

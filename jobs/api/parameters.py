@@ -1,18 +1,17 @@
 """The filters of GET jobs/: convert query parameters to conditions; an invalid one is refused by name."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from django.db import connection
-
 from archive.format.cluster_json import SCOPES
+from jobs.api import conditions
+from jobs.api.conditions import Filter, choose, equal, in_states, with_tags
 from jobs.deletion.steps import OmitTagged
 from jobs.exceptions import InvalidJobError
-from jobs.models import Job, JobTag, Tag
 from jobs.rows.select import SqlCondition
-from jobs.search.criteria import FIRST_WORD_OF_STATE
-from jobs.states import WORDS, JobState, searched_state
+from jobs.states import WORDS, searched_state
+from jobs.tags.ids import known_tags
 from jobs.text import LATEST_TIME, MAX_BIGINT, TOO_LATE, is_whole, pairs_of
 
 OMIT_TAGGED: dict[str, OmitTagged] = {"none": False, "all": True, "user": "user", "false": False, "true": True}
@@ -49,11 +48,12 @@ class Listing:
 def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
     """Read query parameters; raise InvalidJobError that names the parameter, the value and the expectation."""
     listing = Listing()
+    filters: list[Filter] = []
     for name, values in parameters.items():
         if name == "state":
-            listing.conditions.append(_states(values))
-        elif name in _CONDITIONS:
-            listing.conditions.append(_CONDITIONS[name](_last(values)))
+            filters.append(_states(values))
+        elif name in _FILTERS:
+            filters.append(_FILTERS[name](_last(values)))
         elif name == "items-per-page":
             listing.items_per_page = _whole(name, _last(values), minimum=-1)
         elif name == "page":
@@ -61,8 +61,9 @@ def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
         elif name == "with-metadata":
             listing.with_metadata = _flag(name, _last(values))
         else:
-            known = ", ".join(["state", *_CONDITIONS, "items-per-page", "page", "with-metadata"])
+            known = ", ".join(["state", *_FILTERS, "items-per-page", "page", "with-metadata"])
             raise InvalidJobError(f"invalid query parameter: {name!r}, expected one of {known}")
+    listing.conditions = choose(filters)
     return listing
 
 
@@ -129,7 +130,7 @@ def _flag(name: str, text: str) -> bool:
     return text == "true"
 
 
-def _states(values: Sequence[str]) -> SqlCondition:
+def _states(values: Sequence[str]) -> Filter:
     states: set[str] = set()
     own_words: list[str] = []
     for value in values:
@@ -140,55 +141,36 @@ def _states(values: Sequence[str]) -> SqlCondition:
         own_words += words
         if not words:
             states.add(state)
-    if states == {JobState.RUNNING} and not own_words:
-        return "\"job_state\" = 'running'", []  # as a constant: the partial index of running jobs serves it
-    conditions = [f'"job_state" IN ({_places(states)})'] if states else []
-    if own_words:
-        first_word = FIRST_WORD_OF_STATE[connection.vendor] % {"expressions": '"meta_data"'}
-        conditions.append(f"(\"job_state\" = 'failed' AND {first_word} IN ({_places(own_words)}))")
-    return f"({' OR '.join(conditions)})", [*sorted(states), *own_words]
+    return in_states(states, own_words)
 
 
-def _places(values: Collection[str]) -> str:
-    return ", ".join(["%s"] * len(values))
-
-
-def _start_time(text: str) -> SqlCondition:
+def _start_time(text: str) -> Filter:
     found = _RANGE.fullmatch(text)
     if not found:
         raise _refused("start-time", text, "FROM-TO in epoch seconds")
     if max(int(found[1]), int(found[2])) > LATEST_TIME:
         raise _refused("start-time", text, TOO_LATE.removeprefix("expected "))
-    return '"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]
+    return Filter(('"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]))
 
 
-def _job_id(text: str) -> SqlCondition:
-    return '"job_id" = %s', [_whole("job-id", text, minimum=0)]
-
-
-def _tag(text: str) -> SqlCondition:
+def _tag(text: str) -> Filter:
     pairs = pairs_of(text)
     if not pairs:
         raise _refused("tag", text, "type:name")
-    places = ", ".join(["(%s, %s)"] * len(pairs))
-    return (
-        f'EXISTS (SELECT 1 FROM "{JobTag._meta.db_table}" l JOIN "{Tag._meta.db_table}" t ON t."id" = l."tag_id"'
-        f' WHERE l."job_id" = "{Job._meta.db_table}"."id" AND (t."type", t."name") IN (VALUES {places}))',
-        [part for pair in pairs for part in pair],
-    )
+    return with_tags(list(known_tags(pairs).values()))
 
 
-def _text(column: str) -> Callable[[str], SqlCondition]:
-    return lambda value: (f'"{column}" = %s', [value])
+def _text(column: str, rank: int) -> Callable[[str], Filter]:
+    return lambda value: equal(column, value, rank)
 
 
-_CONDITIONS: dict[str, Callable[[str], SqlCondition]] = {
-    "cluster": _text("cluster"),
+_FILTERS: dict[str, Callable[[str], Filter]] = {
+    "cluster": _text("cluster", conditions.CLUSTER),
     "start-time": _start_time,
-    "project": _text("project"),
-    "user": _text("user"),
-    "job-id": _job_id,
-    "sub-cluster": _text("sub_cluster"),
-    "partition": _text("partition"),
+    "project": _text("project", conditions.PROJECT),
+    "user": _text("user", conditions.USER),
+    "job-id": lambda text: equal("job_id", _whole("job-id", text, minimum=0), conditions.JOB_ID),
+    "sub-cluster": _text("sub_cluster", conditions.SUB_CLUSTER),
+    "partition": _text("partition", conditions.PARTITION),
     "tag": _tag,
 }

@@ -208,9 +208,11 @@ def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], 
 
 def _last_starts(jobs: JobQuerySet, clusters: Sequence[str], now: int) -> dict[str, int | None]:
     """Return the last start of each cluster, in one query with one look-up in the index per cluster."""
-    begun = jobs.filter(start_time__lte=now).order_by("-start_time", "-id").values("start_time")
+    begun = jobs.filter(start_time__lte=now).order_by("-cluster", "-start_time").values("start_time")
+    # Not by equality: PostgreSQL would go back through the starts of all clusters, see jobs.overview.nodes.
     looks: dict[str, Any] = {
-        f"last_{place}": Subquery(begun.filter(cluster=name)[:1]) for place, name in enumerate(clusters)
+        f"last_{place}": Subquery(begun.filter(cluster__gte=name, cluster__lte=name)[:1])
+        for place, name in enumerate(clusters)
     }
     row = jobs.order_by().annotate(**looks).values_list(*looks).first() if looks else None
     return dict(zip(clusters, row, strict=True)) if row else {}

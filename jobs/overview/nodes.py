@@ -183,9 +183,11 @@ def _counts(jobs: Any) -> Any:
     return jobs.values_list("place").annotate(Count("pk"))
 
 
-# One look-up per cluster, at the end of its part of the index of start times.
+# One look-up per cluster, at the end of its part of the index of start times. With an equality PostgreSQL would go back
+# through the starts of all clusters, to the first job if a cluster has none.
 _LAST_STARTS = """
-    SELECT name, (SELECT max("start_time") FROM "jobs_job" WHERE "cluster" = name) FROM {names}
+    SELECT name, (SELECT "start_time" FROM "jobs_job" WHERE "cluster" >= name AND "cluster" <= name
+                  ORDER BY "cluster" DESC, "start_time" DESC LIMIT 1) FROM {names}
 """
 _NAMES = {
     "sqlite": "(SELECT value AS name FROM json_each(%s)) AS names",

@@ -13,6 +13,7 @@ from jobs.rows.columns import Row
 PART_BYTES = 4 << 20
 """Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
 
+_DEEP = 500  # jobs before a page from which on its row ids are found first
 _LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
 _PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
@@ -22,7 +23,12 @@ SqlCondition = tuple[str, Sequence[Any]]
 JOBS = f'"{Job._meta.db_table}"'
 LINKS = f'"{JobTag._meta.db_table}"'
 TAGS = f'"{Tag._meta.db_table}"'
-HAS_TAGS = f'EXISTS (SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id")'
+_LINK = f'SELECT 1 FROM {LINKS} l WHERE l."job_id" = {JOBS}."id"'
+HAS_TAGS = {
+    "sqlite": f"EXISTS ({_LINK})",
+    # With OFFSET it looks for each job's tags; otherwise it would read all links first, even for a short list.
+    "postgresql": f"EXISTS ({_LINK} LIMIT 1 OFFSET 0)",
+}
 # A job's tags as JSON text, ordered by id; null or [] if it has none. One index look-up per job in the same statement,
 # so that a list is one query whatever its length.
 TAGS_AS_JSON = {
@@ -33,6 +39,17 @@ TAGS_AS_JSON = {
         ORDER BY t."id")::text FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
         WHERE l."job_id" = {JOBS}."id")""",
 }
+
+
+def with_values(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any] | None]:
+    """Return a query of a list and its parameters, on PostgreSQL with the values in its text.
+
+    A prepared statement gets one plan for all values there, and the plan for a frequent partition reads the whole table
+    for an unknown one.
+    """
+    if connection.vendor == "postgresql":
+        return connection.ops.compose_sql(sql, parameters), None  # type: ignore[attr-defined]
+    return sql, parameters
 
 
 def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
@@ -50,7 +67,7 @@ def select_list(vendor: str, with_metadata: bool, whole: bool = True) -> str:  #
     Unless `whole`, PostgreSQL, which has a whole part in memory, returns large columns as empty texts. None is
     ever empty otherwise, and octet_length does not read it.
     """
-    computed = {"tags": f"CASE WHEN {HAS_TAGS} THEN {TAGS_AS_JSON[vendor]} END"}
+    computed = {"tags": f"CASE WHEN {HAS_TAGS[vendor]} THEN {TAGS_AS_JSON[vendor]} END"}
     if vendor == "postgresql" and not whole:
         computed |= {
             name: f'CASE WHEN octet_length({JOBS}."{name}") > {_LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
@@ -87,19 +104,22 @@ def select_rows(
     """
     where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
     parameters = [value for _, values in conditions for value in values]
-    sql = f"""
-        SELECT {select_list(connection.vendor, with_metadata, whole=False)} FROM {JOBS}
-        WHERE {where} ORDER BY "start_time" DESC, "id" DESC
-    """
+    chosen = f'{JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC'
     if limit is not None:
-        sql += " LIMIT %s OFFSET %s"
+        chosen += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
+    if offset > _DEEP and connection.vendor == "postgresql":
+        # It would compute the select list, tags included, of each job before the page.
+        chosen = f"""(SELECT "id" AS "row_id" FROM {chosen}) page JOIN {JOBS} ON "id" = "row_id"
+            ORDER BY "start_time" DESC, "id" DESC"""
+    sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=False)} FROM {chosen}"
+    query = with_values(sql, parameters)
     # A server-side cursor costs another round trip, so it is used only if the answer may be large. Behind a pooler it
     # lives no longer than its transaction. In SQLite a transaction would lock the database.
     large = limit is None or limit > part
     held = transaction.atomic() if large and connection.vendor == "postgresql" else contextlib.nullcontext()
     with held, connection.chunked_cursor() if large else connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(*query)
         if connection.vendor == "sqlite":
             yield from _in_parts(cursor, part)
             return

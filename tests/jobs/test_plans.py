@@ -1,0 +1,278 @@
+"""The plan of each statement that works on a large table: which index, no scan, no sort of more than a page."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from jobs.admin import changelist, filters
+from jobs.api import conditions, parameters
+from jobs.api.pages import select_json
+from jobs.archiving import queue
+from jobs.curation import set_metadata
+from jobs.deletion import services
+from jobs.deletion.services import delete_job, delete_next
+from jobs.deletion.steps import Plan as Deletion
+from jobs.history import Actor
+from jobs.intake.services import start_job, stop_job
+from jobs.maintenance.check import DatabaseCheck
+from jobs.messages import Resource, StartJob, TagName
+from jobs.models import ArchiveTask, Job, JobTag
+from jobs.overview.nodes import used_nodes
+from jobs.rows import select
+from jobs.rows.select import fetch_rows
+from jobs.search import criteria
+from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
+from tests.support import plans
+from tests.support.plans import JOBS, START, key_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
+
+# Of the row ids themselves, and of the tags of each job in a list.
+EVERYWHERE = {"pk", "jobs_tag_on_job_once"}
+
+
+class Case(NamedTuple):
+    """A piece of work, the indexes that it must use, of which some are A|B, and those that it may use besides.
+
+    `guessed`: what PostgreSQL may do if it knows nothing of the table yet.
+    """
+
+    name: str
+    act: Callable[[], object]
+    uses: frozenset[str]
+    may_use: frozenset[str]
+    guessed: frozenset[str]
+    sorts: bool  # few rows, which SQLite's plan does not tell
+    prepared: bool  # else PostgreSQL goes on planning it, since one plan for all values would cost more
+
+
+def case(
+    name: str,
+    act: Callable[[], object],
+    *uses: str,
+    may: str = "",
+    guessed: str = "",
+    sorts: bool = False,
+    prepared: bool = False,
+) -> Case:
+    """Return a case; the names in `may` and `guessed` are separated by blanks."""
+    return Case(name, act, frozenset(uses), frozenset(may.split()), frozenset(guessed.split()), sorts, prepared)
+
+
+def listed(query: str, *uses: str, **options: Any) -> Case:
+    """Return the case of a list."""
+
+    def act() -> None:
+        found = parameters.parse(parse_qs(query))
+        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=found.offset, part=1000):
+            pass
+
+    return case(f"list {query}", act, *uses, **options)
+
+
+def lists() -> list[Case]:
+    """Return the cases of GET jobs/."""
+    span = f"start-time={START}-{START + JOBS}"
+    return [
+        listed("", "walk:jobs_by_start"),
+        listed("page=3", "walk:jobs_by_start"),
+        listed("items-per-page=100", "walk:jobs_by_start"),
+        listed(span, "jobs_by_start"),
+        listed(f"cluster=testcluster&state=completed&state=failed&{span}&page=3", "jobs_by_cluster|jobs_by_start"),
+        listed("cluster=testcluster", "jobs_by_cluster|walk:jobs_by_start"),
+        listed("cluster=nowhere", "jobs_by_cluster"),
+        listed("state=completed", "walk:jobs_by_start", guessed="scan:jobs_job"),
+        listed("state=running", "jobs_running"),
+        listed("state=running&items-per-page=-1", "jobs_running"),
+        listed("state=preempted", "jobs_by_rare_state"),
+        listed("state=failed&page=3", "jobs_by_rare_state"),
+        listed("state=preempted&state=stopped", "jobs_by_rare_state", sorts=True),
+        listed(f"state=preempted&{span}", "jobs_by_rare_state"),
+        listed("state=node_fail", "jobs_by_rare_state"),
+        listed("user=nobody", "jobs_by_user"),
+        listed("user=alice", "jobs_by_user|walk:jobs_by_start"),
+        listed("project=bio", "jobs_by_project|walk:jobs_by_start"),
+        listed("project=nothing", "jobs_by_project"),
+        listed("partition=nowhere", "jobs_by_partition"),
+        listed("sub-cluster=nowhere", "jobs_by_sub_cluster"),
+        listed("user=nobody&cluster=testcluster", "jobs_by_user", may="jobs_by_cluster"),
+        listed("user=user7&cluster=testcluster", "jobs_by_user", may="jobs_by_cluster"),
+        listed("partition=nowhere&cluster=testcluster", "jobs_by_partition", may="jobs_by_cluster"),
+        listed("partition=main&cluster=nowhere", "jobs_by_cluster", may="jobs_by_partition"),
+        listed("state=preempted&user=alice", "jobs_by_rare_state", may="jobs_by_user"),
+        listed("state=preempted&cluster=testcluster", "jobs_by_rare_state", may="jobs_by_cluster"),
+        listed("tag=ticket:7", "links_by_tag"),
+        listed("tag=ticket:7&user=alice", "links_by_tag", may="jobs_by_user"),
+        listed("tag=ticket:1", "walk:jobs_by_start", may="links_by_tag scan:jobs_jobtag"),
+        listed(f"job-id={100_000 + 7}&cluster=testcluster", "jobs_run_once", guessed="jobs_by_cluster"),
+    ]
+
+
+def calls(actor: Actor) -> list[Case]:
+    """Return the cases of the API's other calls."""
+    job = StartJob(
+        job_id=1, user="alice", cluster="testcluster", resources=[Resource(hostname="n01")], start_time=START
+    )
+    by_key: dict[str, Any] = {"job_id": 100_000 + JOBS, "cluster": "testcluster", "start_time": START + JOBS}
+    tags = [TagName(type="ticket", name="9")]
+    return [
+        case("start", lambda: start_job(job=job), "jobs_run_once", prepared=True),
+        case(
+            "stop",
+            lambda: stop_job(stop_time=START + 2 * JOBS, job_state="completed", **by_key),
+            "jobs_run_once|jobs_running",
+            prepared=True,
+        ),
+        case(
+            "stop by job id",
+            lambda: stop_job(stop_time=START + 2 * JOBS, job_state="failed", job_id=100_000 + JOBS - 1),
+            "jobs_run_once",
+            guessed="jobs_running",
+            prepared=True,
+        ),
+        case("stop by row id", lambda: stop_job(stop_time=START + 2 * JOBS, job_state="failed", row_id=JOBS - 2), "pk"),
+        case("tag", lambda: tag_job(row_id=7, tags=tags, actor=actor), "pk", prepared=True),
+        case("untag", lambda: untag_job(row_id=7, tags=tags, actor=actor), "pk", prepared=True),
+        case(
+            "tag many", lambda: tag_jobs(row_ids=list(range(50, 90)), tags=tags, actor=actor), "pk", may="links_by_tag"
+        ),
+        case("delete tags", lambda: delete_tags(tag_ids=[30]), "links_by_tag"),
+        case("edit metadata", lambda: set_metadata(row_id=8, key="a", value="b", actor=actor), "pk"),
+        case("a job", lambda: fetch_rows([1, 2, 3]), "pk"),
+        case("used nodes", lambda: used_nodes(before=START + 2 * JOBS), "jobs_running"),
+        case("delete a job", lambda: delete_job(job_id=100_000 + 11, actor=actor), "jobs_run_once"),
+    ]
+
+
+def worker() -> list[Case]:
+    """Return the cases of the archive worker and of the commands that share its queue."""
+    some = list(range(1000, 1005))
+
+    def work() -> None:
+        first, second, third, *_ = queue.claim_waiting("me:1:a", "testcluster", 10)
+        queue.renew("me:1:a")
+        queue.finish("me:1:a", [(first, "{}")])
+        queue.fail("me:1:a", second, "no answer", permanent=False)
+        queue.fail("me:1:a", third, "no answer", permanent=True)
+        queue.clear_backoff(only=[second.row_id])
+        assert queue.claim_waiting("me:1:a", "testcluster", 100, newest=True)
+        queue.release("me:1:a")
+
+    def remove() -> None:
+        assert len(queue.claim_for_removal("me:1:a", some)) == len(some)
+        assert len(queue.retire("me:1:a", some[:2])) == 2
+        queue.reinstate({some[0]: 3})
+        queue.end_removal("me:1:a", some)
+
+    def reclaim() -> None:
+        ArchiveTask.objects.create(job_id=2001, worker="dead:1:a", not_before=timezone.now())
+        queue.reclaim_expired()
+
+    return [
+        case("clusters that wait", queue.waiting_clusters, "jobs_to_archive", prepared=True),
+        case("archive", work, "jobs_to_archive", prepared=True),
+        case("claim edits", lambda: queue.claim_edited("me:1:a", 10), "pk", prepared=True),
+        case("claim named edits", lambda: queue.claim_edited("me:1:a", 10, only=[7, 14]), "pk"),
+        case("remove", remove, "pk", prepared=True),
+        case("reclaim", reclaim, "pk", prepared=True),
+        case("record edits", lambda: queue.record_edit(some), "pk"),
+        case("write again", lambda: queue.write_again(some), "pk"),
+        case("retry what failed", lambda: queue.retry_failed(only=some), may="jobs_archiving_failed"),
+        case("retry all that failed", queue.retry_failed, "jobs_archiving_failed"),
+    ]
+
+
+def commands() -> list[Case]:
+    """Return the cases of commands, as far as they do not read all jobs."""
+    old = Deletion(start_time=START + 3000)
+    keys = [key_of(number) for number in range(100, 120)]
+    rows = DatabaseCheck()
+
+    def first_rows() -> None:
+        next(rows.rows_without_folder())
+
+    return [
+        case("delete before", lambda: delete_next(old.jobs, since=START + 1000), "jobs_by_start", may="links_by_job"),
+        case(
+            "delete before, of a cluster",
+            lambda: delete_next(Deletion(START + 3000, "other").jobs, since=START + 1000),
+            "jobs_by_cluster",
+        ),
+        case(
+            "delete before, without tagged",
+            lambda: delete_next(Deletion(START + 9000, omit_tagged="user").jobs, since=START + 5000),
+            "jobs_by_start",
+        ),
+        case("ids of keys", lambda: Job.objects.ids_of(keys), "jobs_run_once"),
+        case("rows of folders", first_rows, "pk"),
+        case("busy", lambda: list(Job.objects.filter(pk__in=[1, 2]).busy()), "pk", may="jobs_running"),
+        case("tagged", lambda: list(JobTag.objects.filter(job_id__in=[1, 2])), "jobs_tag_on_job_once"),
+    ]
+
+
+def pages(admin: User) -> list[Case]:
+    """Return the cases of the admin site."""
+    client = Client()
+    client.force_login(admin)
+
+    def page(path: str, *uses: str, may: str = "") -> Case:
+        def act() -> None:
+            assert client.get(f"/admin/{path}").status_code == 200
+
+        return case(f"page {path}", act, *uses, may=f"jobs_by_start walk:jobs_by_start {may}", guessed="links_by_tag")
+
+    return [
+        page("jobs/job/", "walk:jobs_by_start"),
+        page("jobs/job/?p=3"),
+        page("jobs/job/?state=running", "jobs_running"),
+        page("jobs/job/?state=failed", may="jobs_by_rare_state"),
+        page("jobs/job/?archiving=failed", "jobs_archiving_failed"),
+        page("jobs/job/?archiving=waiting", "jobs_to_archive"),
+        page("jobs/job/?user=user7&state=failed", "jobs_by_user", may="jobs_by_rare_state"),
+        page("jobs/job/?project=proj7", "jobs_by_project"),
+        page("jobs/job/?cluster=testcluster&nodes_from=9", "jobs_by_cluster|jobs_by_start"),
+        page("jobs/job/?q=100007", "jobs_run_once"),
+        page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
+        page("jobs/job/5000/change/", "jobs_history_of_object"),
+        page("jobs/job/5000/history/", "jobs_history_of_object"),
+        page("clusters/", "jobs_running", "jobs_by_cluster"),
+        page("clusters/testcluster/", "jobs_running"),
+    ]
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with statistics"])
+def test_statements_on_large_tables_use_their_indexes(
+    analyzed: bool, admin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans.fill(admin, analyzed=analyzed)
+    # The table is small, and so must be the parts of it that are read at once.
+    monkeypatch.setattr(select, "_DEEP", 20)
+    monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
+    monkeypatch.setattr(criteria, "_FEW_TAGGED", 1000)
+    monkeypatch.setattr(changelist, "REACH", 1000)
+    monkeypatch.setattr(changelist.JobPages, "limit", 200)
+    monkeypatch.setattr(filters, "_NEWEST", 100)
+    monkeypatch.setattr(services, "_DELETE_BATCH", 20)
+    cases = [*lists(), *worker(), *calls(Actor(admin.pk)), *pages(admin), *commands()]  # the last ones delete
+    guesses = connection.vendor == "postgresql" and not analyzed
+    problems = [problem for each in cases for problem in _problems(each, guesses=guesses)]
+    assert not problems, "\n".join(problems)
+
+
+def _problems(each: Case, *, guesses: bool) -> list[str]:
+    found = plans.plans(each.act, generic=each.prepared)
+    used = set[str]().union(*(plan.indexes for plan in found))
+    problems = [f"{each.name}: {text} in {plan.sql}" for plan in found for text in plan.sorts if not each.sorts]
+    allowed = {name for names in each.uses for name in names.split("|")} | each.may_use | EVERYWHERE
+    guessed = each.guessed if guesses else frozenset()
+    missing = not used & guessed and not all(used & set(names.split("|")) for names in each.uses)
+    if missing or used - allowed - guessed:
+        sql = "\n".join(plan.sql for plan in found if plan.indexes - allowed)
+        problems.append(f"{each.name}: uses {sorted(used)}, expected {sorted(each.uses)}: {sql}")
+    return problems
