@@ -76,6 +76,11 @@ def is_forwarded(request: HttpRequest) -> bool:
     return "HTTP_X_FORWARDED_FOR" in request.META and not is_listed(peer, settings.TRUSTED_PROXIES)
 
 
+def is_from(request: HttpRequest, networks: Sequence[str]) -> bool:
+    """Return whether the client of a request matches a list, and is known: no proxy that is not trusted is between."""
+    return not is_forwarded(request) and is_listed(client_address(request), networks)
+
+
 def check_networks(name: str, texts: Iterable[str]) -> None:
     """Raise ImproperlyConfigured for an invalid entry, with the name of the setting."""
     for text in texts:

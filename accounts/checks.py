@@ -14,9 +14,10 @@ from accounts.console import SETTINGS
 
 @register(SETTINGS)
 def check_address_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report invalid entries of API_ALLOWED_IPS, TRUSTED_PROXIES and METRIC_STORE_IPS."""
+    """Report invalid entries of each setting that is a list of networks."""
     messages: list[CheckMessage] = []
-    for number, name in enumerate(("API_ALLOWED_IPS", "TRUSTED_PROXIES", "METRIC_STORE_IPS"), start=1):
+    names = ("API_ALLOWED_IPS", "TRUSTED_PROXIES", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS")
+    for number, name in enumerate(names, start=1):
         try:
             check_networks(name, getattr(settings, name))
         except ImproperlyConfigured as error:

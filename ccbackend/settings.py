@@ -295,6 +295,7 @@ SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds without a request; ccbackend.middle
 API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
+MONITORING_ALLOWED_IPS = _words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")

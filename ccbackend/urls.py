@@ -1,11 +1,11 @@
-"""Paths: the API, its description, the admin site."""
+"""Paths: the API, its description, the admin site, monitoring."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView, TemplateView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from ccbackend import __version__, errors
+from ccbackend import __version__, errors, monitoring
 
 urlpatterns = [
     path("api/", include("jobs.api.urls")),
@@ -13,6 +13,9 @@ urlpatterns = [
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
     re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api(?:/.*)?$", errors.api_not_found),
+    path("healthz", monitoring.healthz, name="healthz"),
+    path("readyz", monitoring.readyz, name="readyz"),
+    path("metrics", monitoring.metrics, name="metrics"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("", TemplateView.as_view(template_name="index.html", extra_context={"version": __version__}), name="index"),

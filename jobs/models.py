@@ -1,4 +1,4 @@
-"""Jobs, tags, archive tasks, node states and saved filters.
+"""Jobs, tags, archive tasks, signs of life of workers, node states and saved filters.
 
 A job's JSON columns hold the text exactly as it is sent again, so that lists pass it through without parsing it.
 """
@@ -211,6 +211,25 @@ class ArchiveTask(models.Model):
     def __str__(self) -> str:
         """Return the job's row id and how often archiving failed."""
         return f"job {self.pk}: {self.attempts} failed attempts"
+
+
+class WorkerHeartbeat(models.Model):
+    """The last sign of life of an archive worker; the row goes when the worker ends, and stays if it is killed."""
+
+    worker = models.CharField(max_length=255, primary_key=True, help_text="As in ArchiveTask.")
+    host = models.CharField(max_length=255)
+    process = models.IntegerField(help_text="The number of the process on its host.")
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(help_text="The last sign of life, by the database's clock.")
+    archived = models.BigIntegerField(default=0, help_text="Jobs archived since the start.")
+    failed = models.BigIntegerField(default=0, help_text="Failed attempts since the start.")
+    clusters = models.JSONField(
+        default=dict, help_text='Cluster to the epoch seconds of its last "success" and "failure", null for never.'
+    )
+
+    def __str__(self) -> str:
+        """Return host and process."""
+        return f"{self.host}:{self.process}"
 
 
 class NodeState(models.Model):

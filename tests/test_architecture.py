@@ -28,7 +28,8 @@ MAY_IMPORT = {
 ROOMS = {
     "rows": set[str](),
     "search": set[str](),
-    "overview": set[str](),
+    "health": set[str](),
+    "overview": {"health"},
     "archiving": {"rows"},
     "samples": {"rows"},
     "tags": {"rows", "archiving"},

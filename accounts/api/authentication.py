@@ -10,7 +10,7 @@ from django.utils.datastructures import MultiValueDict
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from accounts.addresses import client_address, is_forwarded, is_listed
+from accounts.addresses import client_address, is_from
 from accounts.credentials import user_of
 from accounts.models import User
 
@@ -54,9 +54,7 @@ class MetricStoreAuthentication(authentication.BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[AnonymousUser, None] | None:
         """Return the anonymous user, or None for other clients and for those behind a proxy that is not trusted."""
-        http = request._request
-        listed = not is_forwarded(http) and is_listed(client_address(http), settings.METRIC_STORE_IPS)
-        return (AnonymousUser(), None) if listed else None
+        return (AnonymousUser(), None) if is_from(request._request, settings.METRIC_STORE_IPS) else None
 
 
 class SessionAuthentication(authentication.SessionAuthentication):

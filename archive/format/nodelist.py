@@ -3,6 +3,7 @@
 import bisect
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -100,6 +101,11 @@ class NodeList:
         if self.matches_all:
             raise ValueError("a node list with * names every host: it cannot be listed")
         return _each_once(itertools.chain.from_iterable(_hosts_of(item) for item in self._items))
+
+    def repeated(self, most: int) -> list[str]:
+        """Return the hosts that are listed more than once, among the first `most`."""
+        listed = itertools.chain.from_iterable(_hosts_of(item) for item in self._items)
+        return [host for host, count in Counter(itertools.islice(listed, most)).items() if count > 1]
 
     def _in_family(self, host: str, before: int, after: int) -> bool:
         """Return whether a family with affixes of these lengths contains the host."""

@@ -13,6 +13,7 @@ from django.db import Error, connection
 from archive.exceptions import ArchiveVersionError, SourceError
 from archive.processes import prepared
 from jobs.archiving import queue, writing
+from jobs.archiving.heartbeat import Heartbeat
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 
@@ -51,10 +52,13 @@ _KILLED = "a process that writes jobs was killed (is memory short?)"
 
 @dataclass
 class Backoff:
-    """A cluster's consecutive failed attempts that were not the fault of the jobs, and the pause after them."""
+    """A cluster's consecutive failed attempts that were not the fault of the jobs, and the pause after them.
+
+    `failed_at` is when the last of them ended (monotonic seconds; 0: none did).
+    """
 
     failures: int = 0
-    _failed_at: float = 0.0
+    failed_at: float = 0.0
 
     @property
     def in_doubt(self) -> bool:
@@ -63,18 +67,18 @@ class Backoff:
 
     def is_older_than_failure(self, begun: float) -> bool:
         """Return whether an attempt began (monotonic seconds) before the last failure: if it fails, that is no news."""
-        return begun < self._failed_at
+        return begun < self.failed_at
 
     def add_failure(self, *, certain: bool) -> None:
         """Count a failed attempt; `certain`: the cluster is in doubt at once."""
         self.failures = max(self.failures + 1, _FAILURES_UNTIL_DOUBT if certain else 0)
-        self._failed_at = time.monotonic()
+        self.failed_at = time.monotonic()
 
     def pause(self) -> float:
         """Return the seconds until the next attempt; 0 or less if it is due."""
         tries = self.failures - _FAILURES_UNTIL_DOUBT
         length = 0 if tries < 1 else min(_FIRST_PAUSE * _GROWTH ** min(tries, 100), _LONGEST_PAUSE)
-        return self._failed_at + length - time.monotonic()
+        return self.failed_at + length - time.monotonic()
 
 
 @dataclass(eq=False)
@@ -173,6 +177,7 @@ class ArchiveWorker:
 
     def run(self) -> Counts:
         """Archive jobs as they come, until `stopping` is set; jobs in work then are finished or released."""
+        heartbeat = Heartbeat(self.name)
         with self._working():
             if self.in_processes:  # let the fork server load everything now, not when the first job comes
                 self._pools[None] = ClusterPool(self._new_executor())
@@ -184,6 +189,8 @@ class ArchiveWorker:
                         queue.release(self.name, but=[work.claim.row_id for work in self._in_work.values()])
                         in_trouble = False
                     self._tidy()
+                    if heartbeat.is_due:
+                        self._beat(heartbeat)
                     self._take()
                     if self._in_work:
                         self._collect()
@@ -195,6 +202,7 @@ class ArchiveWorker:
                     connection.close()
                     in_trouble = True
                     self.stopping.wait(_AFTER_TROUBLE)
+        heartbeat.end()
         return self.counts
 
     def _wait_for_stop(self) -> None:
@@ -210,6 +218,19 @@ class ArchiveWorker:
                 return
             now = time.monotonic()
             took = now - begun
+
+    def _beat(self, heartbeat: Heartbeat) -> None:
+        """Give a sign of life, with the last success and failure of each cluster in epoch seconds."""
+        clock = time.time() - time.monotonic()
+        clusters = {
+            cluster: {
+                "success": int(clock + pool.finished) if pool.finished else None,
+                "failure": int(clock + pool.backoff.failed_at) if pool.backoff.failed_at else None,
+            }
+            for cluster, pool in self._pools.items()
+            if cluster is not None
+        }
+        heartbeat.beat(archived=self.counts.archived, failed=self.counts.failed, clusters=clusters)
 
     def _tidy(self) -> None:
         """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to."""

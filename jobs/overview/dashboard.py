@@ -9,6 +9,7 @@ from django.db.models import Count, QuerySet, Subquery
 
 from accounts.models import Role, User
 from archive import root
+from jobs.health.hooks import is_quiet
 from jobs.models import Job
 from jobs.overview.chart import Chart, chart_of
 from jobs.overview.days import Day, Hour, Tally, last_days
@@ -17,12 +18,6 @@ from jobs.states import JobState, MonitoringStatus
 
 MOST_COUNTED = 10_000  # limit of the counts on this page
 TOP = 10  # number of users and projects in the tables
-
-# A cluster is quiet if its last event is longer ago than QUIET_AT_LEAST seconds and than QUIET_PAUSES times the average
-# interval between starts of the last days. With fewer than QUIET_STARTS starts, there is no meaningful average.
-QUIET_PAUSES = 10
-QUIET_AT_LEAST = 3600
-QUIET_STARTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +129,6 @@ def overview(user: User, *, now: int) -> Overview:
     )
 
 
-def is_quiet(*, last_event: int | None, starts: int, span: int, now: int) -> bool:
-    """Return whether a cluster with `starts` in the last `span` seconds is quiet (see QUIET_PAUSES)."""
-    if last_event is None or starts < QUIET_STARTS:
-        return False
-    return now - last_event > max(QUIET_AT_LEAST, QUIET_PAUSES * span / starts)
-
-
 def _running(jobs: JobQuerySet) -> Counter[str]:
     """Count the running jobs by cluster, with a subquery of keys that uses the small index of running jobs."""
     keys = Job.objects.running().order_by().values("pk")
@@ -200,7 +188,7 @@ def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], 
     for name, cluster in sorted(by_name.items()):
         last_start = last_starts.get(name)
         last_event = max((event for event in (last_start, cluster.last_stop) if event is not None), default=None)
-        quiet = is_quiet(last_event=last_event, starts=cluster.jobs, span=now - days[0].begin, now=now)
+        quiet = is_quiet(last_event=last_event, events=cluster.jobs, span=now - days[0].begin, now=now)
         quiet_for = now - last_event if quiet and last_event is not None else None
         found.append(replace(cluster, last_start=last_start, quiet_for=quiet_for))
     return tuple(found)

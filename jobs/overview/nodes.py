@@ -12,10 +12,10 @@ from django.db.models import Count, Max, Q, Value
 from django.db.models.functions import Coalesce
 
 from archive.format.cluster_json import Cluster
+from jobs.health.hooks import STALE
 from jobs.models import Job, NodeState
 from jobs.querysets import JobQuerySet
 
-STALE = 300  # seconds: adapters report each minute
 MOST_HOSTS = 20_000  # of a node list; a longer one is probably a typo
 MOST_RUNNING = 20_000  # running jobs of a cluster
 

@@ -12,10 +12,11 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from accounts.models import User
-from jobs.overview import cluster_pages, dashboard
+from jobs.health.checks import worst_now
+from jobs.overview import cluster_pages, dashboard, health_page
 from jobs.text import is_whole
 
-_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken")
+_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken", "Health")
 
 
 class JobControlSite(AdminSite):
@@ -40,8 +41,9 @@ class JobControlSite(AdminSite):
         return super().admin_view(with_row_ids, cacheable)
 
     def get_urls(self) -> list[Any]:
-        """Add the cluster pages."""
+        """Add the pages of clusters and of health."""
         pages = [
+            path("health/", self.admin_view(health_page.health), name="health"),
             path("clusters/", self.admin_view(cluster_pages.cluster_list), name="clusters"),
             path("clusters/<str:name>/", self.admin_view(cluster_pages.cluster_page), name="cluster"),
         ]
@@ -57,6 +59,8 @@ class JobControlSite(AdminSite):
             if model.get("admin_url")
         }
         models["Cluster"] = ("Clusters", reverse("admin:clusters"))
+        if isinstance(request.user, User) and health_page.may_see(request.user):
+            models["Health"] = ("Health", reverse("admin:health"))
         context["version"] = settings.VERSION
         context["site_sections"] = [models[name] for name in _SECTIONS if name in models]
         return context
@@ -65,4 +69,5 @@ class JobControlSite(AdminSite):
         """Show the overview."""
         assert isinstance(request.user, User)
         overview = dashboard.overview(request.user, now=int(time.time()))
-        return super().index(request, {"overview": overview, **(extra_context or {})})
+        health = worst_now() if overview.oversees else None
+        return super().index(request, {"overview": overview, "health": health, **(extra_context or {})})

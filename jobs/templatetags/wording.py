@@ -38,6 +38,12 @@ def node_word(word: str) -> SafeString:
 
 
 @register.filter
+def health_word(word: str) -> SafeString:
+    """Return the word of a state of health in its colour."""
+    return display.pill(word, {"ok": "good", "warning": "warn"}.get(word, "bad"))
+
+
+@register.filter
 @lru_cache(maxsize=256)
 def ago(seconds: int, age: int) -> SafeString:
     """Return an age (seconds) of a time (epoch seconds), such as '4:05 ago', with UTC on hover."""

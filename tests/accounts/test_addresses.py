@@ -139,6 +139,7 @@ def test_networks_of_a_token_count_for_the_client_behind_a_proxy(
         ("API_ALLOWED_IPS", "accounts.E001"),
         ("TRUSTED_PROXIES", "accounts.E002"),
         ("METRIC_STORE_IPS", "accounts.E003"),
+        ("MONITORING_ALLOWED_IPS", "accounts.E004"),
     ],
 )
 def test_a_mistyped_network_is_an_error_of_the_checks(settings: Any, name: str, identity: str) -> None:

@@ -15,11 +15,11 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from archive.clusters import registry_for
 from jobs.admin.display import NOTHING
+from jobs.health.hooks import STALE
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
 from jobs.models import NodeState
 from jobs.overview import cluster_pages
-from jobs.overview.nodes import STALE
 from tests.conftest import TEST_CLUSTER
 from tests.support.admin_site import Login
 from tests.support.factories import START, JobFactory

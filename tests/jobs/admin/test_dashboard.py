@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from jobs.health.checks import worst_now
 from jobs.models import Job
 from jobs.overview.dashboard import Overview
 from jobs.states import MonitoringStatus
@@ -137,6 +138,7 @@ def test_the_page_takes_at_most_ten_queries_and_fewer_the_second_time(
 ) -> None:
     client = login(request.getfixturevalue(person))
     JobFactory.create_batch(20, start_time=now() - 7200)
+    worst_now()  # known for ten seconds, to all users
 
     with CaptureQueriesContext(connection) as first:
         client.get(PAGE)

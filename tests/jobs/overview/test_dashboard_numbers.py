@@ -12,9 +12,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
+from jobs.health.hooks import is_quiet
 from jobs.models import Job
 from jobs.overview import dashboard, days
-from jobs.overview.dashboard import Archiving, Overview, is_quiet, overview
+from jobs.overview.dashboard import Archiving, Overview, overview
 from jobs.overview.days import _count, last_days, midnights
 from jobs.states import JobState, MonitoringStatus
 from tests.support.factories import JobFactory, UserFactory
@@ -212,11 +213,11 @@ def test_the_smallest_of_many_clusters_share_a_colour(admin: User) -> None:
     ],
 )
 def test_a_cluster_is_quiet_after_ten_of_its_usual_pauses_and_an_hour(pause: int, starts: int, quiet: bool) -> None:
-    assert is_quiet(last_event=NOW - pause, starts=starts, span=7 * DAY, now=NOW) is quiet
+    assert is_quiet(last_event=NOW - pause, events=starts, span=7 * DAY, now=NOW) is quiet
 
 
 def test_a_cluster_without_events_is_not_called_quiet() -> None:
-    assert not is_quiet(last_event=None, starts=0, span=7 * DAY, now=NOW)
+    assert not is_quiet(last_event=None, events=0, span=7 * DAY, now=NOW)
 
 
 def quiet_clusters(seen: Overview) -> dict[str, int | None]:

@@ -1,0 +1,78 @@
+"""The addresses that monitoring asks: /healthz, /readyz and /metrics."""
+
+import time
+from collections.abc import Callable
+from functools import wraps
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+from accounts.addresses import client_address, is_from
+from accounts.api.authentication import sent_token
+from accounts.credentials import user_of
+from accounts.exceptions import AddressRefusedError, InvalidTokenError
+from accounts.models import Role
+from ccbackend.errors import error_response
+from ccbackend.fastpath import counts
+from jobs.health.checks import not_ready
+from jobs.health.database import known_migrations
+from jobs.health.metrics import CONTENT_TYPE, Family, exposition, families
+
+View = Callable[[HttpRequest], HttpResponse]
+
+known_migrations()  # read now: the files may be those of another release when the first request comes
+
+
+def for_monitoring(view: View) -> View:
+    """Restrict a view to clients in MONITORING_ALLOWED_IPS and those with a token of role admin."""
+
+    @wraps(view)
+    def restricted(request: HttpRequest) -> HttpResponse:
+        if is_from(request, settings.MONITORING_ALLOWED_IPS):
+            return view(request)
+        token, address = sent_token(request.META), client_address(request)
+        if token is None:
+            reason = f"address {address} is not in MONITORING_ALLOWED_IPS, and no token of role admin was sent"
+            return error_response(403, reason)
+        try:
+            user, _ = user_of(token, address)
+        except (InvalidTokenError, AddressRefusedError) as error:
+            return error_response(error.status_code, str(error))
+        return view(request) if user.has_role(Role.ADMIN) else error_response(403, "missing role: admin")
+
+    return restricted
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Answer that the process lives; look at nothing."""
+    return HttpResponse("ok\n", content_type="text/plain; charset=utf-8")
+
+
+@require_safe
+@for_monitoring
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Answer 200 if the database can be used and the archive be written, else 503 with the reasons."""
+    findings = not_ready()
+    body = {"ready": not findings, "findings": [finding.as_dict() for finding in findings]}
+    response = JsonResponse(body, status=503 if findings else 200)
+    response._has_been_logged = True  # type: ignore[attr-defined]  # a line for each look would flood the log
+    return response
+
+
+@require_safe
+@for_monitoring
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Return the figures of the server for Prometheus."""
+    found = [*families(int(time.time()), settings.VERSION), _calls()]
+    return HttpResponse(exposition(found), content_type=CONTENT_TYPE)
+
+
+def _calls() -> Family:
+    """Return the requests that this process has answered."""
+    answered = tuple(
+        ({"operation": operation, "status": str(status)}, number)
+        for (operation, status), number in sorted(counts.requests.copy().items())
+    )
+    return Family("requests_total", "counter", "Requests that this process has answered.", answered)

@@ -1,0 +1,76 @@
+"""All checks of health: what the page, the command and the monitoring addresses show."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from django.core.cache import cache
+from django.db import DatabaseError
+
+from jobs.health import archive, archiving, database, hooks, tokens
+from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit
+
+logger = logging.getLogger(__name__)
+
+_KEPT = 10  # seconds for which the first page uses the worst state
+_CACHED = "health:worst"
+
+Check = Callable[[int], Iterator[Finding]]
+
+OF_FILES: dict[str, Check] = {archive.NAME: archive.check, archive.CLUSTERS: archive.check_clusters}
+OF_ROWS: dict[str, Check] = {
+    database.NAME: database.check,
+    archiving.WORKER: archiving.check_worker,
+    archiving.JOBS: archiving.check_jobs,
+    archiving.SOURCES: archiving.check_sources,
+    hooks.QUIET: hooks.check_quiet,
+    hooks.WALLTIME: hooks.check_walltime,
+    hooks.NODES: hooks.check_nodes,
+    tokens.NAME: tokens.check,
+}
+"""The checks by name; those of rows need the database. Each gets the time in epoch seconds, and yields findings."""
+
+
+def report() -> list[Finding]:
+    """Return what all checks find, in their order; if the database cannot be used, without those that need it."""
+    now = int(time.time())
+    away = database.trouble()
+    found = [away] if away else _run(database.NAME, OF_ROWS[database.NAME], now)
+    for name, check in OF_FILES.items():
+        found += _run(name, check, now)
+    for name, check in OF_ROWS.items() if away is None else ():
+        found += _run(name, check, now) if name != database.NAME else []
+    cache.set(_CACHED, worst(found), _KEPT)
+    return found
+
+
+def worst(findings: list[Finding]) -> tuple[State, int]:
+    """Return the worst state, and how many findings are not ok."""
+    bad = [finding.state for finding in findings if finding.state != State.OK]
+    return max(bad, default=State.OK), len(bad)
+
+
+def worst_now() -> tuple[State, int]:
+    """Return `worst` of a report that is not older than ten seconds."""
+    known: tuple[State, int] | None = cache.get(_CACHED)
+    return known or worst(report())
+
+
+def not_ready() -> list[Finding]:
+    """Return what keeps the server from serving: a database that cannot be used, an archive that cannot be written."""
+    return [finding for finding in (database.trouble(), archive.trouble()) if finding]
+
+
+def _run(name: str, check: Check, now: int) -> list[Finding]:
+    """Return what a check finds; one that fails says so and leaves the others alone."""
+    try:
+        if name in OF_FILES:
+            return list(check(now))
+        with queries_within_limit():
+            return list(check(now))
+    except (DatabaseError, NoAnswerError, OSError) as error:
+        sentence = f"This could not be looked at: {' '.join(str(error).split())}."
+        return [Finding(name, State.WARNING, sentence, "Look at the load of the database and the file system.")]
+    except Exception:
+        logger.exception("the check of %s failed", name)
+        return [Finding(name, State.WARNING, "This could not be looked at.", "Its traceback is in the server's log.")]

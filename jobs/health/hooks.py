@@ -1,0 +1,166 @@
+"""The health of what schedulers send: starts and stops come, jobs end, nodes are reported."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import BigIntegerField, Count, ExpressionWrapper, F, Max, Min, Q
+
+from jobs.health.report import Finding, State, span
+from jobs.models import Job, NodeState
+from jobs.states import JobState
+
+QUIET = "events"
+WALLTIME = "walltimes"
+NODES = "node reports"
+
+# A cluster is quiet if its last event is longer ago than QUIET_AT_LEAST seconds and than QUIET_PAUSES times the average
+# interval between events of the last days. With fewer than QUIET_EVENTS, there is no meaningful average.
+QUIET_PAUSES = 10
+QUIET_AT_LEAST = 3600
+QUIET_EVENTS = 10
+_DAYS = 7 * 86_400  # seconds
+
+NEWEST = 2000
+"""The newest jobs of a cluster, among which its last stop is looked for: there is no index of the ends of jobs."""
+
+GRACE = 3600
+"""Seconds beyond the requested time after which a running job is probably a ghost, whose stop never came."""
+
+STALE = 300
+"""Seconds after which the report of a node is too old: adapters report each minute."""
+
+_FORGOTTEN = 86_400  # seconds after which a node that is not reported any more counts as removed
+_MOST_CLUSTERS = 100
+
+# One look-up in the index jobs_by_cluster for each cluster.
+_CLUSTERS = """
+    WITH RECURSIVE names(name) AS (
+        SELECT min("cluster") FROM "jobs_job"
+        UNION ALL
+        SELECT (SELECT min("cluster") FROM "jobs_job" WHERE "cluster" > names.name) FROM names
+        WHERE names.name IS NOT NULL
+    ) SELECT name FROM names WHERE name IS NOT NULL LIMIT %s
+"""
+_REACHED = "Do the scheduler's hooks or its adapter still run, and reach this server? See their log, and this server's."
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The last start and stop of a cluster (epoch seconds), and the numbers of both within the last `span` seconds."""
+
+    cluster: str
+    last_start: int | None
+    last_stop: int | None
+    starts: int
+    stops: int
+    running: int
+    span: int
+
+
+def is_quiet(*, last_event: int | None, events: int, span: int, now: int) -> bool:
+    """Return whether a cluster with `events` in the last `span` seconds is quiet (see QUIET_PAUSES)."""
+    if last_event is None or events < QUIET_EVENTS:
+        return False
+    return now - last_event > max(QUIET_AT_LEAST, QUIET_PAUSES * span / events)
+
+
+def clusters() -> list[str]:
+    """Return the clusters that have jobs, sorted."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CLUSTERS, [_MOST_CLUSTERS])
+        return [name for (name,) in cursor.fetchall()]
+
+
+def events_of(cluster: str, now: int) -> Events:
+    """Return the last events of a cluster, from its NEWEST jobs."""
+    end = ExpressionWrapper(F("start_time") + F("duration"), output_field=BigIntegerField())
+    begun = Job.objects.filter(cluster=cluster, start_time__lte=now).order_by("-start_time", "-pk")
+    recent, ended = Q(start_time__gt=now - _DAYS), ~Q(job_state=JobState.RUNNING)
+    found = begun.annotate(end=end)[:NEWEST].aggregate(
+        jobs=Count("pk"),
+        oldest=Min("start_time"),
+        last_start=Max("start_time"),
+        last_stop=Max("end", filter=ended & Q(end__lte=now)),
+        starts=Count("pk", filter=recent),
+        stops=Count("pk", filter=recent & ended),
+        running=Count("pk", filter=~ended),
+    )
+    oldest = now - _DAYS if found["jobs"] < NEWEST else max(found["oldest"], now - _DAYS)
+    counts = {name: found[name] for name in ("last_start", "last_stop", "starts", "stops", "running")}
+    return Events(cluster, **counts, span=max(1, now - oldest))
+
+
+def check_quiet(now: int) -> Iterator[Finding]:
+    """Yield the clusters whose starts, stops or both have ceased."""
+    is_good = True
+    found = [events_of(cluster, now) for cluster in clusters()]
+    for events in found:
+        no_start = is_quiet(last_event=events.last_start, events=events.starts, span=events.span, now=now)
+        no_stop = is_quiet(last_event=events.last_stop, events=events.stops, span=events.span, now=now)
+        if not no_start and not (no_stop and events.running):
+            continue
+        is_good = False
+        words = [word for word, missing in (("start", no_start), ("stop", no_stop)) if missing]
+        times = (when for when, missing in ((events.last_start, no_start), (events.last_stop, no_stop)) if missing)
+        since = max((when for when in times if when is not None), default=now)
+        sentence = f"Cluster {events.cluster}: no {' and no '.join(words)} for {span(now - since)}."
+        yield Finding(QUIET, State.WARNING, sentence, _REACHED, since)
+    if is_good:
+        yield Finding(QUIET, State.OK, _of_last(found, now))
+
+
+def check_walltime(now: int) -> Iterator[Finding]:
+    """Yield how many jobs have run for longer than they may, by cluster."""
+    late = Job.objects.running().filter(walltime__gt=0, start_time__lt=now - GRACE - F("walltime")).order_by()
+    rows = late.values_list("cluster").annotate(Count("pk"), Min("start_time")).order_by("cluster")
+    is_good = True
+    for cluster, jobs, first in rows:
+        is_good = False
+        some = f"{jobs:,} jobs have" if jobs > 1 else "1 job has"
+        yield Finding(
+            WALLTIME,
+            State.WARNING,
+            f"Cluster {cluster}: {some} run for more than {span(GRACE)} beyond the requested time; the first began "
+            f"{span(now - first)} ago.",
+            f"Their stops were probably lost. {_REACHED} Stop them by hand on their pages, or call stop_job.",
+            first,
+        )
+    if is_good:
+        yield Finding(WALLTIME, State.OK, f"No job has run for more than {span(GRACE)} beyond the requested time.")
+
+
+def check_nodes(now: int) -> Iterator[Finding]:
+    """Yield the clusters with nodes that are not reported any more."""
+    stale = Q(reported_at__lt=now - STALE)
+    missing = stale & Q(reported_at__gte=now - _FORGOTTEN)
+    rows = NodeState.objects.order_by("cluster").values_list("cluster")
+    counts = rows.annotate(
+        nodes=Count("pk"),
+        old=Count("pk", filter=stale),
+        lost=Count("pk", filter=missing),
+        last=Max("reported_at"),
+    )
+    is_good = True
+    names = []
+    for cluster, nodes, old, lost, last in counts:
+        names.append(cluster)
+        if old == nodes and now - last < _DAYS:
+            is_good = False
+            sentence = f"Cluster {cluster}: the last report of its nodes came {span(now - last)} ago."
+            cure = f"{_REACHED} Adapters call nodestate each minute."
+            yield Finding(NODES, State.WARNING, sentence, cure, last)
+        elif old < nodes and lost:
+            is_good = False
+            sentence = f"Cluster {cluster}: {lost:,} of {nodes:,} nodes have not been reported for {span(STALE)}."
+            cure = "See them on the cluster's page (state stale). A node counts as removed after a day."
+            yield Finding(NODES, State.WARNING, sentence, cure)
+    if is_good:
+        current = f"The nodes of {', '.join(names)} are reported." if names else "No cluster reports its nodes."
+        yield Finding(NODES, State.OK, current)
+
+
+def _of_last(found: list[Events], now: int) -> str:
+    """Return a sentence about the last start of each cluster."""
+    last = [f"{events.cluster} {span(now - events.last_start)} ago" for events in found if events.last_start]
+    return f"Last start: {', '.join(last)}." if last else "No job has started yet."

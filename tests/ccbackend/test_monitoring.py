@@ -1,0 +1,91 @@
+"""The addresses of monitoring: who may ask, what they answer, and that they are cheap."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import User
+from ccbackend.fastpath import counts
+from jobs.archiving.heartbeat import Heartbeat
+from jobs.health.metrics import Family, exposition
+from tests.support.clients import AppClient, start_body
+from tests.support.factories import START, JobFactory, token_for
+
+pytestmark = pytest.mark.django_db
+
+RESTRICTED = ["/readyz", "/metrics"]
+
+
+def test_healthz_touches_nothing(anonymous: AppClient, settings: Any) -> None:
+    settings.MONITORING_ALLOWED_IPS = []
+    with CaptureQueriesContext(connection) as queries:
+        answer = anonymous.get("/healthz")
+    assert (answer.status, answer.body) == (200, b"ok\n")
+    assert len(queries) == 0
+    assert anonymous.request("POST", "/healthz").status in (403, 405)
+
+
+@pytest.mark.parametrize("path", RESTRICTED)
+def test_others_than_the_listed_clients_need_a_token_of_role_admin(
+    anonymous: AppClient, admin: User, bench: User, settings: Any, path: str
+) -> None:
+    assert anonymous.get(path).status == 200
+    anonymous.environ["REMOTE_ADDR"] = "198.51.100.7"
+    answer = anonymous.get(path)
+    assert answer.status == 403
+    assert "198.51.100.7 is not in MONITORING_ALLOWED_IPS" in answer.json["error"]
+    assert anonymous.get(path, token="wrong").status == 401
+    assert anonymous.get(path, token=token_for(bench)).status == 403
+    assert anonymous.get(path, token=token_for(admin)).status == 200
+    assert anonymous.get(path, token=token_for(admin, networks=["10.0.0.0/8"])).status == 403
+    settings.MONITORING_ALLOWED_IPS = ["198.51.100.0/24"]
+    assert anonymous.get(path).status == 200
+    assert anonymous.get(path, headers={"X-Forwarded-For": "192.0.2.1"}).status == 403
+
+
+def test_metrics_have_the_figures(api: AppClient, cluster: Path) -> None:
+    JobFactory.create_batch(2, start_time=START)
+    JobFactory.create(finished=True, start_time=START + 5)
+    JobFactory.create(cluster='a "new"\n\\one', archived=True, start_time=START + 7)
+    Heartbeat("here:1:a").beat(archived=5, failed=0, clusters={})
+    before = counts.requests.copy()
+    assert api.post("/api/jobs/start_job/", start_body(jobId=0)).status == 400
+    text = api.get("/metrics").body.decode()
+
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    found = {name.removeprefix("ccbackend_"): float(value) for name, value in lines.items()}
+    assert found['jobs{state="running"}'] == 2
+    assert found['jobs{state="waiting"}'] == 1
+    assert found['jobs{state="archiving_failed"}'] == 0
+    assert found["oldest_waiting_seconds"] > 86_400
+    assert found['cluster_last_start_seconds{cluster="testcluster"}'] == START + 5
+    assert found['cluster_last_stop_seconds{cluster="testcluster"}'] == START + 605
+    assert found[r'cluster_last_stop_seconds{cluster="a \"new\"\n\\one"}'] == START + 607
+    assert [value for name, value in found.items() if name.startswith("worker_archived_total{worker=")] == [5]
+    assert found["archive_free_bytes"] > 0
+    assert found['health{check="clusters"}'] == 0
+    calls = before["start_job", 400] + 1
+    assert found['requests_total{operation="start_job",status="400"}'] == calls
+    assert any(re.fullmatch(r'info\{version="[0-9.]+"\}', name) for name in found)
+
+
+def test_the_format_is_that_of_prometheus() -> None:
+    family = Family("x_total", "counter", "Some.", (({}, 3), ({"a": "b", "c": 'd"e'}, 0.5)))
+    assert exposition([family]) == (
+        "# HELP ccbackend_x_total Some.\n# TYPE ccbackend_x_total counter\n"
+        'ccbackend_x_total 3\nccbackend_x_total{a="b",c="d\\"e"} 0.5\n'
+    )
+
+
+def test_a_scrape_reads_no_large_column_and_few_rows(anonymous: AppClient) -> None:
+    """Each query names an index or a small table: docs/performance.md has the time among a million jobs."""
+    JobFactory.create_batch(3)
+    with CaptureQueriesContext(connection) as queries:
+        anonymous.get("/metrics")
+    assert len(queries) < 60
+    for query in queries:
+        assert not any(column in query["sql"] for column in ("meta_data", '"statistics",', "resources"))
