@@ -14,6 +14,7 @@ from archive import root
 from archive.exceptions import ArchiveError, reason
 from archive.format.cluster_json import Cluster
 from archive.format.layout import CLUSTER_FILE, VERSION_FILE
+from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, size, within_limit
 
 NAME = "archive"
@@ -62,7 +63,7 @@ def space() -> Space | None:
     return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize, entries)
 
 
-def check(now: int) -> Iterator[Finding]:
+def check(look: Look) -> Iterator[Finding]:
     """Yield how the archive is."""
     if found := trouble():
         yield found
@@ -95,7 +96,7 @@ def _of_space(path: Path, found: Space | None) -> Finding:
     return Finding(NAME, State.OK, f"The archive {path} can be written; {free} are free.")
 
 
-def check_clusters(now: int) -> Iterator[Finding]:
+def check_clusters(look: Look) -> Iterator[Finding]:
     """Yield what is wrong with each cluster.json."""
     findings = within_limit("the clusters", lambda: list(_of_clusters()))
     yield from findings

@@ -1,75 +1,27 @@
 """The health of archiving: a worker lives, jobs do not wait for long or fail, the metric sources answer."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
-from django.db.models import BigIntegerField, Count, DurationField, ExpressionWrapper, F, Min
-from django.db.models.functions import Now
-
+from jobs.health.look import MOST_COUNTED, Look, Worker
 from jobs.health.report import Finding, State, span
-from jobs.models import ArchiveTask, Job, WorkerHeartbeat
+from jobs.models import Job
 
 WORKER = "archive worker"
 JOBS = "archiving"
 SOURCES = "metric sources"
 
-SILENT = 60
-"""Seconds without a sign of life after which a worker counts as dead; it gives one every ten."""
-
 LONG_WAIT = 600
 """Seconds that a job may have waited for the archive; usually it waits for less than one."""
 
-MOST_COUNTED = 10_000
-
-_OF_SOURCE = "SourceError: "  # how jobs.archiving.writing begins the reason of a metric source
 _RUN = "Run `manage.py archive_worker` as a service (docs/deployment.md); jobs wait meanwhile and are not lost."
 
 
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """An archive worker: host and process, seconds since its last sign of life, its counts since it began.
-
-    `clusters` maps a cluster to the epoch seconds of its last success and failure.
-    """
-
-    place: str
-    age: int
-    archived: int
-    failed: int
-    clusters: Mapping[str, Mapping[str, int | None]]
-
-    @property
-    def lives(self) -> bool:
-        """Return whether the worker has given a sign of life recently."""
-        return self.age <= SILENT
-
-
-def workers() -> list[Worker]:
-    """Return the workers that have not ended as they were told to, by the age of their last sign of life."""
-    age = ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField())
-    rows = WorkerHeartbeat.objects.annotate(age=age).order_by("-seen_at")
-    return [
-        Worker(str(row), max(0, int(row.age.total_seconds())), row.archived, row.failed, row.clusters) for row in rows
-    ]
-
-
-def waiting() -> tuple[int, int | None]:
-    """Return how many jobs wait for the archive, and when the first of them ended (epoch seconds).
-
-    More than MOST_COUNTED are not looked at.
-    """
-    end = ExpressionWrapper(F("start_time") + F("duration"), output_field=BigIntegerField())
-    some = Job.objects.awaiting_archive().order_by("cluster", "pk").annotate(end=end)
-    found = some[: MOST_COUNTED + 1].aggregate(jobs=Count("pk"), first=Min("end"))
-    return found["jobs"], found["first"]
-
-
-def check_worker(now: int) -> Iterator[Finding]:
+def check_worker(look: Look) -> Iterator[Finding]:
     """Yield which workers live, and which died."""
-    found = workers()
+    now, found = look.now, look.workers
     living = [worker for worker in found if worker.lives]
     if not living:
-        jobs, _ = waiting()
+        jobs, _ = look.waiting
         last = found[0] if found else None
         sentence = f"No archive worker runs{_so_many(jobs)}" + (
             f"; {last.place} gave its last sign of life {span(last.age)} ago." if last else "."
@@ -87,16 +39,14 @@ def check_worker(now: int) -> Iterator[Finding]:
     yield Finding(WORKER, State.OK, f"{names}: {archived:,} archived since the start.")
 
 
-def check_jobs(now: int) -> Iterator[Finding]:
+def check_jobs(look: Look) -> Iterator[Finding]:
     """Yield whether jobs wait for long, fail, or were given up; from the first failed attempt on."""
-    jobs, first = waiting()
-    failing = ArchiveTask.objects.tried().filter(job__monitoring_status__in=(1, 3))
-    failed = failing.exclude(error="").exclude(error__startswith=_OF_SOURCE)[: MOST_COUNTED + 1].count()
+    jobs, first = look.waiting
+    failed = [failure.reason for failure in look.failures if not failure.of_source]
     given_up = Job.objects.given_up().order_by()[: MOST_COUNTED + 1].count()
-    bad = list(_of_jobs(now, jobs, first))
+    bad = list(_of_jobs(look.now, jobs, first))
     if failed:
-        last = failing.exclude(error__startswith=_OF_SOURCE).order_by("-not_before").first()
-        sentence = f"{_count(failed)} could not be written, one of them for this reason: {last.error if last else ''}"
+        sentence = f"{_count(len(failed))} could not be written, one of them for this reason: {failed[0]}"
         bad.append(Finding(JOBS, State.ERROR, sentence, "Remove the reason; each job is tried again by itself."))
     if given_up:
         sentence = f"{_count(given_up)} could not be archived in twelve attempts, or never will."
@@ -112,27 +62,27 @@ def _of_jobs(now: int, jobs: int, first: int | None) -> Iterator[Finding]:
         yield Finding(JOBS, State.WARNING, sentence, cure, first)
 
 
-def check_sources(now: int) -> Iterator[Finding]:
+def check_sources(look: Look) -> Iterator[Finding]:
     """Yield the clusters whose metric source fails, with its last reason, and those where it answers."""
-    failing = ArchiveTask.objects.tried().filter(error__startswith=_OF_SOURCE, job__monitoring_status=1)
-    counts = dict(failing.order_by().values_list("job__cluster").annotate(Count("pk")))
-    found = workers()
+    now, found = look.now, look.workers
+    reasons: dict[str, list[str]] = {}
+    for failure in look.failures:
+        if failure.of_source:
+            reasons.setdefault(failure.cluster, []).append(failure.reason)
     successes, failures = _times(found, "success"), _times(found, "failure")
-    for cluster, jobs in sorted(counts.items()):
-        last = failing.filter(job__cluster=cluster).order_by("-not_before").first()
-        why = last.error.removeprefix(_OF_SOURCE) if last else "now it answers"
-        success, failure = successes.get(cluster), failures.get(cluster)
-        answers = success is not None and (failure is None or success > failure)
+    for cluster, failed in sorted(reasons.items()):
+        success, trouble = successes.get(cluster), failures.get(cluster)
+        answers = success is not None and (trouble is None or success > trouble)
         yield Finding(
             SOURCES,
             State.WARNING if answers else State.ERROR,
-            f"Cluster {cluster}: the samples of {_count(jobs)} cannot be had: {why}"
+            f"Cluster {cluster}: the samples of {_count(len(failed))} cannot be had: {failed[0]}"
             + (f" (the last job was archived {span(now - success)} ago)" if success else ""),
             f"Look at the metric store, and at METRIC_SOURCES for {cluster}; each job is tried again by itself.",
             None if answers else success,
         )
-    good = [f"{name} {span(now - when)} ago" for name, when in sorted(successes.items()) if name not in counts]
-    if not counts:
+    good = [f"{name} {span(now - when)} ago" for name, when in sorted(successes.items()) if name not in reasons]
+    if not reasons:
         yield Finding(SOURCES, State.OK, f"Last success: {', '.join(good)}." if good else "No failure is known.")
 
 

@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.db import DatabaseError
 
 from jobs.health import archive, archiving, database, hooks, tokens
+from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit
 
 logger = logging.getLogger(__name__)
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 _KEPT = 10  # seconds for which the first page uses the worst state
 _CACHED = "health:worst"
 
-Check = Callable[[int], Iterator[Finding]]
+Check = Callable[[Look], Iterator[Finding]]
 
 OF_FILES: dict[str, Check] = {archive.NAME: archive.check, archive.CLUSTERS: archive.check_clusters}
 OF_ROWS: dict[str, Check] = {
@@ -28,18 +29,18 @@ OF_ROWS: dict[str, Check] = {
     hooks.NODES: hooks.check_nodes,
     tokens.NAME: tokens.check,
 }
-"""The checks by name; those of rows need the database. Each gets the time in epoch seconds, and yields findings."""
+"""The checks by name; those of rows need the database. Each yields its findings."""
 
 
-def report() -> list[Finding]:
+def report(look: Look | None = None) -> list[Finding]:
     """Return what all checks find, in their order; if the database cannot be used, without those that need it."""
-    now = int(time.time())
+    look = look or Look(int(time.time()))
     away = database.trouble()
-    found = [away] if away else _run(database.NAME, OF_ROWS[database.NAME], now)
+    found = [away] if away else _run(database.NAME, OF_ROWS[database.NAME], look)
     for name, check in OF_FILES.items():
-        found += _run(name, check, now)
+        found += _run(name, check, look)
     for name, check in OF_ROWS.items() if away is None else ():
-        found += _run(name, check, now) if name != database.NAME else []
+        found += _run(name, check, look) if name != database.NAME else []
     cache.set(_CACHED, worst(found), _KEPT)
     return found
 
@@ -61,13 +62,13 @@ def not_ready() -> list[Finding]:
     return [finding for finding in (database.trouble(), archive.trouble()) if finding]
 
 
-def _run(name: str, check: Check, now: int) -> list[Finding]:
+def _run(name: str, check: Check, look: Look) -> list[Finding]:
     """Return what a check finds; one that fails says so and leaves the others alone."""
     try:
         if name in OF_FILES:
-            return list(check(now))
+            return list(check(look))
         with queries_within_limit():
-            return list(check(now))
+            return list(check(look))
     except (DatabaseError, NoAnswerError, OSError) as error:
         sentence = f"This could not be looked at: {' '.join(str(error).split())}."
         return [Finding(name, State.WARNING, sentence, "Look at the load of the database and the file system.")]

@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
 
+from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, within_limit
 
 NAME = "database"
@@ -48,7 +49,7 @@ def trouble() -> Finding | None:
     return None
 
 
-def check(now: int) -> Iterator[Finding]:
+def check(look: Look) -> Iterator[Finding]:
     """Yield how the database is; call it if there is no `trouble`."""
     if connection.vendor != "postgresql":
         yield Finding(NAME, State.OK, "The database answers and is migrated.")

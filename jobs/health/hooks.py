@@ -1,14 +1,12 @@
 """The health of what schedulers send: starts and stops come, jobs end, nodes are reported."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from django.db import connection
-from django.db.models import BigIntegerField, Count, ExpressionWrapper, F, Max, Min, Q
+from django.db.models import Count, F, Max, Min, Q
 
+from jobs.health.look import DAYS, Events, Look
 from jobs.health.report import Finding, State, span
 from jobs.models import Job, NodeState
-from jobs.states import JobState
 
 QUIET = "events"
 WALLTIME = "walltimes"
@@ -19,10 +17,6 @@ NODES = "node reports"
 QUIET_PAUSES = 10
 QUIET_AT_LEAST = 3600
 QUIET_EVENTS = 10
-_DAYS = 7 * 86_400  # seconds
-
-NEWEST = 2000
-"""The newest jobs of a cluster, among which its last stop is looked for: there is no index of the ends of jobs."""
 
 GRACE = 3600
 """Seconds beyond the requested time after which a running job is probably a ghost, whose stop never came."""
@@ -31,31 +25,8 @@ STALE = 300
 """Seconds after which the report of a node is too old: adapters report each minute."""
 
 _FORGOTTEN = 86_400  # seconds after which a node that is not reported any more counts as removed
-_MOST_CLUSTERS = 100
 
-# One look-up in the index jobs_by_cluster for each cluster.
-_CLUSTERS = """
-    WITH RECURSIVE names(name) AS (
-        SELECT min("cluster") FROM "jobs_job"
-        UNION ALL
-        SELECT (SELECT min("cluster") FROM "jobs_job" WHERE "cluster" > names.name) FROM names
-        WHERE names.name IS NOT NULL
-    ) SELECT name FROM names WHERE name IS NOT NULL LIMIT %s
-"""
 _REACHED = "Do the scheduler's hooks or its adapter still run, and reach this server? See their log, and this server's."
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """The last start and stop of a cluster (epoch seconds), and the numbers of both within the last `span` seconds."""
-
-    cluster: str
-    last_start: int | None
-    last_stop: int | None
-    starts: int
-    stops: int
-    running: int
-    span: int
 
 
 def is_quiet(*, last_event: int | None, events: int, span: int, now: int) -> bool:
@@ -65,37 +36,11 @@ def is_quiet(*, last_event: int | None, events: int, span: int, now: int) -> boo
     return now - last_event > max(QUIET_AT_LEAST, QUIET_PAUSES * span / events)
 
 
-def clusters() -> list[str]:
-    """Return the clusters that have jobs, sorted."""
-    with connection.cursor() as cursor:
-        cursor.execute(_CLUSTERS, [_MOST_CLUSTERS])
-        return [name for (name,) in cursor.fetchall()]
-
-
-def events_of(cluster: str, now: int) -> Events:
-    """Return the last events of a cluster, from its NEWEST jobs."""
-    end = ExpressionWrapper(F("start_time") + F("duration"), output_field=BigIntegerField())
-    begun = Job.objects.filter(cluster=cluster, start_time__lte=now).order_by("-start_time", "-pk")
-    recent, ended = Q(start_time__gt=now - _DAYS), ~Q(job_state=JobState.RUNNING)
-    found = begun.annotate(end=end)[:NEWEST].aggregate(
-        jobs=Count("pk"),
-        oldest=Min("start_time"),
-        last_start=Max("start_time"),
-        last_stop=Max("end", filter=ended & Q(end__lte=now)),
-        starts=Count("pk", filter=recent),
-        stops=Count("pk", filter=recent & ended),
-        running=Count("pk", filter=~ended),
-    )
-    oldest = now - _DAYS if found["jobs"] < NEWEST else max(found["oldest"], now - _DAYS)
-    counts = {name: found[name] for name in ("last_start", "last_stop", "starts", "stops", "running")}
-    return Events(cluster, **counts, span=max(1, now - oldest))
-
-
-def check_quiet(now: int) -> Iterator[Finding]:
+def check_quiet(look: Look) -> Iterator[Finding]:
     """Yield the clusters whose starts, stops or both have ceased."""
     is_good = True
-    found = [events_of(cluster, now) for cluster in clusters()]
-    for events in found:
+    now = look.now
+    for events in look.events:
         no_start = is_quiet(last_event=events.last_start, events=events.starts, span=events.span, now=now)
         no_stop = is_quiet(last_event=events.last_stop, events=events.stops, span=events.span, now=now)
         if not no_start and not (no_stop and events.running):
@@ -107,11 +52,12 @@ def check_quiet(now: int) -> Iterator[Finding]:
         sentence = f"Cluster {events.cluster}: no {' and no '.join(words)} for {span(now - since)}."
         yield Finding(QUIET, State.WARNING, sentence, _REACHED, since)
     if is_good:
-        yield Finding(QUIET, State.OK, _of_last(found, now))
+        yield Finding(QUIET, State.OK, _of_last(look.events, now))
 
 
-def check_walltime(now: int) -> Iterator[Finding]:
+def check_walltime(look: Look) -> Iterator[Finding]:
     """Yield how many jobs have run for longer than they may, by cluster."""
+    now = look.now
     late = Job.objects.running().filter(walltime__gt=0, start_time__lt=now - GRACE - F("walltime")).order_by()
     rows = late.values_list("cluster").annotate(Count("pk"), Min("start_time")).order_by("cluster")
     is_good = True
@@ -130,8 +76,9 @@ def check_walltime(now: int) -> Iterator[Finding]:
         yield Finding(WALLTIME, State.OK, f"No job has run for more than {span(GRACE)} beyond the requested time.")
 
 
-def check_nodes(now: int) -> Iterator[Finding]:
+def check_nodes(look: Look) -> Iterator[Finding]:
     """Yield the clusters with nodes that are not reported any more."""
+    now = look.now
     stale = Q(reported_at__lt=now - STALE)
     missing = stale & Q(reported_at__gte=now - _FORGOTTEN)
     rows = NodeState.objects.order_by("cluster").values_list("cluster")
@@ -145,7 +92,7 @@ def check_nodes(now: int) -> Iterator[Finding]:
     names = []
     for cluster, nodes, old, lost, last in counts:
         names.append(cluster)
-        if old == nodes and now - last < _DAYS:
+        if old == nodes and now - last < DAYS:
             is_good = False
             sentence = f"Cluster {cluster}: the last report of its nodes came {span(now - last)} ago."
             cure = f"{_REACHED} Adapters call nodestate each minute."
@@ -160,7 +107,7 @@ def check_nodes(now: int) -> Iterator[Finding]:
         yield Finding(NODES, State.OK, current)
 
 
-def _of_last(found: list[Events], now: int) -> str:
+def _of_last(found: Sequence[Events], now: int) -> str:
     """Return a sentence about the last start of each cluster."""
     last = [f"{events.cluster} {span(now - events.last_start)} ago" for events in found if events.last_start]
     return f"Last start: {', '.join(last)}." if last else "No job has started yet."

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from django.db import DatabaseError
 
-from jobs.health import archive, archiving, hooks
+from jobs.health import archive
 from jobs.health.checks import report
+from jobs.health.look import Look
 from jobs.health.report import Finding, queries_within_limit
 from jobs.models import Job
 
@@ -38,18 +39,19 @@ def exposition(families: Iterable[Family]) -> str:
 def families(now: int, version: str) -> Iterator[Family]:
     """Yield the metrics; without those of the database if it does not answer."""
     yield _gauge("info", "The release that runs.", [({"version": version}, 1)])
-    findings = report()
+    look = Look(now)
+    findings = report(look)
     yield _gauge("health", "The worst state of each check: 0 ok, 1 warning, 2 error.", _by_check(findings))
     if found := archive.space():
         yield _gauge("archive_free_bytes", "Free bytes of the archive's file system.", [({}, found.free)])
     try:
         with queries_within_limit():
-            yield from list(_of_rows(now))
+            yield from list(_of_rows(look))
     except DatabaseError:
         return
 
 
-def _of_rows(now: int) -> Iterator[Family]:
+def _of_rows(look: Look) -> Iterator[Family]:
     jobs = {
         "running": Job.objects.running(),
         "waiting": Job.objects.awaiting_archive(),
@@ -57,19 +59,17 @@ def _of_rows(now: int) -> Iterator[Family]:
     }
     counts = [({"state": state}, some.order_by().count()) for state, some in jobs.items()]
     yield _gauge("jobs", "Jobs that run, wait for the archive, or whose archiving was given up.", counts)
-    _, first = archiving.waiting()
-    oldest = 0 if first is None else max(0, now - first)
+    _, first = look.waiting
+    oldest = 0 if first is None else max(0, look.now - first)
     yield _gauge(
         "oldest_waiting_seconds", "Since the end of the job that waits for the archive longest.", [({}, oldest)]
     )
-    found = archiving.workers()
-    ages = [({"worker": worker.place}, worker.age) for worker in found]
+    ages = [({"worker": worker.place}, worker.age) for worker in look.workers]
     yield _gauge("worker_heartbeat_age_seconds", "Since the last sign of life of each archive worker.", ages)
-    archived = [({"worker": worker.place}, worker.archived) for worker in found]
+    archived = [({"worker": worker.place}, worker.archived) for worker in look.workers]
     yield Family("worker_archived_total", "counter", "Jobs that each archive worker has archived.", _rows(archived))
-    events = [hooks.events_of(cluster, now) for cluster in hooks.clusters()]
-    starts = [({"cluster": each.cluster}, each.last_start) for each in events if each.last_start]
-    stops = [({"cluster": each.cluster}, each.last_stop) for each in events if each.last_stop]
+    starts = [({"cluster": each.cluster}, each.last_start) for each in look.events if each.last_start]
+    stops = [({"cluster": each.cluster}, each.last_stop) for each in look.events if each.last_stop]
     yield _gauge("cluster_last_start_seconds", "When the last job of a cluster started (epoch seconds).", starts)
     yield _gauge("cluster_last_stop_seconds", "When the last job of a cluster ended (epoch seconds).", stops)
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from accounts.formatting import local_time
 from accounts.models import ApiToken
+from jobs.health.look import Look
 from jobs.health.report import Finding, State
 
 NAME = "API tokens"
@@ -15,9 +16,9 @@ NOTICE = timedelta(days=14)
 _MOST_NAMED = 20
 
 
-def check(now: int) -> Iterator[Finding]:
+def check(look: Look) -> Iterator[Finding]:
     """Yield the tokens that expire soon."""
-    moment = datetime.fromtimestamp(now, UTC)
+    moment = datetime.fromtimestamp(look.now, UTC)
     ending = ApiToken.objects.filter(
         expires_at__gt=moment, expires_at__lte=moment + NOTICE, revoked_at=None, user__is_active=True
     )

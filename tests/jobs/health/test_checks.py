@@ -23,6 +23,7 @@ from archive.exceptions import SourceError
 from jobs.archiving import queue, writing
 from jobs.archiving.heartbeat import Heartbeat
 from jobs.health import archive, checks, database, report
+from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit, within_limit
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
@@ -346,7 +347,7 @@ def test_the_first_page_shows_the_worst_state_to_admin_and_support(
 def test_a_check_that_fails_or_hangs_leaves_the_others_alone(
     tell: Tell, monkeypatch: pytest.MonkeyPatch, archive_root: Path
 ) -> None:
-    def fail(now: int) -> Iterator[Finding]:
+    def fail(look: Look) -> Iterator[Finding]:
         raise ZeroDivisionError
 
     monkeypatch.setitem(checks.OF_ROWS, "walltimes", fail)

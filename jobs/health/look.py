@@ -1,0 +1,160 @@
+"""One look at the figures of the database that several checks and the metrics share; each is read when it is needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.db import connection
+from django.db.models import BigIntegerField, Count, DurationField, ExpressionWrapper, F, Max, Min, Q
+from django.db.models.functions import Now
+
+from jobs.models import ArchiveTask, Job, WorkerHeartbeat
+from jobs.states import JobState, MonitoringStatus
+
+SILENT = 60
+"""Seconds without a sign of life after which a worker counts as dead; it gives one every ten."""
+
+MOST_COUNTED = 10_000
+
+MOST_TASKS = 1000
+"""Failed attempts that are looked at, the latest ones."""
+
+DAYS = 7 * 86_400
+"""Seconds in which the usual interval between events is counted."""
+
+NEWEST = 1000
+"""The newest jobs of a cluster, among which its last stop is looked for: there is no index of the ends of jobs."""
+
+_OF_SOURCE = "SourceError: "  # how jobs.archiving.writing begins the reason of a metric source
+_MOST_CLUSTERS = 100
+
+# One look-up in the index jobs_by_cluster for each cluster.
+_CLUSTERS = """
+    WITH RECURSIVE names(name) AS (
+        SELECT min("cluster") FROM "jobs_job"
+        UNION ALL
+        SELECT (SELECT min("cluster") FROM "jobs_job" WHERE "cluster" > names.name) FROM names
+        WHERE names.name IS NOT NULL
+    ) SELECT name FROM names WHERE name IS NOT NULL LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """An archive worker: host and process, seconds since its last sign of life, its counts since it began.
+
+    `clusters` maps a cluster to the epoch seconds of its last success and failure.
+    """
+
+    place: str
+    age: int
+    archived: int
+    failed: int
+    clusters: Mapping[str, Mapping[str, int | None]]
+
+    @property
+    def lives(self) -> bool:
+        """Return whether the worker has given a sign of life recently."""
+        return self.age <= SILENT
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The last start and stop of a cluster (epoch seconds), and the numbers of both within the last `span` seconds."""
+
+    cluster: str
+    last_start: int | None
+    last_stop: int | None
+    starts: int
+    stops: int
+    running: int
+    span: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that waits, or whose meta.json has to follow an edit, after a failed attempt; the reason of the last one.
+
+    `of_source`: its metric source failed, or has no samples of it.
+    """
+
+    cluster: str
+    reason: str
+    of_source: bool
+
+
+class Look:
+    """The figures at a time (epoch seconds)."""
+
+    def __init__(self, now: int) -> None:
+        """Set the time, without access to the database."""
+        self.now = now
+
+    @cached_property
+    def workers(self) -> list[Worker]:
+        """Return the workers that have not ended as they were told to, by the age of their last sign of life."""
+        age = ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField())
+        rows = WorkerHeartbeat.objects.annotate(age=age).order_by("-seen_at")
+        return [
+            Worker(str(row), max(0, int(row.age.total_seconds())), row.archived, row.failed, row.clusters)
+            for row in rows
+        ]
+
+    @cached_property
+    def waiting(self) -> tuple[int, int | None]:
+        """Return how many jobs wait for the archive, and when the first of them ended (epoch seconds).
+
+        More than MOST_COUNTED are not looked at.
+        """
+        end = ExpressionWrapper(F("start_time") + F("duration"), output_field=BigIntegerField())
+        some = Job.objects.awaiting_archive().order_by("cluster", "pk").annotate(end=end)
+        found = some[: MOST_COUNTED + 1].aggregate(jobs=Count("pk"), first=Min("end"))
+        return found["jobs"], found["first"]
+
+    @cached_property
+    def failures(self) -> list[Failure]:
+        """Return the failed attempts that are to be repeated, the latest first.
+
+        The tasks are read first, because there are few: SQLite would look up the tasks of all jobs.
+        """
+        tried = ArchiveTask.objects.tried().exclude(error="").order_by("-not_before")
+        reasons = dict(tried.values_list("pk", "error")[:MOST_TASKS])
+        jobs = Job.objects.among("id", reasons).exclude(monitoring_status=MonitoringStatus.FAILED).order_by()
+        edited = set(ArchiveTask.objects.edited().tried().values_list("pk", flat=True)[:MOST_TASKS])
+        clusters = {
+            row_id: cluster
+            for row_id, cluster, status in jobs.values_list("pk", "cluster", "monitoring_status")
+            if status == MonitoringStatus.ARCHIVING or row_id in edited
+        }
+        return [
+            Failure(clusters[row_id], error.removeprefix(_OF_SOURCE), error.startswith(_OF_SOURCE))
+            for row_id, error in reasons.items()
+            if row_id in clusters
+        ]
+
+    @cached_property
+    def events(self) -> list[Events]:
+        """Return the last events of each cluster that has jobs."""
+        with connection.cursor() as cursor:
+            cursor.execute(_CLUSTERS, [_MOST_CLUSTERS])
+            clusters = [name for (name,) in cursor.fetchall()]
+        return [_events_of(cluster, self.now) for cluster in clusters]
+
+
+def _events_of(cluster: str, now: int) -> Events:
+    """Return the last events of a cluster, from its NEWEST jobs."""
+    end = ExpressionWrapper(F("start_time") + F("duration"), output_field=BigIntegerField())
+    begun = Job.objects.filter(cluster=cluster, start_time__lte=now).order_by("-start_time", "-pk")
+    recent, ended = Q(start_time__gt=now - DAYS), ~Q(job_state=JobState.RUNNING)
+    found = begun.annotate(end=end)[:NEWEST].aggregate(
+        jobs=Count("pk"),
+        oldest=Min("start_time"),
+        last_start=Max("start_time"),
+        last_stop=Max("end", filter=ended & Q(end__lte=now)),
+        starts=Count("pk", filter=recent),
+        stops=Count("pk", filter=recent & ended),
+        running=Count("pk", filter=~ended),
+    )
+    oldest = now - DAYS if found["jobs"] < NEWEST else max(found["oldest"], now - DAYS)
+    counts = {name: found[name] for name in ("last_start", "last_stop", "starts", "stops", "running")}
+    return Events(cluster, **counts, span=max(1, now - oldest))
