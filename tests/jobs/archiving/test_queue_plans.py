@@ -1,6 +1,7 @@
 """Plans of the statements of jobs/archiving/queue.py among many archived jobs, with and without statistics."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs.archiving import queue
+from jobs.health.metrics import families
 from jobs.models import ArchiveTask, Job
 from tests.support.factories import JobFactory
 
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.django_db
 
 ARCHIVED = 20_480
 PRIMARY_KEY = {"sqlite": "INTEGER PRIMARY KEY", "postgresql": "jobs_job_pkey"}
+FEW = {"jobs_archiving_failed"}
 ACCESS = {
     "sqlite": re.compile(
         r"^(?:SCAN|SEARCH) (j|t|jobs_job|jobs_archivetask)\b(?: USING (?:COVERING )?(?:INDEX )?(.*))?"
@@ -112,3 +115,10 @@ def test_no_statement_of_a_worker_reads_through_the_archived_jobs() -> None:
     assert len(statements) > 15
     used = {index for tables in statements for table, index in tables if table == "jobs_job"}
     assert used == {PRIMARY_KEY[connection.vendor], "jobs_to_archive"}, statements
+
+
+def test_no_look_at_health_reads_through_the_archived_jobs() -> None:
+    Job.objects.filter(pk__in=Job.objects.archived().order_by("-pk").values("pk")[:9]).update(job_state="running")
+    statements = plans(lambda: list(families(int(time.time()), "1")))
+    used = {index for tables in statements for table, index in tables if table == "jobs_job"}
+    assert used <= {PRIMARY_KEY[connection.vendor], "jobs_to_archive", "jobs_running", "jobs_by_cluster", *FEW}, used
