@@ -1,5 +1,6 @@
 """The addresses that monitoring asks: /healthz, /readyz and /metrics."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -70,9 +71,10 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _calls() -> Family:
-    """Return the requests that this process has answered."""
+    """Return the requests that this process has answered; its number keeps the counts of several apart."""
+    process = str(os.getpid())
     answered = tuple(
-        ({"operation": operation, "status": str(status)}, number)
+        ({"process": process, "operation": operation, "status": str(status)}, number)
         for (operation, status), number in sorted(counts.requests.copy().items())
     )
     return Family("requests_total", "counter", "Requests that this process has answered.", answered)

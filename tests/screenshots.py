@@ -50,6 +50,7 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "delete-before": f"{jobs}delete-before/",
         "clusters": "/admin/clusters/",
         "cluster": "/admin/clusters/demo/",
+        "health": "/admin/health/",
         "tags": "/admin/jobs/tag/",
         "tag": tag.split("?")[0],
         "users": "/admin/accounts/user/",

@@ -128,7 +128,7 @@ def _of_cluster(cluster: Cluster, path: Path) -> Iterator[Finding]:
         sentence = f"{about} {_some(empty)} in {path} has no nodes, so that no job belongs to it."
         yield Finding(CLUSTERS, State.WARNING, sentence, f"Name its nodes or remove it. {_CORRECT}")
     if twice := _listed_twice(cluster):
-        sentence = f"{about} {_some(twice)} listed more than once in {path}; the first subcluster counts."
+        sentence = f"{about} {path} lists {_some(twice)} more than once; the first subcluster counts."
         yield Finding(CLUSTERS, State.WARNING, sentence, _CORRECT)
 
 

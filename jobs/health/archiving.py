@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from accounts.formatting import quantity
 from jobs.health.look import MOST_COUNTED, Look, Worker
 from jobs.health.report import Finding, State, span
 from jobs.models import Job
@@ -34,9 +35,8 @@ def check_worker(look: Look) -> Iterator[Finding]:
             sentence = f"The archive worker {worker.place} gave its last sign of life {span(worker.age)} ago."
             cure = f"Start it again on its host, or forget it: after a day it is not shown any more. {_RUN}"
             yield Finding(WORKER, State.WARNING, sentence, cure, now - worker.age)
-    names = ", ".join(worker.place for worker in living)
-    archived = sum(worker.archived for worker in living)
-    yield Finding(WORKER, State.OK, f"{names}: {archived:,} archived since the start.")
+    names = "; ".join(f"{worker.place} lives and has archived {quantity(worker.archived, 'job')}" for worker in living)
+    yield Finding(WORKER, State.OK, f"{names}.")
 
 
 def check_jobs(look: Look) -> Iterator[Finding]:
@@ -46,10 +46,10 @@ def check_jobs(look: Look) -> Iterator[Finding]:
     given_up = Job.objects.given_up().order_by()[: MOST_COUNTED + 1].count()
     bad = list(_of_jobs(look.now, jobs, first))
     if failed:
-        sentence = f"{_count(len(failed))} could not be written, one of them for this reason: {failed[0]}"
+        sentence = f"{quantity(len(failed), 'job')} could not be written, one of them for this reason: {failed[0]}"
         bad.append(Finding(JOBS, State.ERROR, sentence, "Remove the reason; each job is tried again by itself."))
     if given_up:
-        sentence = f"{_count(given_up)} could not be archived in twelve attempts, or never will."
+        sentence = f"{_capped(given_up)} could not be archived in twelve attempts, or never will."
         cure = 'See why in the job list (filter "Archiving: failed"), then `manage.py archive_jobs --failed`.'
         bad.append(Finding(JOBS, State.WARNING, sentence, cure))
     yield from bad or [Finding(JOBS, State.OK, f"No attempt fails{_so_many(jobs)}.")]
@@ -57,7 +57,8 @@ def check_jobs(look: Look) -> Iterator[Finding]:
 
 def _of_jobs(now: int, jobs: int, first: int | None) -> Iterator[Finding]:
     if first is not None and now - first > LONG_WAIT:
-        sentence = f"{_count(jobs)} wait for the archive; one of them ended {span(now - first)} ago."
+        verb = "waits" if jobs == 1 else "wait"
+        sentence = f"{_capped(jobs)} {verb} for the archive; one of them ended {span(now - first)} ago."
         cure = "Look at the other findings, and at the worker's log; after an import, many jobs wait for a while."
         yield Finding(JOBS, State.WARNING, sentence, cure, first)
 
@@ -76,7 +77,7 @@ def check_sources(look: Look) -> Iterator[Finding]:
         yield Finding(
             SOURCES,
             State.WARNING if answers else State.ERROR,
-            f"Cluster {cluster}: the samples of {_count(len(failed))} cannot be had: {failed[0]}"
+            f"Cluster {cluster}: the samples of {quantity(len(failed), 'job')} cannot be had: {failed[0]}"
             + (f" (the last job was archived {span(now - success)} ago)" if success else ""),
             f"Look at the metric store, and at METRIC_SOURCES for {cluster}; each job is tried again by itself.",
             None if answers else success,
@@ -96,11 +97,10 @@ def _times(found: Iterable[Worker], word: str) -> dict[str, int]:
     return times
 
 
-def _count(jobs: int) -> str:
-    if jobs > MOST_COUNTED:
-        return f"more than {MOST_COUNTED:,} jobs"
-    return "1 job" if jobs == 1 else f"{jobs:,} jobs"
+def _capped(jobs: int) -> str:
+    """Return a number of jobs of which no more than MOST_COUNTED + 1 were counted."""
+    return f"more than {MOST_COUNTED:,} jobs" if jobs > MOST_COUNTED else quantity(jobs, "job")
 
 
 def _so_many(jobs: int) -> str:
-    return f", and {_count(jobs)} wait{'s' if jobs == 1 else ''}" if jobs else ""
+    return f", and {_capped(jobs)} wait{'s' if jobs == 1 else ''}" if jobs else ""

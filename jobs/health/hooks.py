@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from django.db.models import Count, F, Max, Min, Q
 
+from accounts.formatting import quantity
 from jobs.health.look import DAYS, Events, Look
 from jobs.health.report import Finding, State, span
 from jobs.models import Job, NodeState
@@ -63,7 +64,7 @@ def check_walltime(look: Look) -> Iterator[Finding]:
     is_good = True
     for cluster, jobs, first in rows:
         is_good = False
-        some = f"{jobs:,} jobs have" if jobs > 1 else "1 job has"
+        some = f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'}"
         yield Finding(
             WALLTIME,
             State.WARNING,

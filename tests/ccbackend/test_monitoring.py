@@ -1,5 +1,6 @@
 """The addresses of monitoring: who may ask, what they answer, and that they are cheap."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def test_metrics_have_the_figures(api: AppClient, cluster: Path) -> None:
     assert found["archive_free_bytes"] > 0
     assert found['health{check="clusters"}'] == 0
     calls = before["start_job", 400] + 1
-    assert found['requests_total{operation="start_job",status="400"}'] == calls
+    assert found[f'requests_total{{process="{os.getpid()}",operation="start_job",status="400"}}'] == calls
     assert any(re.fullmatch(r'info\{version="[0-9.]+"\}', name) for name in found)
 
 

@@ -38,7 +38,7 @@ class Command(ServerCommand):
             for finding in findings:
                 self.stdout.write("\n".join(_lines(finding)))
         if bad:
-            raise CommandError(f"{bad} of {len(findings)} findings need a hand.", returncode=1)
+            raise CommandError(f"{bad} of {len(findings)} findings need{'s' if bad == 1 else ''} a hand.", returncode=1)
 
 
 def _lines(finding: Finding) -> list[str]:
