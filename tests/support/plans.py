@@ -72,6 +72,8 @@ def fill(user: User, *, analyzed: bool) -> None:
         def insert(into: str, source: str, number: int) -> None:
             cursor.execute(f"INSERT INTO {into} {_NUMBERS[connection.vendor].format(number)} {source}")
 
+        if connection.vendor == "postgresql":  # else it remembers the size of what earlier tests rolled back
+            cursor.execute(f"TRUNCATE {', '.join(LARGE)}, jobs_tag, jobs_archivetask CASCADE")
         insert(f"jobs_job ({_COLUMNS})", f"SELECT {_JOB} FROM series", JOBS)
         insert('jobs_tag ("id", "type", "name")', "SELECT n, 'ticket', '' || n FROM series", 50)
         # The first tag is on each third job, the others on some each.
