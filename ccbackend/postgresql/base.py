@@ -16,12 +16,14 @@ from django.db import DatabaseError, transaction
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from psycopg.errors import LockNotAvailable
+from psycopg.pq import TransactionStatus
 
 from ccbackend.waiting import WouldWait
 
 # Milliseconds; the second is what the session began with.
 _VALUES = "SELECT setting::int, reset_val::int, pg_backend_pid() FROM pg_settings WHERE name = 'lock_timeout'"
 
+_IDLE = TransactionStatus.IDLE
 _PREPARE_AFTER = 5  # uses of a statement on one connection
 
 _LONGEST: int = settings.DATABASE_WAIT  # seconds
@@ -106,10 +108,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """
         self.ensure_connection()
         self.close_if_health_check_failed()
-        with self.wrap_database_errors, self.connection.pipeline():
-            if self.must_not_wait:
-                self.connection.execute(_NOT_WAITING)
-            yield
+        try:
+            with self.wrap_database_errors, self.connection.pipeline():
+                if self.must_not_wait:
+                    self.connection.execute(_NOT_WAITING)
+                yield
+        except BaseException:
+            self._forget_prepared()
+            raise
+
+    def _forget_prepared(self) -> None:
+        """Prepare statements anew: of those that followed a failed one psycopg believes that they were prepared.
+
+        A rollback makes psycopg do so; in a transaction that comes anyway.
+        """
+        if self.connection.prepare_threshold is not None and self.connection.info.transaction_status == _IDLE:
+            with contextlib.suppress(self.Database.Error):  # the connection has ended
+                self.connection.execute("BEGIN")
+                self.connection.rollback()
 
     @contextlib.contextmanager
     def short_waits(self) -> Iterator[None]:

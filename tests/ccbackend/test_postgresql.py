@@ -78,6 +78,28 @@ def test_a_start_that_must_not_wait_for_a_lock_does_nothing(
     assert api.start(jobId=7, cluster="testcluster", tags=tags).status == 201
 
 
+@pytest.mark.parametrize("tags", [[], [{"type": "a", "name": "b"}]])
+@pytest.mark.parametrize("before", range(7))
+def test_calls_work_again_after_many_that_would_have_waited(
+    api: AppClient, must_not_wait: None, other: "psycopg.Connection[Any]", tags: list[dict[str, str]], before: int
+) -> None:
+    for job_id in range(1, before + 1):  # the statements are prepared by one of the calls that follow, which fails
+        api.started(jobId=job_id, tags=tags)
+        assert api.stop(jobId=job_id, stopTime=2_000_000_000).status == 200
+    job = JobFactory.create(job_id=99)
+    other.execute("LOCK TABLE jobs_job IN EXCLUSIVE MODE")
+    for _ in range(7 - before):
+        with pytest.raises(WouldWait):
+            api.start(jobId=98, tags=tags)
+        with pytest.raises(WouldWait):
+            api.stop(jobId=99, stopTime=job.start_time + 1)
+    other.rollback()
+    for job_id in range(50, 58):
+        api.started(jobId=job_id, tags=tags)
+        assert api.stop(jobId=job_id, stopTime=2_000_000_000).status == 200
+    assert api.stop(jobId=99, stopTime=job.start_time + 1).status == 200
+
+
 def test_the_tags_of_a_start_are_not_waited_for(
     api: AppClient, must_not_wait: None, other: "psycopg.Connection[Any]"
 ) -> None:
