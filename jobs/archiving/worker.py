@@ -298,8 +298,12 @@ class ArchiveWorker:
         try:
             return pool.executor.submit(writing.write, row)
         except BrokenExecutor:  # a process was killed while it had nothing to do
-            pool.executor = self._new_executor()
-            return pool.executor.submit(writing.write, row)
+            pass
+        except OSError:  # or while another was to be started
+            if not _is_broken(pool.executor):
+                raise
+        pool.executor = self._new_executor()
+        return pool.executor.submit(writing.write, row)
 
     def _room(self, pool: ClusterPool, *, draining: bool) -> int:
         """Return how many jobs a pool may take now: while its cluster is in doubt, one at a time after a pause."""
@@ -391,6 +395,15 @@ class ArchiveWorker:
             queue.release(self.name)
         except Error:
             logger.exception("could not release jobs; other workers take them when the lease ends")
+
+
+def _is_broken(executor: Executor) -> bool:
+    """Return whether an executor takes no work any more, because one of its processes was killed."""
+    try:
+        executor.submit(time.monotonic)
+    except BrokenExecutor:
+        return True
+    return False
 
 
 def _is_of_the_job(error: Exception) -> bool:

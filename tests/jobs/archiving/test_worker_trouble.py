@@ -1,11 +1,14 @@
 """The archive worker in trouble: sources that hang, are away or refuse, a full or read-only disk, jobs that kill it."""
 
 import contextlib
+import errno
 import json
+import os
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,6 +31,7 @@ from tests.support import deadly_job
 from tests.support.archive_worker import RunWorker, wait_until
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -214,6 +218,29 @@ def test_a_job_that_kills_its_process_each_time_pauses_and_no_other_job_does(
     assert task.not_before - begin > timedelta(seconds=59)
     assert task.not_before - timezone.now() < timedelta(seconds=91)
     assert archived("testcluster") == len(jobs)
+
+
+def test_a_process_that_is_killed_while_another_is_to_be_started_ends_no_worker(
+    archive_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+    real = ProcessPoolExecutor._adjust_process_count
+
+    def start(executor: ProcessPoolExecutor) -> None:
+        starts.append(executor)
+        if len(starts) != 2:
+            real(executor)
+            return
+        for process in executor._processes.values():
+            process.kill()
+        wait_for(lambda: executor._broken)
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as its closed pipes were seen to cause
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", start)
+    JobFactory.create_batch(3, finished=True)
+    ArchiveWorker(in_processes=True).drain()
+    assert len(set(starts)) > 1
+    assert archived("testcluster") == 3
 
 
 def fill(path: Path) -> None:
