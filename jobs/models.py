@@ -205,6 +205,9 @@ class ArchiveTask(models.Model):
     )
     attempts = models.IntegerField(default=0, help_text="Failed attempts so far.")
     error = models.TextField(blank=True, help_text="Why the last attempt failed.")
+    of_source = models.BooleanField(
+        default=False, db_default=False, help_text="Whether the last attempt failed because of the metric source."
+    )
 
     objects = ArchiveTaskQuerySet.as_manager()
 

@@ -39,7 +39,8 @@ _HAS_DEFAULT = """
 
 # Those that PostgreSQL keeps for superusers are not for this server.
 _CONNECTIONS = """
-    SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int FROM pg_settings
+    SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
+    sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int FROM pg_settings
     WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
 """
 _FOR_OTHERS = 12  # archive_worker, commands, a backup
@@ -90,15 +91,20 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # A notice, a last word, or the end: a query tells which.
         return bool(super().is_usable()) if poll.poll(0) else True
 
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections to the server of the database are open, and how many may be."""
+        with self.cursor() as cursor:
+            cursor.execute(_CONNECTIONS)
+            used, most = cursor.fetchone()
+        return used, most
+
     def share_of_connections(self, processes: int) -> int | None:
         """Return how many connections each of some processes may open, with some left for others; None if unknown."""
         try:
-            with self.cursor() as cursor:
-                cursor.execute(_CONNECTIONS)
-                (connections,) = cursor.fetchone()
+            _, most = self.connections()
         except DatabaseError:  # it is away; the server starts all the same
             return None
-        return int(max(0, connections - _FOR_OTHERS) // processes)
+        return max(0, most - _FOR_OTHERS) // processes
 
     @contextlib.contextmanager
     def one_round_trip(self) -> Iterator[None]:

@@ -293,12 +293,20 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
 
 
 def fail(
-    worker: str, claim: Claim, reason: str, *, permanent: bool = False, killed: bool = False, expired: bool = False
+    worker: str,
+    claim: Claim,
+    reason: str,
+    *,
+    permanent: bool = False,
+    of_source: bool = False,
+    killed: bool = False,
+    expired: bool = False,
 ) -> None:
     """Record a failed attempt: the job is tried again after a growing pause, or given up.
 
-    `permanent`: no later attempt can succeed. `killed`: the worker or one of its processes was, by this job or by
-    anything else; the first few times that causes no pause. `expired`: only if the lease has ended, too.
+    `permanent`: no later attempt can succeed. `of_source`: the metric source was the reason. `killed`: the worker or
+    one of its processes was, by this job or by anything else; the first few times that causes no pause. `expired`: only
+    if the lease has ended, too.
     """
     with transaction.atomic():
         job = Job.objects.select_for_update().filter(pk=claim.row_id).only("pk").first()
@@ -314,6 +322,7 @@ def fail(
             not_before=Now() if is_free else _after(_pause(task.attempts, killed=killed)),
             attempts=F("attempts") + 1,
             error=reason,
+            of_source=of_source,
         )
 
 

@@ -349,8 +349,9 @@ class ArchiveWorker:
             return
         reason = writing.describe(error)
         logger.error("archiving job %s failed: %s", work.claim.row_id, reason)
+        of_source = isinstance(error, SourceError)
         permanent = isinstance(error, SourceError) and not error.transient
-        queue.fail(self.name, work.claim, reason, permanent=permanent)
+        queue.fail(self.name, work.claim, reason, permanent=permanent, of_source=of_source)
         self.counts.failed += 1
         if not own:
             self._doubt(work.pool)

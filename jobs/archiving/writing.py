@@ -85,7 +85,7 @@ def write_edit(row_id: int) -> None:
                     queue.finish(worker, [(claim, write(row))])
             except (ArchiveError, OSError) as error:
                 logger.warning("meta.json of job %s could not be written, will be tried again: %s", row_id, error)
-                queue.fail(worker, claim, describe(error), permanent=False)
+                queue.fail(worker, claim, describe(error), of_source=isinstance(error, SourceError))
     except DatabaseError as error:
         logger.warning("meta.json of job %s is left to the worker: %s", row_id, error)
 

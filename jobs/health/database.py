@@ -20,11 +20,6 @@ _AWAY = (
     "Start the database, or correct DATABASE_URL. Starts and stops are answered with 503 until then, and schedulers' "
     "hooks have to send them again."
 )
-_CONNECTIONS = """
-    SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')::int,
-    sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END)::int FROM pg_settings
-    WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
-"""
 
 
 @functools.cache
@@ -54,9 +49,8 @@ def check(look: Look) -> Iterator[Finding]:
     if connection.vendor != "postgresql":
         yield Finding(NAME, State.OK, "The database answers and is migrated.")
         return
-    with connection.cursor() as cursor:
-        cursor.execute(_CONNECTIONS)
-        used, most = cursor.fetchone()
+    engine: Any = connection
+    used, most = engine.connections()
     share = used / most
     state = State.ERROR if share >= NEARLY_ALL_CONNECTIONS else State.WARNING
     if share < MANY_CONNECTIONS:

@@ -25,7 +25,6 @@ DAYS = 7 * 86_400
 NEWEST = 1000
 """The newest jobs of a cluster, among which its last stop is looked for: there is no index of the ends of jobs."""
 
-_OF_SOURCE = "SourceError: "  # how jobs.archiving.writing begins the reason of a metric source
 _MOST_CLUSTERS = 100
 
 # One look-up in the index jobs_by_cluster for each cluster.
@@ -129,8 +128,12 @@ class Look:
         The tasks are read first, because there are few: SQLite would look up the tasks of all jobs.
         """
         tried = ArchiveTask.objects.tried().exclude(error="").order_by("-not_before")
-        reasons = dict(tried.values_list("pk", "error")[:MOST_TASKS])
-        jobs = Job.objects.among("id", reasons).exclude(monitoring_status=MonitoringStatus.FAILED).order_by()
+        tasks = list(tried.values_list("pk", "error", "of_source")[:MOST_TASKS])
+        jobs = (
+            Job.objects.among("id", [row_id for row_id, _, _ in tasks])
+            .exclude(monitoring_status=MonitoringStatus.FAILED)
+            .order_by()
+        )
         edited = set(ArchiveTask.objects.edited().tried().values_list("pk", flat=True)[:MOST_TASKS])
         clusters = {
             row_id: cluster
@@ -138,8 +141,8 @@ class Look:
             if status == MonitoringStatus.ARCHIVING or row_id in edited
         }
         return [
-            Failure(clusters[row_id], error.removeprefix(_OF_SOURCE), error.startswith(_OF_SOURCE))
-            for row_id, error in reasons.items()
+            Failure(clusters[row_id], error.removeprefix("SourceError: "), of_source)
+            for row_id, error, of_source in tasks
             if row_id in clusters
         ]
 

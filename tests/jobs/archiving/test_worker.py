@@ -163,6 +163,7 @@ def test_after_many_attempts_the_job_is_marked_as_failed_with_its_reason(
     job.refresh_from_db()
     assert job.monitoring_status == MonitoringStatus.FAILED
     assert "disk full" in job.archive_task.error
+    assert not job.archive_task.of_source
     assert attempts > 3
     broken_store.undo()
     assert ArchiveWorker(at_once=True).drain().archived == 0, "failed for good until somebody asks"
@@ -182,6 +183,7 @@ def test_an_error_that_stays_is_not_tried_again(
     job.refresh_from_db()
     assert job.monitoring_status == MonitoringStatus.FAILED
     assert "no such metric store" in job.archive_task.error
+    assert job.archive_task.of_source
 
 
 def test_at_once_ignores_pauses_and_tries_each_job_once(archive_root: Path, broken_store: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,8 @@ def test_jobs_that_wait_for_long(tell: Tell) -> None:
 def _fail(job: Job, error: Exception, *, permanent: bool = False) -> None:
     """Let a worker claim a job and fail."""
     (claim,) = queue.claim_waiting("here:1:a", job.cluster, 1, only=[job.pk])
-    queue.fail("here:1:a", claim, writing.describe(error), permanent=permanent)
+    of_source = isinstance(error, SourceError)
+    queue.fail("here:1:a", claim, writing.describe(error), permanent=permanent, of_source=of_source)
 
 
 def test_the_first_failed_attempt_shows_with_its_reason(tell: Tell) -> None:
