@@ -97,6 +97,15 @@ def fill(user: User, *, analyzed: bool) -> None:
             cursor.execute("ANALYZE")
 
 
+def multiply_jobs(number: int) -> None:
+    """Copy the jobs that are there, under other jobIds, until there are at least this many."""
+    columns = ", ".join(f'"{field.column}"' for field in Job._meta.local_concrete_fields if not field.primary_key)
+    values = columns.replace('"job_id"', '"job_id" + %s')
+    with connection.cursor() as cursor:
+        while (count := Job.objects.count()) < number:
+            cursor.execute(f"INSERT INTO jobs_job ({columns}) SELECT {values} FROM jobs_job", [count])
+
+
 @dataclass
 class Plan:
     """How a statement reads the large tables: by which indexes, and what it sorts.

@@ -13,6 +13,7 @@ from jobs.archiving import queue
 from jobs.health.metrics import families
 from jobs.models import ArchiveTask, Job
 from tests.support.factories import JobFactory
+from tests.support.plans import multiply_jobs
 
 pytestmark = pytest.mark.django_db
 
@@ -31,11 +32,7 @@ ACCESS = {
 def _many_archived_jobs(request: pytest.FixtureRequest) -> None:
     """Fill the table: many archived jobs, 40 of them edited, and 30 jobs that wait."""
     JobFactory.create_batch(10, archived=True)
-    columns = ", ".join(f'"{field.column}"' for field in Job._meta.local_concrete_fields if not field.primary_key)
-    values = columns.replace('"job_id"', '"job_id" + %s')
-    with connection.cursor() as cursor:
-        while (count := Job.objects.count()) < ARCHIVED:
-            cursor.execute(f"INSERT INTO jobs_job ({columns}) SELECT {values} FROM jobs_job", [count])
+    multiply_jobs(ARCHIVED)
     JobFactory.create_batch(30, finished=True, start_time=1)
     edited = Job.objects.archived().order_by("pk").values_list("pk", flat=True)[100:140]
     ArchiveTask.objects.bulk_create(

@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.intake.services import Stop, start_jobs, started_row, stop_jobs
 from jobs.messages import Resource, StartJob
-from jobs.models import Job
 from tests.support.factories import START, JobFactory
+from tests.support.plans import multiply_jobs
 
 pytestmark = pytest.mark.django_db
 
@@ -26,11 +26,7 @@ READS = {
 def _many_jobs(archive_root: object) -> None:
     """Fill the table."""
     JobFactory.create_batch(10, finished=True)
-    columns = ", ".join(f'"{field.column}"' for field in Job._meta.local_concrete_fields if not field.primary_key)
-    values = columns.replace('"job_id"', '"job_id" + %s')
-    with connection.cursor() as cursor:
-        while (count := Job.objects.count()) < NUMBER:
-            cursor.execute(f"INSERT INTO jobs_job ({columns}) SELECT {values} FROM jobs_job", [count])
+    multiply_jobs(NUMBER)
 
 
 def plans() -> list[list[str]]:
