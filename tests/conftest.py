@@ -23,8 +23,10 @@ from tests.support.factories import JobFactory, UserFactory, token_for
 from tests.support.paths import DATA
 from tests.support.server import Server, running_server
 
-# Processes that tests start from a fork server read the settings anew, without pytest.
+# Processes that tests start from a fork server read the settings anew, without pytest: what a test sets never reaches
+# them, and what they write without being told where must not end up in, or pass because of, an archive of this folder.
 os.environ.setdefault("SECRET_KEY", "of the tests")
+os.environ["ARCHIVE_ROOT"] = "/nonexistent/job-archive"
 
 __all__ = ["browser"]
 
@@ -101,9 +103,13 @@ def _fork_server() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quick_parts() -> Iterator[None]:
-    """Replace two parts of the application by quick ones: the hash of passwords, the search for static files."""
+def _test_settings() -> Iterator[None]:
+    """Replace two parts of the application by quick ones, and the archive of this folder by none.
+
+    The parts are the hash of passwords and the search for static files.
+    """
     with override_settings(
+        ARCHIVE_ROOT=Path(os.environ["ARCHIVE_ROOT"]),
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         WHITENOISE_AUTOREFRESH=True,  # looks a file up when it is asked for, not all of them for each new Client()
     ):

@@ -237,6 +237,7 @@ def test_a_process_that_is_killed_while_another_is_to_be_started_ends_no_worker(
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as its closed pipes were seen to cause
 
     monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", start)
+    monkeypatch.setattr(writing, "write", deadly_job.write)
     JobFactory.create_batch(3, finished=True)
     ArchiveWorker(in_processes=True).drain()
     assert len(set(starts)) > 1
