@@ -1,6 +1,6 @@
 """Run the tests on SQLite and on PostgreSQL side by side: `python -m tests.both [PYTEST ARGUMENT ...]`.
 
-Much of a test's time is waiting. Tests whose subject uses no database, or SQLite of its own, run once, beside
+Much of a test's time is waiting. Tests whose subject is no database, or has SQLite of its own, run once, beside
 PostgreSQL.
 Each line is printed when it is complete, behind the name of its database; the last lines of both are repeated at the
 end.
@@ -20,6 +20,7 @@ _PYTEST = [sys.executable, "-u", "-m", "pytest"]
 _ONCE = (
     "archive",
     "ccbackend/test_static_files.py",
+    "jobs/management/test_retain_archive_kills.py",
     "jobs/management/test_run_demo.py",
     "test_architecture.py",
     "test_makefile.py",

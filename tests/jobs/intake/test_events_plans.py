@@ -18,7 +18,9 @@ BY_KEYS = {"sqlite": "sqlite_autoindex_jobs_job_1 (job_id=?", "postgresql": "job
 BY_ID = {"sqlite": "SEARCH jobs_job USING INTEGER PRIMARY KEY", "postgresql": "jobs_job_pkey"}
 READS = {
     "sqlite": re.compile(r"^(?:SCAN|SEARCH) jobs_job\b"),
-    "postgresql": re.compile(r"(?:Seq|Index|Index Only) Scan.* on jobs_job\b|Bitmap Index Scan on jobs_(?!jobtag)"),
+    "postgresql": re.compile(
+        r"(?:Seq|Index|Index Only) Scan.* on jobs_job\b|Bitmap Index Scan on jobs_(?!jobtag|tag_on_job)"
+    ),
 }
 
 

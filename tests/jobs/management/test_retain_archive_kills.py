@@ -68,10 +68,21 @@ def start(archive_root: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
+def few_jobs(archive_root: Path) -> dict[Job, dict[str, bytes]]:
+    """Return jobs with the files that each has in the archive."""
+    return make_jobs(20, archive_root)
+
+
+@pytest.fixture
 def jobs(archive_root: Path) -> dict[Job, dict[str, bytes]]:
-    """Return jobs with the files that each has in the archive; every tenth has no row."""
+    """Return jobs that a run is at work on for a while, with their files."""
+    return make_jobs(JOBS, archive_root)
+
+
+def make_jobs(number_of_jobs: int, archive_root: Path) -> dict[Job, dict[str, bytes]]:
+    """Archive some jobs; return each with its files. Every tenth has no row."""
     chance, made = random.Random(3), {}
-    for number in range(JOBS):
+    for number in range(number_of_jobs):
         job = JobFactory.create(archived=True)
         meta = writing.meta_document(fetch_rows([job.pk])[job.pk], job.statistics)
         store().write_job(job.key, meta, json.dumps(chance.randbytes(20_000).hex()).encode())
@@ -228,7 +239,7 @@ def test_a_full_target_stops_the_run_and_nothing_is_lost(
 
 @pytest.mark.parametrize("in_the_way", ["", "testcluster", "testcluster/5"])
 def test_a_target_that_cannot_be_written_is_named_and_nothing_changes(
-    start: Start, jobs: dict[Job, dict[str, bytes]], archive_root: Path, small_disk: Path, in_the_way: str
+    start: Start, few_jobs: dict[Job, dict[str, bytes]], archive_root: Path, small_disk: Path, in_the_way: str
 ) -> None:
     path = small_disk / in_the_way
     if in_the_way:
@@ -242,6 +253,6 @@ def test_a_target_that_cannot_be_written_is_named_and_nothing_changes(
     assert process.returncode == 1
     assert str(path) in err
     assert "Traceback" not in err
-    assert all(files_of(job, archive_root) == files for job, files in jobs.items())
+    assert all(files_of(job, archive_root) == files for job, files in few_jobs.items())
     assert set(Job.objects.values_list("monitoring_status", flat=True)) == {3}
     assert not ArchiveTask.objects.exists()

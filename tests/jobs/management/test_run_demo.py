@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
+from jobs.management.commands import run_demo
 from tests.support.paths import PROJECT
 
 SOURCES = {"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}
@@ -98,6 +100,7 @@ def output(demo: Demo, port: int) -> Iterator[str]:
 
 @pytest.mark.server
 def test_the_printed_curl_lines_work_when_pasted_and_work_again(output: str) -> None:
+    assert re.search(r"/admin/ +log in as demo with password \S+", output)
     lines = [line for line in output.splitlines() if line.startswith("curl")]
     assert len(lines) == 3, output
     for _ in range(2):
@@ -112,11 +115,6 @@ def test_the_printed_curl_lines_work_when_pasted_and_work_again(output: str) -> 
 
 
 @pytest.mark.server
-def test_the_log_in_is_printed(output: str) -> None:
-    assert re.search(r"/admin/ +log in as demo with password \S+", output)
-
-
-@pytest.mark.server
 def test_it_serves_on_all_addresses_if_asked(demo: Demo, port: int) -> None:
     with demo.serving("--port", str(port), "--bind", "0.0.0.0") as printed:
         assert f"http://127.0.0.1:{port}/admin/" in printed
@@ -127,20 +125,25 @@ def test_it_serves_on_all_addresses_if_asked(demo: Demo, port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("host", "port", "text"),
     [
-        (["--port", "http"], "PORT 'http': expected a number from 1 to 65535"),
-        (["--port", "65536"], "PORT '65536': expected"),
-        (["--port", ""], "PORT '': expected"),
-        (["--bind", "everywhere"], "BIND 'everywhere': expected an IP address"),
-        (["--bind", "192.0.2.1"], "192.0.2.1:8080 cannot be used"),
+        ("127.0.0.1", "http", "PORT 'http': expected a number from 1 to 65535"),
+        ("127.0.0.1", "65536", "PORT '65536': expected"),
+        ("127.0.0.1", "", "PORT '': expected"),
+        ("everywhere", "8080", "BIND 'everywhere': expected an IP address"),
     ],
 )
-def test_an_address_that_cannot_be_served_on_is_one_sentence(demo: Demo, arguments: list[str], text: str) -> None:
-    outcome = demo.run(*arguments)
+def test_an_address_that_is_none_is_refused(host: str, port: str, text: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        run_demo._address(host, port)
+    assert text in str(refused.value)
+
+
+def test_an_address_of_another_machine_is_one_sentence(demo: Demo) -> None:
+    outcome = demo.run("--bind", "192.0.2.1")
     assert outcome.returncode == 1
     (line,) = outcome.stderr.splitlines()
-    assert text in line
+    assert "192.0.2.1:8080 cannot be used" in line
     assert not (demo.folder / "archive").exists()
 
 
