@@ -6,7 +6,7 @@ bound is a default of the role in this database, which PostgreSQL itself gives t
 
 import contextlib
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,14 +16,14 @@ from django.db import DatabaseError, transaction
 from django.db.backends.postgresql import base
 from django.db.utils import DatabaseErrorWrapper
 from psycopg.errors import LockNotAvailable
-from psycopg.pq import TransactionStatus
+from psycopg.sql import quote
 
+from ccbackend.postgresql.statements import Statements
 from ccbackend.waiting import WouldWait
 
 # Milliseconds; the second is what the session began with.
 _VALUES = "SELECT setting::int, reset_val::int, pg_backend_pid() FROM pg_settings WHERE name = 'lock_timeout'"
 
-_IDLE = TransactionStatus.IDLE
 _PREPARE_AFTER = 5  # uses of a statement on one connection
 
 _LONGEST: int = settings.DATABASE_WAIT  # seconds
@@ -67,12 +67,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
     Planning takes PostgreSQL longer than a start or a stop itself, so what is sent often is prepared, unless a pooler
     is in between, which may not keep it; `prepare_threshold` in DATABASE_URL decides otherwise.
 
-    With `must_not_wait` the statements of `one_round_trip`, and what follows in their transaction, raise WouldWait
-    after some milliseconds instead of waiting for a lock, and ccbackend.fastpath.worker lets a thread wait instead.
+    With `must_not_wait` the statements of `run`, and what follows in their transaction, raise WouldWait after some
+    milliseconds instead of waiting for a lock, and ccbackend.fastpath.worker lets a thread wait instead.
     """
 
     must_not_wait = False
     gives_up_at_once = False
+    _statements: Statements | None = None
 
     @cached_property
     def wrap_database_errors(self) -> _ErrorWrapper:
@@ -106,32 +107,32 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return None
         return max(0, most - _FOR_OTHERS) // processes
 
-    @contextlib.contextmanager
-    def one_round_trip(self) -> Iterator[None]:
-        """Send the statements in this block together, in a transaction of their own if none is open.
+    def run(self, *statements: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Run statements together, in a transaction of their own if none is open; return the rows of the last one.
 
-        Each needs a cursor of its own; their rows can be fetched after the block.
+        Outside a transaction that is one round trip; see `Statements.run`.
         """
-        self.ensure_connection()
+        if self.must_not_wait:
+            statements = ((_NOT_WAITING, ()), *statements)
+        if self.in_atomic_block or self.queries_logged or self.execute_wrappers:
+            with transaction.atomic(self.alias, savepoint=False), self.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(*statement)
+                return cursor.fetchall()  # type: ignore[no-any-return]
         self.close_if_health_check_failed()
-        try:
-            with self.wrap_database_errors, self.connection.pipeline():
-                if self.must_not_wait:
-                    self.connection.execute(_NOT_WAITING)
-                yield
-        except BaseException:
-            self._forget_prepared()
-            raise
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            if self._statements is None or self._statements.pgconn is not self.connection.pgconn:
+                self._statements = Statements(self.connection.pgconn, self.connection.prepare_threshold)
+            return self._statements.run(statements)
 
-    def _forget_prepared(self) -> None:
-        """Prepare statements anew: of those that followed a failed one psycopg believes that they were prepared.
-
-        A rollback makes psycopg do so; in a transaction that comes anyway.
-        """
-        if self.connection.prepare_threshold is not None and self.connection.info.transaction_status == _IDLE:
-            with contextlib.suppress(self.Database.Error):  # the connection has ended
-                self.connection.execute("BEGIN")
-                self.connection.rollback()
+    def with_values(self, sql: str, parameters: Sequence[Any]) -> str:
+        """Return a query with the values in its text, as Django's compose_sql does, which opens two cursors for it."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            return sql % tuple(
+                value if type(value) is int and value >= 0 else quote(value, self.connection) for value in parameters
+            )
 
     @contextlib.contextmanager
     def short_waits(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ import random
 import sqlite3
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -108,11 +109,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def share_of_connections(self, processes: int) -> None:
         """Return None: there is no limit for connections."""
 
-    def one_round_trip(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context without effect: the database is in this process."""
-        return contextlib.nullcontext()
+    def run(self, *statements: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """Run statements and return the rows of the last one, as the engine of PostgreSQL does in one round trip."""
+        with self.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(*statement)
+            return cursor.fetchall()  # type: ignore[no-any-return]
 
-    short_waits = one_round_trip
+    def short_waits(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context without effect: `patience` is asked for at each statement."""
+        return contextlib.nullcontext()
 
     def refuse(self) -> None:
         """Raise ImproperlyConfigured if the file system has no locks; do not create the database."""

@@ -1,9 +1,10 @@
 """The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
 from rest_framework.request import Request
 
 from accounts.api.authentication import (
@@ -58,7 +59,7 @@ class JobViewSet(ApiViewSet):
     @schema.list_jobs
     def list_jobs(self, request: Request) -> HttpResponseBase:
         """List jobs, newest start first."""
-        query = parameters.parse(dict(request._request.GET.lists()))
+        query = parameters.parse(_given(request._request.META.get("QUERY_STRING", "")))
         if query.is_empty:
             return json_response(b"".join(_in_parts((0, b""), (), query.page)))
         parts = select_json(
@@ -234,6 +235,15 @@ class MetricStoreViewSet(ApiViewSet):
         """List the nodes that running jobs use, by cluster."""
         before = parameters.parse_ts(request.query_params)
         return json_response(encoding.encode(used_nodes(before=before)))
+
+
+@lru_cache(maxsize=128)
+def _given(query: str) -> dict[str, list[str]]:
+    """Return the parameters of a query string of WSGI.
+
+    Pollers send the same again, and reading it takes Django a tenth of a call.
+    """
+    return dict(QueryDict(query.encode("iso-8859-1")).lists())
 
 
 def _actor(request: Request) -> Actor:

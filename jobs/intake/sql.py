@@ -16,7 +16,7 @@ from django.db import connection
 
 from jobs.models import Job
 from jobs.rows.columns import STORED_COLUMNS, Row
-from jobs.rows.locks import lock_run, lock_runs, one_round_trip
+from jobs.rows.locks import lock_runs, run_lock
 from jobs.rows.select import JOBS, select_list, without_large
 
 # The database assigns the id.
@@ -56,11 +56,8 @@ def insert_run(job: Row, *, window: int) -> int | None:
     start = job.start_time
     latest = min(start + window, 2**63 - 1)  # the columns have 64 bits
     conditions = (job.job_id, job.cluster, start - window, latest, start, start)
-    with connection.cursor() as cursor:
-        with one_round_trip():
-            lock_run(job.job_id, job.cluster)
-            cursor.execute(_INSERT_RUN, [*_new_values(job), *conditions])
-        rows = cursor.fetchall()
+    insert = (_INSERT_RUN, [*_new_values(job), *conditions])
+    rows = connection.run(*run_lock(job.job_id, job.cluster), insert)  # type: ignore[attr-defined]
     return rows[0][0] if rows else None
 
 
@@ -141,10 +138,8 @@ def stop_run(
     """Stop the running job with these keys and the newest start not after `stop_time`; return its row, or None."""
     keys = {"id": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     given = {column: value for column, value in keys.items() if value is not None}
-    with connection.cursor() as cursor:
-        with one_round_trip():
-            cursor.execute(_stop_run(connection.vendor, tuple(given)), [state, stop_time, *given.values(), stop_time])
-        rows = cursor.fetchall()
+    parameters = [state, stop_time, *given.values(), stop_time]
+    rows = connection.run((_stop_run(connection.vendor, tuple(given)), parameters))  # type: ignore[attr-defined]
     return Row._make(rows[0]) if rows else None
 
 

@@ -1,32 +1,26 @@
-"""Advisory locks of a transaction, and statements that are sent together; only PostgreSQL needs them."""
+"""Advisory locks of a transaction; only PostgreSQL needs them."""
 
-import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection
 
 from jobs.rows.select import TAGS
 
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))"
 
-def one_round_trip() -> contextlib.AbstractContextManager[None]:
-    """Send the statements in this block together, each with a cursor of its own; fetch their rows after it.
 
-    They are a transaction of their own if none is open.
+def run_lock(job_id: int, cluster: str) -> list[tuple[str, Sequence[Any]]]:
+    """Return the statement that lets only one start of (job_id, cluster) at a time proceed in its transaction.
+
+    Only PostgreSQL needs it, before the insert: a statement does not see rows that are committed after it began, so two
+    starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
     """
-    return connection.one_round_trip()  # type: ignore[attr-defined,no-any-return]  # of our engines
-
-
-def lock_run(job_id: int, cluster: str) -> None:
-    """Let only one start of (job_id, cluster) at a time proceed, until the transaction ends.
-
-    Only PostgreSQL needs it, in a separate statement: a statement does not see rows that are committed after it began,
-    so two starts one second apart would both find no duplicate. SQLite has one writer at a time anyway.
-    """
-    _lock(cluster, job_id)
+    return [(_LOCK, [cluster, job_id])] if connection.vendor == "postgresql" else []
 
 
 def lock_runs(runs: Sequence[tuple[int, str]]) -> None:
-    """Lock many pairs of jobId and cluster, as `lock_run` does, on PostgreSQL; all callers in one order."""
+    """Lock many pairs of jobId and cluster, as `run_lock` does, on PostgreSQL; all callers in one order."""
     if connection.vendor != "postgresql" or not runs:
         return
     job_ids, clusters = [job_id for job_id, _ in runs], [cluster for _, cluster in runs]
@@ -40,10 +34,6 @@ def lock_runs(runs: Sequence[tuple[int, str]]) -> None:
 
 def lock_new_tags() -> None:
     """Let only one transaction at a time create tags: two with the same new tags in different order would deadlock."""
-    _lock(TAGS, 0)
-
-
-def _lock(name: str, number: int) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [name, number])
+            cursor.execute(_LOCK, [TAGS, 0])

@@ -14,11 +14,11 @@ PART_BYTES = 4 << 20
 """Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
 
 _DEEP = 500  # jobs before a page from which on its row ids are found first
-_LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
-_PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
+LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
+PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
 SqlCondition = tuple[str, Sequence[Any]]
-"""A condition in SQL with %s placeholders, and its parameters."""
+"""A part of a query in SQL with %s placeholders, usually a condition, and its parameters."""
 
 JOBS = f'"{Job._meta.db_table}"'
 LINKS = f'"{JobTag._meta.db_table}"'
@@ -48,7 +48,7 @@ def with_values(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]
     for an unknown one.
     """
     if connection.vendor == "postgresql":
-        return connection.ops.compose_sql(sql, parameters), None  # type: ignore[attr-defined]
+        return connection.with_values(sql, parameters), None  # type: ignore[attr-defined]
     return sql, parameters
 
 
@@ -70,8 +70,8 @@ def select_list(vendor: str, with_metadata: bool, whole: bool = True) -> str:  #
     computed = {"tags": f"CASE WHEN {HAS_TAGS[vendor]} THEN {TAGS_AS_JSON[vendor]} END"}
     if vendor == "postgresql" and not whole:
         computed |= {
-            name: f'CASE WHEN octet_length({JOBS}."{name}") > {_LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
-            for name in _PASSED_THROUGH
+            name: f'CASE WHEN octet_length({JOBS}."{name}") > {LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
+            for name in PASSED_THROUGH
         }
     if not with_metadata:
         computed["meta_data"] = "NULL"
@@ -88,6 +88,21 @@ def fetch_row(row_id: int) -> Row | None:
     return None if row is None else Row._make(row)
 
 
+def from_page(conditions: Sequence[SqlCondition], *, limit: int | None, offset: int = 0) -> SqlCondition:
+    """Return the clauses from FROM on that choose the jobs of a page, newest first, and their parameters."""
+    where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
+    parameters = [value for _, values in conditions for value in values]
+    source = f'FROM {JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC'
+    if limit is not None:
+        source += " LIMIT %s OFFSET %s"
+        parameters += [limit, offset]
+    if offset > _DEEP and connection.vendor == "postgresql":
+        # It would compute the select list, tags included, of each job before the page.
+        source = f"""FROM (SELECT "id" AS "row_id" {source}) page JOIN {JOBS} ON "id" = "row_id"
+            ORDER BY "start_time" DESC, "id" DESC"""
+    return source, parameters
+
+
 def select_rows(
     conditions: Sequence[SqlCondition],
     *,
@@ -102,17 +117,8 @@ def select_rows(
 
     All `conditions` must hold. `limit` None means no limit.
     """
-    where = " AND ".join(sql for sql, _ in conditions) or "TRUE"
-    parameters = [value for _, values in conditions for value in values]
-    chosen = f'{JOBS} WHERE {where} ORDER BY "start_time" DESC, "id" DESC'
-    if limit is not None:
-        chosen += " LIMIT %s OFFSET %s"
-        parameters += [limit, offset]
-    if offset > _DEEP and connection.vendor == "postgresql":
-        # It would compute the select list, tags included, of each job before the page.
-        chosen = f"""(SELECT "id" AS "row_id" FROM {chosen}) page JOIN {JOBS} ON "id" = "row_id"
-            ORDER BY "start_time" DESC, "id" DESC"""
-    sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=False)} FROM {chosen}"
+    source, parameters = from_page(conditions, limit=limit, offset=offset)
+    sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=False)} {source}"
     query = with_values(sql, parameters)
     # A server-side cursor costs another round trip, so it is used only if the answer may be large. Behind a pooler it
     # lives no longer than its transaction. In SQLite a transaction would lock the database.
@@ -135,7 +141,7 @@ def select_rows(
 
 def without_large(row: Row) -> Row:
     """Return a row without what is large in it, so that many can be kept; `whole` reads that again."""
-    large: dict[str, Any] = {name: "" for name in _PASSED_THROUGH if len(getattr(row, name) or "") > _LARGE}
+    large: dict[str, Any] = {name: "" for name in PASSED_THROUGH if len(getattr(row, name) or "") > LARGE}
     return row._replace(**large) if large else row
 
 
@@ -144,7 +150,7 @@ def whole(row: Row) -> Row:
     if row.resources != "" and row.meta_data != "":
         return row
     found = fetch_row(row.id) or row._replace(resources="[]", meta_data=None)
-    left_out: dict[str, Any] = {name: getattr(found, name) for name in _PASSED_THROUGH if getattr(row, name) == ""}
+    left_out: dict[str, Any] = {name: getattr(found, name) for name in PASSED_THROUGH if getattr(row, name) == ""}
     return row._replace(**left_out)
 
 
