@@ -7,6 +7,7 @@ password. A database or an archive that holds anything is refused.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import random
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from jobs.rows.columns import Row
 
 JOBS = 1_000_000
+_PATTERN = 100_000  # jobs that Python makes; the database copies them
 RUNNING = 2000
 DAYS = 30
 _TAGS = [("perf", "bad"), ("perf", "good"), ("review", "ask-user")] + [("ticket", str(number)) for number in range(50)]
@@ -33,8 +35,8 @@ _UNIT = {"base": "B/s", "prefix": "G"}
 _METRICS = ("cpu_load", "cpu_user", "flops_any", "mem_bw", "mem_used", "net_bw", "cpu_power")
 
 
-def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
-    """Yield rows, oldest start first; the newest run."""
+def rows(count: int, first_id: int, now: int, begin: int = 0) -> Iterator["Row"]:
+    """Yield rows from number `begin` on, oldest start first; the newest run."""
     from jobs.rows.columns import Row
 
     dice = random.Random(1)
@@ -43,7 +45,7 @@ def rows(count: int, first_id: int, now: int) -> Iterator["Row"]:
         for nodes in (1, 2, 4, 16)
         for first in range(1, 985)
     }
-    for number in range(count):
+    for number in range(begin, count):
         nodes = dice.choice((1, 1, 1, 2, 4, 16))
         start = now - DAYS * 86_400 + DAYS * 86_400 * number // count
         running = number >= count - min(RUNNING, count // 10)
@@ -97,10 +99,14 @@ def insert(count: int) -> None:
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
-    source = rows(count, 1, int(time.time()))
-    while part := list(itertools.islice(source, 20_000)):
-        with transaction.atomic():
-            insert_jobs(part)
+    now = int(time.time())
+    with _without_indexes():
+        source = rows(count, 1, now, max(0, count - _PATTERN))
+        while part := list(itertools.islice(source, 20_000)):
+            with transaction.atomic():
+                insert_jobs(part)
+        for shift in range(_PATTERN, count, _PATTERN):
+            _copy(count, shift, now)
     keep_ids(Job, count)
     with transaction.atomic():
         tags = list(tag_ids(_TAGS).values())
@@ -112,6 +118,51 @@ def insert(count: int) -> None:
     archived = Job.objects.archived().first()
     if archived:  # an archive without any file would be taken for one that is not mounted
         root.store().write_meta(archived.key, b"{}")
+
+
+def _copy(count: int, shift: int, now: int) -> None:
+    """Copy the newest jobs, as many older ones; those that run have ended there."""
+    from django.db import connection
+
+    from jobs.rows.columns import STORED_COLUMNS
+
+    ended = {"job_state": "'completed'", "duration": "600", "monitoring_status": "3", "statistics": "'{}'"}
+    copied = {
+        name: f"""CASE "job_state" WHEN 'running' THEN {value} ELSE "{name}" END""" for name, value in ended.items()
+    } | {
+        "id": f'"id" - {shift}',
+        "job_id": f'"job_id" - {shift}',
+        "start_time": f'{now - DAYS * 86_400} + {DAYS * 86_400} * ("id" - {shift + 1}) / {count}',
+    }
+    names = ", ".join(f'"{name}"' for name in STORED_COLUMNS)
+    values = ", ".join(copied.get(name, f'"{name}"') for name in STORED_COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'INSERT INTO "jobs_job" ({names}) SELECT {values} FROM "jobs_job" WHERE "id" > %s',  # noqa: S608
+            [max(shift, count - _PATTERN)],
+        )
+
+
+@contextlib.contextmanager
+def _without_indexes() -> Iterator[None]:
+    """Drop PostgreSQL's indexes of jobs, but those of constraints, and create them after the block."""
+    from django.db import connection
+
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'jobs_job' AND indexname NOT IN (
+                SELECT conname FROM pg_constraint WHERE conrelid = 'jobs_job'::regclass)
+        """)
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f'DROP INDEX "{name}"')
+    yield
+    with connection.cursor() as cursor:
+        for _, definition in indexes:
+            cursor.execute(definition)
 
 
 def main() -> None:
