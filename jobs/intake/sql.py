@@ -115,14 +115,19 @@ def _parameters(names: Sequence[str], rows: Sequence[_Values]) -> list[Any]:
     return list(chain.from_iterable(rows))
 
 
+# Expressions keep PostgreSQL from walking through all running jobs for each stop, where its statistics, older than the
+# starts that came just before, have few.
+_RUNS = """"job_state" || '' = 'running'"""
+
+
 @lru_cache
 def _stop_run(vendor: str, keys: tuple[str, ...]) -> str:
     conditions = " AND ".join(f'"{column}" = %s' for column in keys)
     return f"""
         UPDATE {JOBS} SET "job_state" = %s, "duration" = %s - "start_time"
-        WHERE "id" = (SELECT "id" FROM {JOBS} WHERE {conditions} AND "start_time" <= %s AND "job_state" = 'running'
-                      ORDER BY "start_time" DESC LIMIT 1)
-        AND "job_state" = 'running' RETURNING {select_list(vendor, with_metadata=False)}
+        WHERE "id" = (SELECT "id" FROM {JOBS} WHERE {conditions} AND "start_time" + 0 <= %s AND {_RUNS}
+                      ORDER BY "start_time" + 0 DESC LIMIT 1)
+        AND {_RUNS} RETURNING {select_list(vendor, with_metadata=False)}
     """
 
 
@@ -166,16 +171,14 @@ def stop_runs(stops: Sequence[Mapping[str, Any]]) -> list[Row | None]:
 def _stop_runs(vendor: str, names: tuple[str, ...], number: int) -> str:
     given = _given(vendor, {name: _TYPED_AS.get(name, name) for name in names}, number)
     keys = " AND ".join(f'"{name}" = given."{name}"' for name in names if name not in _TYPED_AS)
-    # Expressions keep PostgreSQL from walking through all running jobs for each stop, where its statistics, older than
-    # the starts that came just before, have few.
     return f"""
         WITH chosen AS MATERIALIZED (
             SELECT "state", "stop_time", (
                 SELECT "id" FROM {JOBS} WHERE {keys}
-                AND "start_time" + 0 <= given."stop_time" AND "job_state" || '' = 'running'
+                AND "start_time" + 0 <= given."stop_time" AND {_RUNS}
                 ORDER BY "start_time" + 0 DESC LIMIT 1) AS "run"
             FROM {given})
         UPDATE {JOBS} SET "job_state" = "state", "duration" = "stop_time" - "start_time"
-        FROM chosen WHERE "id" = "run" AND "job_state" || '' = 'running'
+        FROM chosen WHERE "id" = "run" AND {_RUNS}
         RETURNING {select_list(vendor, with_metadata=False, whole=vendor != "postgresql")}
     """

@@ -126,14 +126,13 @@ def calls(actor: Actor) -> list[Case]:
         case(
             "stop",
             lambda: stop_job(stop_time=START + 2 * JOBS, job_state="completed", **by_key),
-            "jobs_run_once|jobs_running",
+            "jobs_run_once",
             prepared=True,
         ),
         case(
             "stop by job id",
             lambda: stop_job(stop_time=START + 2 * JOBS, job_state="failed", job_id=100_000 + JOBS - 1),
             "jobs_run_once",
-            guessed="jobs_running",
             prepared=True,
         ),
         case("stop by row id", lambda: stop_job(stop_time=START + 2 * JOBS, job_state="failed", row_id=JOBS - 2), "pk"),
