@@ -118,7 +118,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             with transaction.atomic(self.alias, savepoint=False), self.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(*statement)
-                return cursor.fetchall()  # type: ignore[no-any-return]
+                return cursor.fetchall() if cursor.description else []
         self.close_if_health_check_failed()
         self.ensure_connection()
         with self.wrap_database_errors:

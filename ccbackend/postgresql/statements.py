@@ -11,9 +11,9 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from psycopg import DataError, Error
+from psycopg import DataError, Error, OperationalError
 from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
-from psycopg.pq import ExecStatus
+from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 _MOST_PREPARED = 100
@@ -118,6 +118,8 @@ class Statements:
                 self.pgconn.consume_input()
             result = self.pgconn.get_result()
             if result is None:  # the end of a statement's results
+                if self.pgconn.status == ConnStatus.BAD:
+                    raise OperationalError(self.pgconn.get_error_message())
                 continue
             if result.status == ExecStatus.PIPELINE_SYNC:
                 return results

@@ -114,7 +114,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self.cursor() as cursor:
             for statement in statements:
                 cursor.execute(*statement)
-            return cursor.fetchall()  # type: ignore[no-any-return]
+            return cursor.fetchall() if cursor.description else []
 
     def short_waits(self) -> contextlib.AbstractContextManager[None]:
         """Return a context without effect: `patience` is asked for at each statement."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connection
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError, connection, transaction
 
 from ccbackend.postgresql import statements
 from jobs.models import Tag
@@ -34,6 +34,15 @@ def other(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
     with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["OPTIONS"]["host"]) as postgres:
         yield postgres
         postgres.rollback()
+
+
+def test_within_a_transaction_they_belong_to_it() -> None:
+    with transaction.atomic():
+        assert run(TAG) == []
+        assert run(("SELECT name FROM jobs_tag", [])) == [("b",)]
+        transaction.set_rollback(True)
+    assert not Tag.objects.exists()
+    assert run(TAG) == []
 
 
 @pytest.mark.parametrize("times", [1, 8])  # as they are, and prepared

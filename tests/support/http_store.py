@@ -27,7 +27,10 @@ class LoopbackServer(ABC):
             disable_nagle_algorithm = True
 
             def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+                length = int(self.headers["Content-Length"] or 0)
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    raise ConnectionError("the client left in the middle of its request")
                 store.calls.append((self.command, self.path, self.headers["Authorization"]))
                 store.reply(self, body)
 
