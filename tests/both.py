@@ -20,6 +20,7 @@ _PYTEST = [sys.executable, "-u", "-m", "pytest"]
 _ONCE = (
     "archive",
     "ccbackend/test_static_files.py",
+    "deploy",
     "jobs/management/test_retain_archive_kills.py",
     "jobs/management/test_run_demo.py",
     "test_architecture.py",

@@ -1,0 +1,1 @@
+"""Tests of what deploy/ has: proxies and systemd units."""
