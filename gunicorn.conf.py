@@ -9,6 +9,8 @@ import re
 import sys
 from typing import Any
 
+from ccbackend.fastpath import counts  # noqa: F401  made here, the counts are those of all processes
+
 _MOST_WORKERS = 1000  # as in ccbackend.settings
 
 

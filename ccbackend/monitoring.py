@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from itertools import accumulate, groupby
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -66,15 +67,32 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @for_monitoring
 def metrics(request: HttpRequest) -> HttpResponse:
     """Return the figures of the server for Prometheus."""
-    found = [*families(int(time.time()), settings.VERSION), _calls()]
+    found = [*families(int(time.time()), settings.VERSION), *_of_requests()]
     return HttpResponse(exposition(found), content_type=CONTENT_TYPE)
 
 
-def _calls() -> Family:
-    """Return the requests that this process has answered; its number keeps the counts of several apart."""
-    process = str(os.getpid())
-    answered = tuple(
-        ({"process": process, "operation": operation, "status": str(status)}, number)
-        for (operation, status), number in sorted(counts.requests.copy().items())
-    )
-    return Family("requests_total", "counter", "Requests that this process has answered.", answered)
+def _of_requests() -> Iterator[Family]:
+    """Yield the figures of the requests that the server's processes have answered, since it was started.
+
+    Other servers than gunicorn start processes that share nothing; then the label process keeps them apart.
+    """
+    process = {} if counts.shared.is_shared else {"process": str(os.getpid())}
+    found = counts.answered()
+    answered = [
+        ({**process, "operation": each.operation, "status": each.status}, sum(each.intervals)) for each in found
+    ]
+    yield Family("requests_total", "counter", "Requests that were answered.", tuple(answered))
+    parts: list[tuple[str, Mapping[str, str], float]] = []
+    for operation, some in groupby(sorted(found, key=_operation), key=_operation):
+        labels = {**process, "operation": operation}
+        each = list(some)
+        sums = list(accumulate(map(sum, zip(*(one.intervals for one in each), strict=True))))
+        limits = [*map(str, counts.LIMITS), "+Inf"]
+        parts += [("_bucket", {**labels, "le": limit}, number) for limit, number in zip(limits, sums, strict=True)]
+        parts += [("_sum", labels, sum(one.seconds for one in each)), ("_count", labels, sums[-1])]
+    text = "Seconds from a request to its answer within the application."
+    yield Family("request_seconds", "histogram", text, (), tuple(parts))
+
+
+def _operation(answered: counts.Answered) -> str:
+    return answered.operation

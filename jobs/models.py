@@ -226,6 +226,9 @@ class WorkerHeartbeat(models.Model):
     seen_at = models.DateTimeField(help_text="The last sign of life, by the database's clock.")
     archived = models.BigIntegerField(default=0, help_text="Jobs archived since the start.")
     failed = models.BigIntegerField(default=0, help_text="Failed attempts since the start.")
+    seconds = models.FloatField(
+        default=0, db_default=0, help_text="Seconds that the archived jobs were in work, summed."
+    )
     clusters = models.JSONField(
         default=dict, help_text='Cluster to the epoch seconds of its last "success" and "failure", null for never.'
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, cast
 
 from django.conf import settings
@@ -66,8 +67,9 @@ class Handler(WSGIHandler):
 
     def get_response(self, request: HttpRequest) -> HttpResponseBase:
         """Return the response."""
+        begin = perf_counter()
         response = super().get_response(request)
-        _finish(request, response)
+        _finish(request, response, perf_counter() - begin)
         return response
 
 
@@ -90,6 +92,7 @@ class FastHandler(Handler):
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         if environ["REQUEST_METHOD"] == "HEAD" or not _is_token_call(environ):
             return super()._serve(environ, start_response)
+        begin = perf_counter()
         request = WSGIRequest(environ)
         if environ.get("HTTP_HOST") not in self._hosts and not self._learn_host(request):
             return super()._serve(environ, start_response)  # which refuses it
@@ -101,7 +104,7 @@ class FastHandler(Handler):
             response["Content-Length"] = str(len(response.content))
         headers = [*response.items(), ("X-Content-Type-Options", "nosniff")]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
-        _finish(request, response)
+        _finish(request, response, perf_counter() - begin)
         if isinstance(response, StreamingHttpResponse):
             return response  # the server closes it, which cleans up
         connection.close_if_unusable_or_obsolete()
@@ -134,9 +137,9 @@ def _is_token_call(environ: dict[str, Any]) -> bool:
     return sent_token(environ) is not None and environ.get("PATH_INFO", "").startswith("/api/")
 
 
-def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase) -> None:
+def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase, seconds: float) -> None:
     """Count the request; read a body that was too large to its end, so that the client gets to read the answer."""
-    count(request, response.status_code)
+    count(request, response.status_code, seconds)
     if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         body = request.META["wsgi.input"]
         for _ in range(_MOST_READ // _PART):

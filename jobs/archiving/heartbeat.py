@@ -35,9 +35,12 @@ class Heartbeat:
         """Return whether it is time for the next sign of life."""
         return time.monotonic() >= self._next
 
-    def beat(self, *, archived: int, failed: int, clusters: Mapping[str, Mapping[str, int | None]]) -> None:
+    def beat(
+        self, *, archived: int, failed: int, clusters: Mapping[str, Mapping[str, int | None]], seconds: float = 0.0
+    ) -> None:
         """Write a sign of life; see WorkerHeartbeat for the values. Raise django.db.Error."""
-        state: dict[str, Any] = {"seen_at": Now(), "archived": archived, "failed": failed, "clusters": dict(clusters)}
+        counts: dict[str, Any] = {"archived": archived, "failed": failed, "seconds": seconds}
+        state = counts | {"seen_at": Now(), "clusters": dict(clusters)}
         if not self._begun:
             self._begin()
         if not WorkerHeartbeat.objects.filter(pk=self.worker).update(**state):

@@ -128,10 +128,14 @@ class Work:
 
 @dataclass
 class Counts:
-    """The numbers of jobs that a worker archived and of attempts that failed."""
+    """The numbers of jobs that a worker archived, and of attempts that failed.
+
+    `seconds` is how long the archived jobs were in work, summed.
+    """
 
     archived: int = 0
     failed: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -230,7 +234,8 @@ class ArchiveWorker:
             for cluster, pool in self._pools.items()
             if cluster is not None
         }
-        heartbeat.beat(archived=self.counts.archived, failed=self.counts.failed, clusters=clusters)
+        counts = self.counts
+        heartbeat.beat(archived=counts.archived, failed=counts.failed, seconds=counts.seconds, clusters=clusters)
 
     def _tidy(self) -> None:
         """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to."""
@@ -323,11 +328,13 @@ class ArchiveWorker:
         done, _ = wait(self._in_work, timeout=timeout, return_when=ALL_COMPLETED)
         written: list[tuple[queue.Claim, str]] = []
         killed: dict[Executor, list[Work]] = {}
+        seconds, now = 0.0, time.monotonic()
         for future in [future for future in self._in_work if future in done]:  # in the order of their submission
             work = self._in_work[future]
             error = future.exception()
             if error is None:
                 written.append((work.claim, future.result()))
+                seconds += now - work.begun
                 work.pool.record_success(work.begun)
             elif isinstance(error, BrokenExecutor):
                 killed.setdefault(work.executor, []).append(work)
@@ -338,6 +345,7 @@ class ArchiveWorker:
         if written:
             queue.finish(self.name, written)
             self.counts.archived += len(written)
+            self.counts.seconds += seconds
         for future in done:
             self._forget(future)
 

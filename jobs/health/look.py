@@ -53,13 +53,15 @@ _EVENTS = """
 class Worker:
     """An archive worker: host and process, seconds since its last sign of life, its counts since it began.
 
-    `clusters` maps a cluster to the epoch seconds of its last success and failure.
+    `seconds` is how long the archived jobs were in work, summed. `clusters` maps a cluster to the epoch seconds of its
+    last success and failure.
     """
 
     place: str
     age: int
     archived: int
     failed: int
+    seconds: float
     clusters: Mapping[str, Mapping[str, int | None]]
 
     @property
@@ -106,7 +108,7 @@ class Look:
         age = ExpressionWrapper(Now() - F("seen_at"), output_field=DurationField())
         rows = WorkerHeartbeat.objects.annotate(age=age).order_by("-seen_at")
         return [
-            Worker(str(row), max(0, int(row.age.total_seconds())), row.archived, row.failed, row.clusters)
+            Worker(str(row), max(0, int(row.age.total_seconds())), row.archived, row.failed, row.seconds, row.clusters)
             for row in rows
         ]
 

@@ -16,12 +16,16 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric: its name without the common prefix, its type, a help text, and its values by labels."""
+    """A metric: its name without the common prefix, its type, a help text, and its values by labels.
+
+    The values of a histogram have a suffix to its name each; they come after the others, as `parts`.
+    """
 
     name: str
     kind: str
     help: str
     samples: tuple[tuple[Mapping[str, str], float], ...]
+    parts: tuple[tuple[str, Mapping[str, str], float], ...] = ()
 
 
 def exposition(families: Iterable[Family]) -> str:
@@ -30,9 +34,9 @@ def exposition(families: Iterable[Family]) -> str:
     for family in families:
         name = f"ccbackend_{family.name}"
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
-        for labels, value in family.samples:
+        for suffix, labels, value in (*(("", *sample) for sample in family.samples), *family.parts):
             shown = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-            lines.append(f"{name}{f'{{{shown}}}' if shown else ''} {value!r}")
+            lines.append(f"{name}{suffix}{f'{{{shown}}}' if shown else ''} {value!r}")
     return "\n".join([*lines, ""])
 
 
@@ -68,6 +72,9 @@ def _of_rows(look: Look) -> Iterator[Family]:
     yield _gauge("worker_heartbeat_age_seconds", "Since the last sign of life of each archive worker.", ages)
     archived = [({"worker": worker.place}, worker.archived) for worker in look.workers]
     yield Family("worker_archived_total", "counter", "Jobs that each archive worker has archived.", _rows(archived))
+    seconds = [({"worker": worker.place}, worker.seconds) for worker in look.workers]
+    text = "Seconds that the archived jobs were in work, summed by worker."
+    yield Family("worker_archived_seconds_total", "counter", text, _rows(seconds))
     starts = [({"cluster": each.cluster}, each.last_start) for each in look.events if each.last_start]
     stops = [({"cluster": each.cluster}, each.last_stop) for each in look.events if each.last_stop]
     yield _gauge("cluster_last_start_seconds", "When the last job of a cluster started (epoch seconds).", starts)

@@ -1,5 +1,6 @@
 """The addresses of monitoring: who may ask, what they answer, and that they are cheap."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -11,12 +12,21 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from ccbackend.fastpath import counts
+from ccbackend.fastpath.shared import SharedCounts
 from jobs.archiving.heartbeat import Heartbeat
 from jobs.health.metrics import Family, exposition
-from tests.support.clients import AppClient, start_body
+from tests.support.clients import Answer, AppClient, start_body
 from tests.support.factories import START, JobFactory, token_for
+from tests.support.server import Server, running_server
 
 pytestmark = pytest.mark.django_db
+
+
+def call(server: Server, user: str, path: str) -> Answer:
+    """Return the answer to a GET over a connection of its own."""
+    with contextlib.closing(server.client(user)) as client:
+        return client.get(path)
+
 
 RESTRICTED = ["/readyz", "/metrics"]
 
@@ -48,12 +58,12 @@ def test_others_than_the_listed_clients_need_a_token_of_role_admin(
     assert anonymous.get(path, headers={"X-Forwarded-For": "192.0.2.1"}).status == 403
 
 
-def test_metrics_have_the_figures(api: AppClient, cluster: Path) -> None:
+def test_metrics_have_the_figures(api: AppClient, cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     JobFactory.create_batch(2, start_time=START)
     JobFactory.create(finished=True, start_time=START + 5)
     JobFactory.create(cluster='a "new"\n\\one', archived=True, start_time=START + 7)
-    Heartbeat("here:1:a").beat(archived=5, failed=0, clusters={})
-    before = counts.requests.copy()
+    Heartbeat("here:1:a").beat(archived=5, failed=0, seconds=1.5, clusters={})
+    monkeypatch.setattr(counts, "shared", SharedCounts())
     assert api.post("/api/jobs/start_job/", start_body(jobId=0)).status == 400
     text = api.get("/metrics").body.decode()
 
@@ -69,13 +79,21 @@ def test_metrics_have_the_figures(api: AppClient, cluster: Path) -> None:
     assert [value for name, value in found.items() if name.startswith("worker_archived_total{worker=")] == [5]
     assert found["archive_free_bytes"] > 0
     assert found['health{check="clusters"}'] == 0
-    calls = before["start_job", 400] + 1
-    assert found[f'requests_total{{process="{os.getpid()}",operation="start_job",status="400"}}'] == calls
+    assert [value for name, value in found.items() if name.startswith("worker_archived_seconds_total")] == [1.5]
+    calls = f'process="{os.getpid()}",operation="start_job"'
+    assert found[f'requests_total{{{calls},status="400"}}'] == 1
+    assert found[f"request_seconds_count{{{calls}}}"] == 1
+    assert found[f'request_seconds_bucket{{{calls},le="+Inf"}}'] == 1
+    assert found[f'request_seconds_bucket{{{calls},le="20"}}'] == 1
+    assert found[f'request_seconds_bucket{{{calls},le="0.0005"}}'] in (0, 1)
+    assert 0 < found[f"request_seconds_sum{{{calls}}}"] < 20
     assert any(re.fullmatch(r'info\{version="[0-9.]+"\}', name) for name in found)
 
 
 def test_the_format_is_that_of_prometheus() -> None:
     family = Family("x_total", "counter", "Some.", (({}, 3), ({"a": "b", "c": 'd"e'}, 0.5)))
+    histogram = Family("y", "histogram", "Others.", (), (("_bucket", {"le": "+Inf"}, 2), ("_count", {}, 2)))
+    assert exposition([histogram]).endswith('ccbackend_y_bucket{le="+Inf"} 2\nccbackend_y_count 2\n')
     assert exposition([family]) == (
         "# HELP ccbackend_x_total Some.\n# TYPE ccbackend_x_total counter\n"
         'ccbackend_x_total 3\nccbackend_x_total{a="b",c="d\\"e"} 0.5\n'
@@ -90,3 +108,17 @@ def test_a_scrape_reads_no_large_column_and_few_rows(anonymous: AppClient) -> No
     assert len(queries) < 60
     for query in queries:
         assert not any(column in query["sql"] for column in ("meta_data", '"statistics",', "resources"))
+
+
+def test_the_counts_of_all_processes_are_summed_and_outlive_them(tmp_path: Path) -> None:
+    """Of a real server, all of whose processes are replaced: those that count then never saw the first calls."""
+    with running_server(tmp_path / "server") as server:
+        for _ in range(3):
+            assert call(server, "bench", "/api/jobs/4711").status == 422
+        before = {worker.pid for worker in server.web_workers()}
+        server.reload_web()
+        server.wait_until(lambda: not before & {worker.pid for worker in server.web_workers()})
+        for _ in range(3):
+            assert call(server, "bench", "/api/jobs/4711").status == 422
+        text = call(server, "admin", "/metrics").body.decode()
+        assert 'requests_total{operation="get_job",status="422"} 6' in text

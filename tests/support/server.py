@@ -120,6 +120,11 @@ class Server:
         assert self._web is not None
         return psutil.Process(self._web.pid).children()
 
+    def reload_web(self) -> None:
+        """Let gunicorn replace its worker processes, as after a change of its settings."""
+        assert self._web is not None
+        self._web.send_signal(signal.SIGHUP)
+
     def _answers(self) -> bool:
         assert self._web is not None
         assert self._web.poll() is None, f"the HTTP server has ended\n{self.logs()}"

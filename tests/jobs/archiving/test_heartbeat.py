@@ -24,6 +24,7 @@ def test_a_running_worker_gives_signs_of_life_and_takes_its_row_along(
     wait_until(lambda: WorkerHeartbeat.objects.filter(archived=1).exists(), 10)
     row = WorkerHeartbeat.objects.get()
     assert (row.worker, row.archived, row.failed) == (worker.name, 1, 0)
+    assert 0 < row.seconds < 600
     assert row.clusters["testcluster"]["success"] > job.start_time
     assert row.clusters["testcluster"]["failure"] is None
     assert worker.name.startswith(f"{row.host}:{row.process}:")
