@@ -16,7 +16,7 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _PREFIX = "ccb_"
 _RANDOM_LENGTH = 40
 _CHECKSUM_LENGTH = 6
-_VISIBLE_LENGTH = len(_PREFIX) + 8
+VISIBLE_LENGTH = len(_PREFIX) + 8
 _FORM = re.compile(rf"{_PREFIX}[0-9A-Za-z]{{{_RANDOM_LENGTH + _CHECKSUM_LENGTH}}}")
 
 
@@ -42,7 +42,7 @@ def is_well_formed(token: str) -> bool:
 
 def visible_prefix(token: str) -> str:
     """Return the first characters, which lists show and `revoke_token` takes."""
-    return token[:_VISIBLE_LENGTH]
+    return token[:VISIBLE_LENGTH]
 
 
 def digest(token: str) -> str:

@@ -19,6 +19,7 @@ from rest_framework.exceptions import APIException
 
 from accounts.addresses import client_address
 from accounts.api.authentication import CHALLENGE, sent_token
+from ccbackend.callers import note_refusal, prefix_of
 from ccbackend.logs import shown
 
 logger = logging.getLogger("ccbackend.api")
@@ -38,6 +39,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
         logger.error("%s", _line(request, status, message), exc_info=None if status == 503 else error)
     else:
         logger.warning("%s", _line(request, status, message))
+    note_refusal(request, status, shown(message), error)
     plain = status in _PLAIN and getattr(context["view"], "plain_errors", False)
     response = error_response(status, message, plain=plain)
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -78,7 +80,11 @@ def _line(request: HttpRequest, status: int, message: str) -> str:
     except (OperationalError, InterfaceError):  # the user is in the database, which is unreachable
         name = "-"
     path = shown(request.path, _LONGEST_PATH)
-    return f"{request.method} {path} {status} from {client_address(request)} as {name}: {message}"
+    prefix = prefix_of(request)
+    return (
+        f"{request.method} {path} {status} from {client_address(request)} as {name}"
+        f"{f' with {prefix}' if prefix else ''}: {message}"
+    )
 
 
 def error_response(status: int, message: str, *, plain: bool = False) -> HttpResponse:
@@ -95,6 +101,12 @@ def error_response(status: int, message: str, *, plain: bool = False) -> HttpRes
     return response
 
 
+def _refused(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    """Count a call that no view of the API has answered; return the answer."""
+    note_refusal(request, status, shown(message))
+    return error_response(status, message)
+
+
 def _phrase(status: int) -> str:
     """Return the reason phrase of the contract; Python 3.13 renamed two."""
     return _OWN_PHRASES.get(status) or HTTPStatus(status).phrase
@@ -109,7 +121,7 @@ def _is_api(request: HttpRequest) -> bool:
 def api_not_found(request: HttpRequest) -> HttpResponse:
     """Answer 404 for an unknown path below /api."""
     logger.warning("%s", _line(request, 404, "no such path"))
-    response = error_response(404, f"no such path: {request.path}, see /api/docs/")
+    response = _refused(request, 404, f"no such path: {request.path}, see /api/docs/")
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
 
@@ -117,28 +129,28 @@ def api_not_found(request: HttpRequest) -> HttpResponse:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400 to a request that Django itself refuses, e.g. for an unknown Host."""
     if _is_api(request):
-        return error_response(_status(exception), str(exception) or "bad request")
+        return _refused(request, _status(exception), str(exception) or "bad request")
     return defaults.bad_request(request, exception)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403."""
     if _is_api(request):
-        return error_response(403, str(exception) or "forbidden")
+        return _refused(request, 403, str(exception) or "forbidden")
     return defaults.permission_denied(request, exception)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer 403 to a form without its CSRF token, or to an API call with a token at a path that is none of the API."""
     if _is_api(request):
-        return error_response(403, f"no path of the API: {request.path}, see /api/docs/")
+        return _refused(request, 403, f"no path of the API: {request.path}, see /api/docs/")
     return csrf.csrf_failure(request, reason)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404."""
     if _is_api(request):
-        return error_response(404, f"no such path: {request.path}, see /api/docs/")
+        return _refused(request, 404, f"no such path: {request.path}, see /api/docs/")
     return defaults.page_not_found(request, exception)
 
 
@@ -154,7 +166,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = cast("Exception", sys.exc_info()[1])
     status = HTTPStatus(_status(error))
     if _is_api(request):
-        return error_response(status, _message(error, status))
+        return _refused(request, status, _message(error, status))
     if status != HTTPStatus.SERVICE_UNAVAILABLE:
         return defaults.server_error(request)
     # Without the request: the user that the page would name is in the database.

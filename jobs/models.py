@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from archive.format.layout import JobKey
 from jobs.querysets import AWAITS_ARCHIVE, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet
-from jobs.states import JobState, MonitoringStatus, TaskPurpose
+from jobs.states import CallOutcome, JobState, MonitoringStatus, TaskPurpose
 
 
 class Tag(models.Model):
@@ -236,6 +236,39 @@ class WorkerHeartbeat(models.Model):
     def __str__(self) -> str:
         """Return host and process."""
         return f"{self.host}:{self.process}"
+
+
+class CallCount(models.Model):
+    """How many calls of the API, or refused log-ins, of one kind came from one source within an hour; kept for a day.
+
+    Times are epoch seconds. The words of clients are in `operation`, `reason`, `address` and `message`.
+    """
+
+    hour = models.IntegerField(help_text="Hours since the epoch.")
+    source = models.CharField(
+        max_length=255, help_text="The prefix of a token, 'user NAME' for a session, or an address."
+    )
+    is_known = models.BooleanField(help_text="Whether the source was authenticated.")
+    operation = models.CharField(max_length=255)
+    outcome = models.CharField(max_length=8, choices=CallOutcome.choices)
+    reason = models.CharField(max_length=255, blank=True, help_text="Status and message, without what varies.")
+    calls = models.BigIntegerField()
+    first_at = models.BigIntegerField()
+    last_at = models.BigIntegerField()
+    address = models.CharField(max_length=255, blank=True, help_text="Of the last call.")
+    message = models.CharField(max_length=255, blank=True, help_text="Of the last call.")
+
+    class Meta:
+        constraints = [
+            # Serves the statement that adds calls, and the deletion of old rows.
+            models.UniqueConstraint(
+                fields=["hour", "source", "operation", "outcome", "reason"], name="jobs_calls_counted_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        """Return the source and the operation."""
+        return f"{self.source}: {self.operation}"
 
 
 class NodeState(models.Model):

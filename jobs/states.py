@@ -32,6 +32,15 @@ class TaskPurpose(models.TextChoices):
     REMOVE = "remove", "take it out of the archive"
 
 
+class CallOutcome(models.TextChoices):
+    """What became of a call."""
+
+    OK = "ok", "carried out"
+    REPEAT = "repeat", "refused, because an earlier one was carried out"
+    REFUSED = "refused"
+    FAILED = "failed", "not carried out, by no fault of the caller"
+
+
 _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 
 SCHEDULER_STATE = "schedulerState"

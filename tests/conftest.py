@@ -17,6 +17,7 @@ from django.test import override_settings
 from accounts import credentials
 from accounts.models import User
 from archive.clusters import registry_for
+from jobs.health import counting
 from tests.support.browser import browser
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory, UserFactory, token_for
@@ -106,8 +107,9 @@ def _fork_server() -> None:
 def _test_settings() -> Iterator[None]:
     """Replace two parts of the application by quick ones, and the archive of this folder by none.
 
-    The parts are the hash of passwords and the search for static files.
+    The parts are the hash of passwords and the search for static files. Counts of calls are stored when a test says so.
     """
+    counting.stores_by_itself = False
     with override_settings(
         ARCHIVE_ROOT=Path(os.environ["ARCHIVE_ROOT"]),
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
@@ -118,8 +120,9 @@ def _test_settings() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _fresh_start() -> Iterator[None]:
-    """Empty the cache of tokens, which outlives the rows of a test, and count jobs from 0 in each test."""
+    """Forget tokens and counts of calls, which outlive the rows of a test, and count jobs from 0 in each test."""
     credentials.clear_cache()
+    counting.forget()
     JobFactory.reset_sequence(0, force=True)  # type: ignore[no-untyped-call]
     yield
     credentials.clear_cache()

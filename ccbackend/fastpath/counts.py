@@ -26,9 +26,9 @@ class Answered:
     seconds: float
 
 
-def count(request: HttpRequest, status: int, seconds: float) -> None:
+def count(operation: str, status: int, seconds: float) -> None:
     """Count a request that was answered with this status, after some time in the application."""
-    shared.add(f"{status} {operation_of(request)}", bisect_left(LIMITS, seconds), seconds)
+    shared.add(f"{status} {operation}", bisect_left(LIMITS, seconds), seconds)
 
 
 def answered() -> list[Answered]:

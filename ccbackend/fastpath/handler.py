@@ -18,7 +18,8 @@ from django.utils.formats import get_format
 
 from accounts.api.authentication import sent_token
 from accounts.console import check_settings
-from ccbackend.fastpath.counts import count
+from ccbackend.callers import note_answer
+from ccbackend.fastpath.counts import count, operation_of
 from ccbackend.middleware import CleanAddress
 from ccbackend.waiting import WouldWait
 from jobs.checks import archive_problem
@@ -139,7 +140,9 @@ def _is_token_call(environ: dict[str, Any]) -> bool:
 
 def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase, seconds: float) -> None:
     """Count the request; read a body that was too large to its end, so that the client gets to read the answer."""
-    count(request, response.status_code, seconds)
+    operation = operation_of(request)
+    count(operation, response.status_code, seconds)
+    note_answer(request, operation, response.status_code)
     if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         body = request.META["wsgi.input"]
         for _ in range(_MOST_READ // _PART):

@@ -39,7 +39,7 @@ class Worker(GuardedWorker):
         super().load_wsgi()
         database: Any = connections["default"]
         share = database.share_of_connections(self.cfg.workers)
-        self.bound_threads(None if share is None else share - 1)  # one is the main loop's
+        self.bound_threads(None if share is None else share - 2)  # of the main loop and the counts of calls
 
     @cached_property
     def _answers_at_once(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from django.core.cache import cache
 from django.db import DatabaseError
 
-from jobs.health import archive, archiving, database, hooks, tokens
+from jobs.health import archive, archiving, calls, counting, database, hooks, tokens
 from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit
 
@@ -27,6 +27,8 @@ OF_ROWS: dict[str, Check] = {
     hooks.QUIET: hooks.check_quiet,
     hooks.WALLTIME: hooks.check_walltime,
     hooks.NODES: hooks.check_nodes,
+    calls.NAME: calls.check,
+    calls.LOG_INS: calls.check_log_ins,
     tokens.NAME: tokens.check,
 }
 """The checks by name; those of rows need the database. Each yields its findings."""
@@ -36,6 +38,8 @@ def report(look: Look | None = None) -> list[Finding]:
     """Return what all checks find, in their order; if the database cannot be used, without those that need it."""
     look = look or Look(int(time.time()))
     away = database.trouble()
+    if away is None:
+        counting.store()  # what this process has counted last
     found = [away] if away else _run(database.NAME, OF_ROWS[database.NAME], look)
     for name, check in OF_FILES.items():
         found += _run(name, check, look)

@@ -14,6 +14,7 @@ from django.urls import path, reverse
 from accounts.models import User
 from jobs.health.checks import worst_now
 from jobs.overview import cluster_pages, dashboard, health_page
+from jobs.overview.log_in import LogInForm
 from jobs.text import is_whole
 
 _SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken", "Health")
@@ -24,6 +25,7 @@ class JobControlSite(AdminSite):
 
     site_header = site_title = "Job control"
     index_title = "Overview"
+    login_form = LogInForm
     enable_nav_sidebar = False  # the header has the sections, and lists need the width
 
     def admin_view(self, view: Any, cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002  Django's signature

@@ -90,7 +90,7 @@ def test_requests_are_counted_by_operation_and_status(
         ("start_job", "422"): 1,
         ("list_jobs", "200"): 2,
         ("get_job", "422"): 1,
-        ("ccbackend.errors.api_not_found", "404"): 1,
+        ("no_such_path", "404"): 1,
         ("admin:login", "200"): 2,
         ("other", "404"): 1,
     }

@@ -1,0 +1,170 @@
+"""The health of what clients ask: their calls of the API, and log-ins of the admin site, are not refused."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from django.db.models import QuerySet
+
+from accounts.formatting import quantity
+from accounts.models import ApiToken
+from jobs.health.counting import KEPT, LOG_IN, OTHERS
+from jobs.health.look import Look
+from jobs.health.report import Finding, State, span
+from jobs.models import CallCount
+from jobs.states import CallOutcome
+
+NAME = "API calls"
+LOG_INS = "log-ins"
+
+FEW = 3
+"""Refused calls of a source and operation that are no finding: somebody may have mistyped something."""
+
+LONG = 3600
+"""Seconds of nothing but refused calls after which that is an error."""
+
+MANY_LOG_INS = 10
+"""Refused log-ins from an address, in a day, that are a finding."""
+
+_SHARE = 0.1  # of the calls of a source and operation that may be refused, if others are not
+_RECENT = 3600  # seconds
+_MOST_NAMED = 10
+
+_CURES = {
+    "401": "Give the client a valid token: `manage.py list_tokens` shows them, `create_token` makes one.",
+    "403": "See the token's networks and the roles of its user in the admin site, or stop the client.",
+    "404": "Correct the address or the id that the client calls.",
+}
+_CURE = "Correct what the client sends, or what the reason names; the server's log has a line for each of these calls."
+_OF_SERVER = "See the other findings and the server's log; clients have to send these calls again."
+
+
+@dataclass(slots=True)
+class _Calls:
+    """The calls of a source to an operation, by outcome; times are epoch seconds, 0 for never."""
+
+    source: str
+    operation: str
+    by_outcome: dict[str, int] = field(default_factory=dict)
+    last_good: int = 0
+    bad: list[CallCount] = field(default_factory=list)
+
+    def add(self, row: CallCount) -> None:
+        self.by_outcome[row.outcome] = self.by_outcome.get(row.outcome, 0) + row.calls
+        if row.outcome in (CallOutcome.OK, CallOutcome.REPEAT):
+            self.last_good = max(self.last_good, row.last_at)
+        else:
+            self.bad.append(row)
+
+    @property
+    def last_bad(self) -> CallCount:
+        """Return the row with the last refused call."""
+        return max(self.bad, key=lambda row: row.last_at)
+
+    @property
+    def refused(self) -> int:
+        return sum(row.calls for row in self.bad)
+
+    @property
+    def since(self) -> int:
+        """Return when calls began to be refused, after the last one that was not."""
+        return max(self.last_good, min(row.first_at for row in self.bad if row.last_at >= self.last_good))
+
+    def state(self, now: int) -> State:
+        if self.refused < FEW:
+            return State.OK
+        if self.last_bad.last_at > self.last_good:
+            return State.ERROR if self.last_bad.last_at - self.since > LONG else State.WARNING
+        is_recent = now - self.last_bad.last_at < _RECENT
+        return State.WARNING if is_recent and self.refused > _SHARE * sum(self.by_outcome.values()) else State.OK
+
+
+def check(look: Look) -> Iterator[Finding]:
+    """Yield the callers whose calls are refused, and how many calls each has made in the last day."""
+    found: dict[tuple[str, str], _Calls] = {}
+    for row in _rows(look).exclude(operation=LOG_IN):
+        key = (row.source, row.operation)
+        found.setdefault(key, _Calls(*key)).add(row)
+    names = _names({calls.source for calls in found.values()})
+    bad = [calls for calls in found.values() if calls.state(look.now) != State.OK]
+    bad.sort(key=lambda calls: (-calls.state(look.now), -calls.last_bad.last_at))
+    for calls in bad[:_MOST_NAMED]:
+        yield _of_refused(calls, names[calls.source], look.now)
+    if len(bad) > _MOST_NAMED:
+        sentence = f"{len(bad) - _MOST_NAMED} other callers are refused too."
+        yield Finding(NAME, State.WARNING, sentence, "Mend those above first.")
+    yield Finding(NAME, State.OK, _summary(found.values(), names))
+
+
+def check_log_ins(look: Look) -> Iterator[Finding]:
+    """Yield the addresses from which many log-ins were refused."""
+    rows = list(_rows(look).filter(operation=LOG_IN).order_by("last_at"))
+    by_address: dict[str, list[CallCount]] = {}
+    for row in rows:
+        by_address.setdefault(row.source, []).append(row)
+    many = {address: each for address, each in by_address.items() if _sum(each) >= MANY_LOG_INS}
+    for address, each in sorted(many.items(), key=lambda item: -_sum(item[1]))[:_MOST_NAMED]:
+        sentence = (
+            f"{_sum(each):,} log-ins from {address} were refused in the last {KEPT} h, the last one "
+            f"{span(look.now - each[-1].last_at)} ago: {each[-1].message}."
+        )
+        cure = "Does somebody guess passwords? The log has a line for each; keep the address away from the server."
+        yield Finding(LOG_INS, State.WARNING, sentence, cure, min(row.first_at for row in each))
+    if not many:
+        yield Finding(LOG_INS, State.OK, f"{quantity(_sum(rows), 'log-in')} refused in the last {KEPT} h.")
+
+
+def _rows(look: Look) -> QuerySet[CallCount]:
+    return CallCount.objects.filter(hour__gte=look.now // 3600 - KEPT).order_by()
+
+
+def _sum(rows: Iterable[CallCount]) -> int:
+    return sum(row.calls for row in rows)
+
+
+def _names(sources: set[str]) -> dict[str, str]:
+    """Return the words for each source: a token with its name and user, an address."""
+    tokens = ApiToken.objects.filter(prefix__in=sources).select_related("user")
+    known = {token.prefix: f"the token {token} of {token.user.username}" for token in tokens}
+    return {source: known.get(source) or _of_unknown(source) for source in sources}
+
+
+def _of_unknown(source: str) -> str:
+    if source.startswith("ccb_"):
+        return f"the unknown token {source}…"
+    return source if source.startswith("user ") or source == OTHERS else f"address {source}"
+
+
+def _of_refused(calls: _Calls, name: str, now: int) -> Finding:
+    last, state = calls.last_bad, calls.state(now)
+    goes_on = last.last_at > calls.last_good
+    some = f"{calls.refused:,} of {quantity(sum(calls.by_outcome.values()), 'call')} of {calls.operation} by {name}"
+    ended = "all of them since the last that was not" if calls.last_good and goes_on else ""
+    sentence = (
+        f"{some} were refused in the last {KEPT} h{f', {ended}' if ended else ''}; the last one "
+        f"{span(now - last.last_at)} ago from {last.address}: {last.reason.partition(' ')[0]} {last.message}"
+    )
+    cure = _OF_SERVER if last.outcome == CallOutcome.FAILED else _CURES.get(last.reason[:3], _CURE)
+    return Finding(NAME, state, sentence, cure, calls.since if goes_on else None)
+
+
+def _summary(found: Iterable[_Calls], names: dict[str, str]) -> str:
+    """Return how many calls each source has made, by outcome and reason, the most active first."""
+    by_source: dict[str, dict[str, int]] = {}
+    for calls in found:
+        numbers = by_source.setdefault(calls.source, {})
+        for outcome in (CallOutcome.OK, CallOutcome.REPEAT):
+            numbers[outcome.value] = numbers.get(outcome.value, 0) + calls.by_outcome.get(outcome, 0)
+        for row in calls.bad:
+            numbers[row.reason] = numbers.get(row.reason, 0) + row.calls
+    if not by_source:
+        return f"No call in the last {KEPT} h."
+    most = sorted(by_source.items(), key=lambda item: -sum(item[1].values()))[:_MOST_NAMED]
+    parts = [f"{names[source]}: {_shares(numbers)}" for source, numbers in most]
+    others = len(by_source) - len(parts)
+    return f"Last {KEPT} h: {'; '.join(parts)}" + (f"; and {others} others" if others else "") + "."
+
+
+def _shares(numbers: dict[str, int]) -> str:
+    words = {CallOutcome.OK.value: "carried out", CallOutcome.REPEAT.value: "repeated"}
+    shown = sorted(numbers.items(), key=lambda item: (item[0] not in words, -item[1]))
+    return ", ".join(f"{number:,} {words.get(name) or f'refused ({name})'}" for name, number in shown if number)
