@@ -1,4 +1,4 @@
-"""Settings as people write them: files of lines NAME=value, and the address of a database.
+"""Settings as people write them: files of lines NAME=value, the addresses of a database and of a mail server.
 
 No error here has any part of a value, since each value may be a secret.
 """
@@ -24,6 +24,9 @@ _POSTGRES_OPTIONS = re.compile(
     "application_name|assume_role|channel_binding|connect_timeout|dbname|gss[a-z]+|host|hostaddr|keepalives[a-z_]*"
     "|krbsrvname|load_balance_hosts|m(?:ax|in)_protocol_version|oauth_[a-z_]+|options|passfile|password|port"
     "|prepare_threshold|require_?[a-z]+|scram_[a-z_]+|service|ssl[a-z_]+|target_session_attrs|tcp_user_timeout|user"
+)
+_MAIL = re.compile(
+    r"smtp(?P<how>|\+tls|\+ssl)://(?:(?P<user>[^:/@\s]+):(?P<password>[^:/@\s]*)@)?(?P<server>[^/?#@\s]+)/?"
 )
 _HOW_TO_WRITE = (
     "expected sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters of user and password "
@@ -109,3 +112,22 @@ def _config(address: str, query: str | None, known_options: re.Pattern[str]) -> 
         if not known_options.fullmatch(name):
             raise ValueError("there is an unknown option after the question mark")
     return {"OPTIONS": {}, **Env.db_url_config(f"{address}?{query or ''}")}
+
+
+def parse_mail_url(url: str) -> dict[str, Any]:
+    """Return the server for outgoing mails: how to encrypt, host, port, user, password; raise ValueError."""
+    match = _MAIL.fullmatch(url)
+    server = _HOST.fullmatch(match["server"]) if match else None
+    if match is None or server is None:
+        raise ValueError(
+            "expected smtp://HOST:PORT, or smtp+tls:// or smtp+ssl://, with USER:PASSWORD@ before HOST if the server "
+            "asks for them, in both @ as %40, : as %3A, / as %2F and % as %25"
+        )
+    how = match["how"]
+    return {
+        "how": how,
+        "host": server["ipv6"] or server["host"],
+        "port": int(server["port"] or {"": 25, "+tls": 587, "+ssl": 465}[how]),
+        "user": urllib.parse.unquote(match["user"] or ""),
+        "password": urllib.parse.unquote(match["password"] or ""),
+    }

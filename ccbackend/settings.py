@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import socket
 import sys
 import zoneinfo
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend import __version__
-from ccbackend.environment import parse_database_url, parse_file
+from ccbackend.environment import parse_database_url, parse_file, parse_mail_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "pytest" in sys.modules
@@ -188,8 +189,9 @@ MIDDLEWARE = [
 ROOT_URLCONF = "ccbackend.urls"
 WSGI_APPLICATION = "ccbackend.wsgi.application"
 FAST_PATH = _flag("FAST_PATH", default="true")
-if "WEB_CONCURRENCY" in os.environ:  # gunicorn reads it, but does not name it where it cannot be
-    _whole("WEB_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
+# gunicorn reads it from the environment, but does not name it where it cannot be.
+SERVER_PROCESSES = _whole("WEB_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
+CONNECTIONS_PER_PROCESS = 16  # at most: of the main loop, the counts, and the threads of ccbackend.fastpath.guarded
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
 FILE_UPLOAD_HANDLERS = ["ccbackend.uploads.NoUploads"]
@@ -296,6 +298,23 @@ API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
 TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 MONITORING_ALLOWED_IPS = _words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
+
+# For `doctor --mail`; nothing else sends mails.
+_ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
+ADMINS = [("", address) for address in _words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
+try:
+    _mail = parse_mail_url(_text("EMAIL_URL", "smtp://localhost:25"))
+except ValueError as error:
+    raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
+EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["user"], _mail["password"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["how"] == "+tls", _mail["how"] == "+ssl"
+EMAIL_TIMEOUT = 30  # seconds
+EMAIL_SUBJECT_PREFIX = "[ccbackend] "
+SERVER_EMAIL = _text("EMAIL_FROM", f"ccbackend@{socket.gethostname()}")
+if not re.fullmatch(_ADDRESS, SERVER_EMAIL):
+    raise ImproperlyConfigured(f"EMAIL_FROM={SERVER_EMAIL!r}: expected an address such as ops@example.org")
+MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail said
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")

@@ -238,6 +238,17 @@ class WorkerHeartbeat(models.Model):
         return f"{self.host}:{self.process}"
 
 
+class FreeSpace(models.Model):
+    """The free bytes of the archive's file system, once an hour, as an archive worker saw them; kept for two days."""
+
+    hour = models.IntegerField(primary_key=True, help_text="Hours since the epoch.")
+    free = models.BigIntegerField(help_text="Bytes.")
+
+    def __str__(self) -> str:
+        """Return the hour."""
+        return str(self.hour)
+
+
 class CallCount(models.Model):
     """How many calls of the API, or refused log-ins, of one kind came from one source within an hour; kept for a day.
 

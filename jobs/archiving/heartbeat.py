@@ -1,5 +1,6 @@
 """The signs of life of an archive worker, from which jobs.health sees whether it lives and what its sources do."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -8,15 +9,18 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import Error
 from django.db.models.functions import Now
 
-from jobs.models import WorkerHeartbeat
+from jobs.models import FreeSpace, WorkerHeartbeat
 
 logger = logging.getLogger(__name__)
 
 BEAT_EVERY = 10.0
 """Seconds between two signs of life."""
+
+_SPACE_KEPT = 48  # hours
 
 _FORGOTTEN = timedelta(days=1)  # after which the row of a killed worker of another host goes
 
@@ -29,6 +33,7 @@ class Heartbeat:
         self.worker = worker
         self._next = float("-inf")
         self._begun = False
+        self._recorded = 0
 
     @property
     def is_due(self) -> bool:
@@ -47,6 +52,20 @@ class Heartbeat:
             place: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid(), "started_at": Now()}
             WorkerHeartbeat.objects.create(worker=self.worker, **place, **state)
         self._next = time.monotonic() + BEAT_EVERY
+        self._record_space()
+
+    def _record_space(self) -> None:
+        """Record the archive's free space once an hour, from which jobs.health sees when it will be full."""
+        hour = int(time.time()) // 3600
+        if hour == self._recorded:
+            return
+        self._recorded = hour
+        with contextlib.suppress(OSError):  # jobs.health says so
+            status = os.statvfs(settings.ARCHIVE_ROOT)
+            FreeSpace.objects.bulk_create(
+                [FreeSpace(hour=hour, free=status.f_bavail * status.f_frsize)], ignore_conflicts=True
+            )
+            FreeSpace.objects.filter(hour__lt=hour - _SPACE_KEPT).delete()
 
     def _begin(self) -> None:
         """Delete the rows of killed workers: this one takes the place of those of its host."""

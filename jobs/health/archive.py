@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from django.db import DatabaseError
 
+from accounts.formatting import quantity
 from archive import root
 from archive.exceptions import ArchiveError, reason
 from archive.format.cluster_json import Cluster
 from archive.format.layout import CLUSTER_FILE, VERSION_FILE
 from jobs.health.look import Look
-from jobs.health.report import Finding, NoAnswerError, State, size, within_limit
+from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit, size, within_limit
 
 NAME = "archive"
 CLUSTERS = "clusters"
@@ -23,6 +25,15 @@ CLUSTERS = "clusters"
 LITTLE_SPACE = (0.05, 50_000_000_000)
 ALMOST_NO_SPACE = (0.01, 5_000_000_000)
 """Free space below both the share of the file system and the bytes is a warning, and an error."""
+
+FULL_SOON = 7
+"""Days: if the file system is full earlier, at the rate of the last day, that is a warning."""
+
+LEAST_KNOWN = 6 * 3600
+"""Seconds for which the free space must have been seen, so that there is a rate."""
+
+_FAR = 1000  # days
+_MAKE_ROOM = "Make room, or delete or move old jobs with `manage.py retain_archive`."
 
 _MOST_HOSTS = 20_000  # of a cluster
 _MOST_NAMED = 3
@@ -77,10 +88,28 @@ def check(look: Look) -> Iterator[Finding]:
             f"Mount it; if the directory is the right one, `echo 1 > {path}/{VERSION_FILE}`, without which cc-backend "
             "refuses it.",
         )
-    yield _of_space(path, space())
+    now = space()
+    yield _of_space(path, now, _days_left(now, look))
 
 
-def _of_space(path: Path, found: Space | None) -> Finding:
+def _days_left(found: Space | None, look: Look) -> float | None:
+    """Return in how many days the file system is full at the rate of the last day; None if it is not filling up.
+
+    It is not known either if the database does not answer, or has not seen the space for long enough.
+    """
+    if look.is_away:
+        return None
+    try:
+        with queries_within_limit():
+            before = look.space_before
+    except DatabaseError:
+        return None
+    if found is None or before is None or before[1] < LEAST_KNOWN or before[0] <= found.free:
+        return None
+    return found.free / (before[0] - found.free) * before[1] / 86_400
+
+
+def _of_space(path: Path, found: Space | None, days: float | None) -> Finding:
     if found is None:
         return Finding(NAME, State.WARNING, f"The free space of {path} cannot be seen.", "Look at its file system.")
     free = f"{size(found.free)} of {size(found.total)}"
@@ -91,9 +120,13 @@ def _of_space(path: Path, found: Space | None) -> Finding:
             sentence = f"The archive's file system has nearly no inodes left ({found.entries:.1%})."
         else:
             continue
-        cure = "Make room, or delete or move old jobs with `manage.py retain_archive`. Finished jobs wait meanwhile."
-        return Finding(NAME, state, sentence, cure)
-    return Finding(NAME, State.OK, f"The archive {path} can be written; {free} are free.")
+        return Finding(NAME, state, sentence, f"{_MAKE_ROOM} Finished jobs wait meanwhile.")
+    is_near = days is not None and days <= _FAR
+    full = f"; it is full in about {quantity(round(days or 0), 'day')} at today's rate" if is_near else ""
+    if days is not None and days < FULL_SOON:
+        sentence = f"The archive's file system fills up: {free} are free{full}."
+        return Finding(NAME, State.WARNING, sentence, f"{_MAKE_ROOM} See too what else fills it today.")
+    return Finding(NAME, State.OK, f"The archive {path} can be written; {free} are free{full}.")
 
 
 def check_clusters(look: Look) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ def report(look: Look | None = None) -> list[Finding]:
     """Return what all checks find, in their order; if the database cannot be used, without those that need it."""
     look = look or Look(int(time.time()))
     away = database.trouble()
+    look.is_away = away is not None
     if away is None:
         counting.store()  # what this process has counted last
     found = [away] if away else _run(database.NAME, OF_ROWS[database.NAME], look)

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, connection
 from django.db.migrations.loader import MigrationLoader
@@ -15,6 +16,9 @@ NAME = "database"
 
 MANY_CONNECTIONS, NEARLY_ALL_CONNECTIONS = 0.8, 0.95
 """Shares of PostgreSQL's connections in use from which on that is a warning, and an error."""
+
+FEW_CONNECTIONS = 5
+"""Connections that a process of the server needs: for its main loop, its counts, and a thread of each kind."""
 
 _AWAY = (
     "Start the database, or correct DATABASE_URL. Starts and stops are answered with 503 until then, and schedulers' "
@@ -51,10 +55,21 @@ def check(look: Look) -> Iterator[Finding]:
         return
     engine: Any = connection
     used, most = engine.connections()
+    processes = settings.SERVER_PROCESSES
+    each = min(engine.share_of_connections(processes) or 0, settings.CONNECTIONS_PER_PROCESS)
+    if each < FEW_CONNECTIONS:
+        sentence = (
+            f"PostgreSQL's {most} connections are too few for {processes} processes of the server: "
+            f"{each} for each, and {FEW_CONNECTIONS} are needed."
+        )
+        cure = f"Raise max_connections to {processes * FEW_CONNECTIONS + 20} or more, or lower WEB_CONCURRENCY."
+        yield Finding(NAME, State.WARNING, sentence, cure)
     share = used / most
     state = State.ERROR if share >= NEARLY_ALL_CONNECTIONS else State.WARNING
     if share < MANY_CONNECTIONS:
-        yield Finding(NAME, State.OK, f"The database answers and is migrated; {used} of {most} connections are in use.")
+        may = f"the server may open {processes * each}"
+        sentence = f"The database answers and is migrated; {used} of {most} connections are in use, {may}."
+        yield Finding(NAME, State.OK, sentence)
         return
     yield Finding(
         NAME,

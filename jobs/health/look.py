@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import BigIntegerField, Count, DurationField, ExpressionWrapper, F, Min
 from django.db.models.functions import Now
 
-from jobs.models import ArchiveTask, Job, WorkerHeartbeat
+from jobs.models import ArchiveTask, FreeSpace, Job, WorkerHeartbeat
 from jobs.states import MonitoringStatus
 
 SILENT = 60
@@ -99,8 +99,9 @@ class Look:
     """The figures at a time (epoch seconds)."""
 
     def __init__(self, now: int) -> None:
-        """Set the time, without access to the database."""
+        """Set the time, without access to the database; `is_away` says that it does not answer."""
         self.now = now
+        self.is_away = False
 
     @cached_property
     def workers(self) -> list[Worker]:
@@ -147,6 +148,13 @@ class Look:
             for row_id, error, of_source in tasks
             if row_id in clusters
         ]
+
+    @cached_property
+    def space_before(self) -> tuple[int, int] | None:
+        """Return the archive's free bytes a day ago, or as long ago as is known, and how long ago (seconds)."""
+        hour = self.now // 3600
+        first = FreeSpace.objects.filter(hour__gte=hour - 24, hour__lt=hour).order_by("hour").first()
+        return None if first is None else (first.free, self.now - first.hour * 3600)
 
     @cached_property
     def events(self) -> list[Events]:

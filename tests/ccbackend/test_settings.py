@@ -1,5 +1,6 @@
 """ccbackend.settings: every setting is listed and documented, and a value that cannot be is refused by name."""
 
+import logging
 import os
 import re
 import runpy
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.log import AdminEmailHandler
 
 from tests.support.paths import PROJECT
 
@@ -43,6 +45,41 @@ def start(script: str = "import ccbackend.settings", **environment: str) -> "sub
     clean = {name: value for name, value in os.environ.items() if name not in NAMES}
     command = [sys.executable, "-c", script]
     return subprocess.run(command, cwd=PROJECT, env=clean | environment, capture_output=True, text=True, check=False)
+
+
+MAIL_SERVERS: dict[str, tuple[str, int, str, str, bool, bool]] = {
+    "smtp://localhost:25": ("localhost", 25, "", "", False, False),
+    "smtp://[::1]": ("::1", 25, "", "", False, False),
+    "smtp+tls://a%40b:p%3A%40%2F%25@mail.example.org": ("mail.example.org", 587, "a@b", "p:@/%", True, False),
+    "smtp+ssl://u:p@mail.example.org:4650/": ("mail.example.org", 4650, "u", "p", False, True),
+}
+
+
+@pytest.mark.parametrize(("url", "expected"), MAIL_SERVERS.items())
+def test_a_server_for_mails(
+    monkeypatch: pytest.MonkeyPatch, url: str, expected: tuple[str, int, str, str, bool, bool]
+) -> None:
+    found = load(monkeypatch, EMAIL_URL=url, ADMINS="ops@example.org, x@y.org", EMAIL_FROM="jobs@example.org")
+    names = ("HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL")
+    assert tuple(found[f"EMAIL_{name}"] for name in names) == expected
+    assert found["ADMINS"] == [("", "ops@example.org"), ("", "x@y.org")]
+    assert found["SERVER_EMAIL"] == "jobs@example.org"
+    assert refusal(monkeypatch, EMAIL_FROM="jobs").startswith("EMAIL_FROM='jobs': expected an address")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost", "smtp://", "imap://h", "smtp://user:s3cret@", "smtp://u:s3cret@h:port", "smtp+tls://u:s3@cret@h"],
+)
+def test_no_server_for_mails_is_refused_without_the_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    sentence = refusal(monkeypatch, EMAIL_URL=url)
+    assert sentence.startswith("EMAIL_URL: expected smtp://")
+    assert "s3" not in sentence
+
+
+def test_nobody_gets_a_mail_for_each_error_in_the_log() -> None:
+    """Django's own handler would send one; dictConfig removes it from a logger that is configured."""
+    assert not any(isinstance(handler, AdminEmailHandler) for handler in logging.getLogger("django").handlers)
 
 
 def test_the_names_are_found() -> None:
@@ -127,7 +164,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPat
 
 
 MAY_BE_EMPTY = {"DEBUG", "BEHIND_TLS_PROXY", "FAST_PATH", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "API_ALLOWED_IPS"}
-MAY_BE_EMPTY |= {"METRIC_BLANKS", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS", "TRUSTED_PROXIES"}
+MAY_BE_EMPTY |= {"ADMINS", "METRIC_BLANKS", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS", "TRUSTED_PROXIES"}
 
 
 @pytest.mark.parametrize("value", ["", " "])

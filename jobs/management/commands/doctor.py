@@ -1,18 +1,17 @@
 """Say how the server is, on one page."""
 
 import json
-import textwrap
+import time
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.console import ServerCommand, printable
-from jobs.console import shown_time
+from accounts.console import BAD_USAGE, ServerCommand
 from jobs.health.checks import report, worst
-from jobs.health.report import Finding, State
-
-_WIDTH = 100
-_INDENT = " " * 8
+from jobs.health.mail import tell
+from jobs.health.page import page
+from jobs.health.report import Finding
 
 
 class Command(ServerCommand):
@@ -25,28 +24,35 @@ class Command(ServerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--json", action="store_true", help="Print one JSON document, for programs.")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--json", action="store_true", help="Print one JSON document, for programs.")
+        how.add_argument(
+            "--mail",
+            action="store_true",
+            help="Send a mail to ADMINS if a state has changed, and once a day while one is bad. The "
+            "exit status is 1 if the mail could not be sent.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the findings to stdout."""
+        if options["mail"] and not settings.ADMINS:
+            raise CommandError("ADMINS is empty: name the addresses of those to tell", returncode=BAD_USAGE)
         findings = report()
+        if options["mail"]:
+            self._mail(findings)
+            return
         state, bad = worst(findings)
         if options["json"]:
             document = {"state": state.word, "findings": [finding.as_dict() for finding in findings]}
             self.stdout.write(json.dumps(document, indent=1))
         else:
-            for finding in findings:
-                self.stdout.write("\n".join(_lines(finding)))
+            self.stdout.write(page(findings))
         if bad:
             raise CommandError(f"{bad} of {len(findings)} findings need{'s' if bad == 1 else ''} a hand.", returncode=1)
 
-
-def _lines(finding: Finding) -> list[str]:
-    word = "ok" if finding.state == State.OK else finding.state.name
-    first = f"{word:7} {finding.name}: {printable(finding.sentence)}"
-    since = "" if finding.since is None else f"since {shown_time(finding.since)}"
-    rest = [text for text in (since, printable(finding.cure)) if text]
-    wrapped = textwrap.wrap(first, _WIDTH, subsequent_indent=_INDENT, break_long_words=False)
-    for text in rest:
-        wrapped += textwrap.wrap(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
-    return wrapped
+    def _mail(self, findings: list[Finding]) -> None:
+        try:
+            subject = tell(findings, int(time.time()))
+        except OSError as error:
+            raise CommandError(f"The mail could not be sent: {error}", returncode=1) from error
+        self.say("Nothing new." if subject is None else f"Mail sent: {subject}")

@@ -27,7 +27,7 @@ from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit, within_limit
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
-from jobs.models import ArchiveTask, Job, NodeState, WorkerHeartbeat
+from jobs.models import ArchiveTask, FreeSpace, Job, NodeState, WorkerHeartbeat
 from jobs.states import JobState, MonitoringStatus
 from tests.conftest import TEST_CLUSTER
 from tests.jobs.health.conftest import Tell
@@ -144,6 +144,38 @@ def test_little_space_in_the_archive(tell: Tell, monkeypatch: pytest.MonkeyPatch
     told = tell("archive")
     assert told.state == state
     assert "nearly full" in told.text
+
+
+def test_an_archive_that_fills_up(tell: Tell, archive_root: Path) -> None:
+    found = archive.space()
+    assert found is not None
+    daily = found.free // 3  # in 3 days it is full
+    FreeSpace.objects.create(hour=now() // 3600 - 3, free=found.free + daily)
+    assert "days" not in tell("archive").text, "three hours say little"
+    FreeSpace.objects.create(hour=now() // 3600 - 24, free=found.free + daily)
+    told = tell("archive")
+    assert told.state == State.WARNING
+    assert "full in about 3 days at today's rate" in told.text
+    FreeSpace.objects.filter(hour=now() // 3600 - 24).update(free=found.free + daily // 10)
+    told = tell("archive")
+    assert told.state == State.OK
+    assert "full in about 3" in told.text
+    FreeSpace.objects.update(free=found.free // 2)
+    assert "days" not in tell("archive").text, "room was made"
+
+
+def test_too_few_connections_for_the_processes_of_the_server(tell: Tell, settings: Any) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no limit for connections")
+    settings.SERVER_PROCESSES = 1000
+    told = tell("database")
+    assert told.state == State.WARNING
+    assert "are too few for 1000 processes of the server: 0 for each, and 5 are needed" in told.text
+    assert "Raise max_connections to 5020" in told.text
+    settings.SERVER_PROCESSES = 1
+    told = tell("database")
+    assert told.state == State.OK
+    assert "the server may open 16." in told.text
 
 
 def _subclusters(*nodes: str) -> dict[str, Any]:
