@@ -66,7 +66,7 @@ browser:
 	&& apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
 	|| echo "no Chromium, the browser tests will be skipped; root can install Debian's package chromium"
 
-# The tests of the metric source prometheus start Debian's Prometheus. Its package is unpacked beside Python instead of
+# The tests of the metric source prometheus and of alerts start Debian's. Its package is unpacked beside Python instead of
 # being installed: that starts no service, and needs root only if apt has no lists yet.
 prometheus: | $(VENV)/.made
 	@{ command -v prometheus && command -v promtool; } >/dev/null || test -x $(BIN)/promtool || { \

@@ -75,22 +75,34 @@ def openmetrics() -> Iterator[str]:
     yield "# EOF\n"
 
 
+def program(name: str) -> str:
+    """Return the path of a program of Debian's prometheus; skip the test where there is none."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    found = shutil.which(name, path=path)
+    if found is None:
+        pytest.skip("Debian's prometheus is not installed (apt-get install prometheus, or make prometheus)")
+    return found
+
+
 @contextlib.contextmanager
 def running_prometheus(folder: Path) -> Iterator[str]:
     """Give the address of a Prometheus that knows some samples and scrapes nothing; skip where there is none."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    programs = [shutil.which(name, path=path) for name in ("prometheus", "promtool")]
-    if not all(programs):
-        pytest.skip("Debian's prometheus is not installed (apt-get install prometheus, or make prometheus)")
     (folder / "samples").write_text("\n".join(openmetrics()))
     (folder / "prometheus.yml").write_text("")
-    blocks = [programs[1], "tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data"]
+    blocks = [program("promtool"), "tsdb", "create-blocks-from", "openmetrics", folder / "samples", folder / "data"]
     subprocess.run([str(part) for part in blocks], check=True, capture_output=True)
+    with configured_prometheus(folder) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def configured_prometheus(folder: Path) -> Iterator[str]:
+    """Give the address of a Prometheus with the prometheus.yml of a folder; skip where there is none."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [
-        str(programs[0]),
+        program("prometheus"),
         f"--config.file={folder}/prometheus.yml",
         f"--storage.tsdb.path={folder}/data",
         "--storage.tsdb.retention.time=100y",
