@@ -3,12 +3,18 @@
 Options on gunicorn's command line override this file.
 """
 
+import contextlib
 import gc
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
+from gunicorn.glogging import Logger
+
+from ccbackend import logs
+from ccbackend.environment import parse_file
 from ccbackend.fastpath import counts  # noqa: F401  made here, the counts are those of all processes
 
 _MOST_WORKERS = 1000  # as in ccbackend.settings
@@ -25,6 +31,25 @@ def _workers() -> int:
     return int(text)
 
 
+def _log_format() -> str:
+    """Return LOG_FORMAT as ccbackend.settings reads it, which refuses what it cannot be."""
+    found = dict(os.environ)
+    with contextlib.suppress(OSError, ValueError):
+        found = parse_file(Path(found.get("ENV_FILE", ".env")).read_bytes()) | found
+    return found.get("LOG_FORMAT", "text").strip().lower()
+
+
+class Log(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's log, in the format of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        """Open the files."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.formatter(_log_format()))
+
+
+logger_class = Log
 bind = "127.0.0.1:8080"
 workers = _workers()
 worker_class = "ccbackend.fastpath.worker.Worker"

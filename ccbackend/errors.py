@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
 from django.views import csrf, defaults
@@ -21,10 +21,12 @@ from accounts.addresses import client_address
 from accounts.api.authentication import CHALLENGE, sent_token
 from ccbackend.callers import note_refusal, prefix_of
 from ccbackend.logs import shown
+from jobs.exceptions import NOT_MIGRATED, is_not_migrated
 
 logger = logging.getLogger("ccbackend.api")
 
 _RETRY_AFTER = 5  # seconds after which a client that got 503 should try again
+_MINUTE, _HOUR = 60, 3600
 _LONGEST_PATH = 300  # characters in a log line, so that the message after it has room
 _PLAIN = (400, 422)
 _OWN_PHRASES = {413: "Request Entity Too Large", 422: "Unprocessable Entity"}
@@ -35,10 +37,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     request = context["request"]._request
     status = _status(error)
     message = _message(error, status)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s", _line(request, status, message), exc_info=None if status == 503 else error)
-    else:
-        logger.warning("%s", _line(request, status, message))
+    _log(request, status, message, error)
     note_refusal(request, status, shown(message), error)
     plain = status in _PLAIN and getattr(context["view"], "plain_errors", False)
     response = error_response(status, message, plain=plain)
@@ -48,7 +47,21 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     return response
 
 
+def _log(request: HttpRequest, status: int, message: str, error: Exception | None = None) -> None:
+    """Write a line about a request that is not carried out; few lines while the database is away."""
+    level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
+    extra: dict[str, Any] = {"fields": _fields(request, status), "request_id": request.META.get("ccbackend.request_id")}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        extra["seldom"] = ("migrations", _HOUR) if is_not_migrated(error) else ("database", _MINUTE)
+        error = None
+    elif status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        error = None
+    logger.log(level, "%s", _line(extra["fields"], message), exc_info=error, extra=extra)
+
+
 def _status(error: Exception) -> int:
+    if is_not_migrated(error):
+        return HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, OperationalError | InterfaceError):
         return HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, RequestDataTooBig):
@@ -65,6 +78,8 @@ def _status(error: Exception) -> int:
 def _message(error: Exception, status: int) -> str:
     if isinstance(error, APIException):
         return str(error.detail)
+    if is_not_migrated(error):
+        return NOT_MIGRATED
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return f"the database is locked or cannot be reached, nothing was changed, try again: {error}".strip()
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -74,17 +89,26 @@ def _message(error: Exception, status: int) -> str:
     return str(error) or _phrase(status)
 
 
-def _line(request: HttpRequest, status: int, message: str) -> str:
+def _fields(request: HttpRequest, status: int) -> dict[str, Any]:
+    """Return what a line in the log says of a request; empty texts for what is not known."""
     try:
-        name = getattr(getattr(request, "user", None), "username", "") or "-"
-    except (OperationalError, InterfaceError):  # the user is in the database, which is unreachable
-        name = "-"
-    path = shown(request.path, _LONGEST_PATH)
-    prefix = prefix_of(request)
-    return (
-        f"{request.method} {path} {status} from {client_address(request)} as {name}"
-        f"{f' with {prefix}' if prefix else ''}: {message}"
-    )
+        name = getattr(getattr(request, "user", None), "username", "")
+    except Error:  # the user is in the database, which is unreachable
+        name = ""
+    return {
+        "method": request.method,
+        "path": shown(request.path, _LONGEST_PATH),
+        "status": status,
+        "address": client_address(request),
+        "user": name,
+        "token": prefix_of(request),
+    }
+
+
+def _line(fields: dict[str, Any], message: str) -> str:
+    """Return a line for the log."""
+    caller = f"{fields['user'] or '-'}{' with ' if fields['token'] else ''}{fields['token']}"
+    return f"{fields['method']} {fields['path']} {fields['status']} from {fields['address']} as {caller}: {message}"
 
 
 def error_response(status: int, message: str, *, plain: bool = False) -> HttpResponse:
@@ -120,7 +144,7 @@ def _is_api(request: HttpRequest) -> bool:
 @csrf_exempt
 def api_not_found(request: HttpRequest) -> HttpResponse:
     """Answer 404 for an unknown path below /api."""
-    logger.warning("%s", _line(request, 404, "no such path"))
+    _log(request, 404, "no such path")
     response = _refused(request, 404, f"no such path: {request.path}, see /api/docs/")
     response._has_been_logged = True  # type: ignore[attr-defined]
     return response
@@ -162,15 +186,28 @@ class HiddenSettings(SafeExceptionReporterFilter):
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500, or 503 if the database cannot be reached or written; Django has logged the traceback."""
+    """Answer 500, whose traceback Django logs, or 503 if the database cannot be reached or written."""
     error = cast("Exception", sys.exc_info()[1])
     status = HTTPStatus(_status(error))
+    message = _message(error, status)
+    is_away = status == HTTPStatus.SERVICE_UNAVAILABLE
+    if is_away:
+        _log(request, status, message, error)
     if _is_api(request):
-        return _refused(request, status, _message(error, status))
-    if status != HTTPStatus.SERVICE_UNAVAILABLE:
+        response = _refused(request, status, message)
+    elif is_away:
+        response = _page_without_database(error)
+    else:
         return defaults.server_error(request)
+    response._has_been_logged = is_away  # type: ignore[attr-defined]  # Django would log a traceback
+    return response
+
+
+def _page_without_database(error: Exception) -> HttpResponse:
+    """Return a page in the site's dress that says why there is no other."""
     # Without the request: the user that the page would name is in the database.
     names = {"site_header": admin.site.site_header, "site_title": admin.site.site_title}
-    shows = {"error": shown(str(error), _LONGEST_PATH), "title": "Try again in a moment"}
+    reason = NOT_MIGRATED if is_not_migrated(error) else str(error)
+    shows = {"error": shown(reason, _LONGEST_PATH), "title": "Try again in a moment"}
     page = render_to_string("503.html", names | shows)
-    return HttpResponse(page, status=status, headers={"Retry-After": str(_RETRY_AFTER)})
+    return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(_RETRY_AFTER)})

@@ -15,7 +15,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
-from ccbackend import __version__
+from ccbackend import __version__, logs
 from ccbackend.environment import parse_database_url, parse_file, parse_mail_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -417,18 +417,14 @@ SPECTACULAR_SETTINGS = {
 LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in logging.getLevelNamesMapping():
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: expected DEBUG, INFO, WARNING, ERROR or CRITICAL")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"class": "ccbackend.logs.LineFormatter", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+LOG_FORMAT = _text("LOG_FORMAT", "text").lower()
+if LOG_FORMAT not in logs.FORMATS:
+    raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r}: expected {' or '.join(logs.FORMATS)}")
+LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL) | {
     "loggers": {
         "django": {"level": LOG_LEVEL},
         "django.server": {"propagate": True, "handlers": []},
         "httpx": {"level": "WARNING"},  # otherwise a line for each request to a metric store
         "httpcore": {"level": "WARNING"},
-    },
+    }
 }

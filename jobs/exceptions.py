@@ -1,5 +1,9 @@
 """What the jobs app refuses, each with the HTTP status that the API answers."""
 
+import re
+
+from django.db import DatabaseError
+
 
 class JobError(Exception):
     """A request about jobs that cannot be carried out; the message says why."""
@@ -71,3 +75,13 @@ def described(keys: dict[str, int | str | None], stop_time: int | None = None) -
     names = {"pk": "database id", "job_id": "jobId", "cluster": "cluster", "start_time": "startTime"}
     given = ", ".join(f"{names[key]} {str(value)[:_SHOWN]}" for key, value in keys.items() if value is not None)
     return f"no job with {given}" + ("" if stop_time is None else f" that started by {stop_time}")
+
+
+NOT_MIGRATED = "the database is not migrated: run `manage.py migrate`, then restart the server and the worker"
+
+_MISSING = re.compile(r"no such (?:table|column)|(?:relation|column) .* does not exist|has no column named")
+
+
+def is_not_migrated(error: BaseException | None) -> bool:
+    """Return whether a database refused a statement because a table or a column is missing."""
+    return isinstance(error, DatabaseError) and _MISSING.search(str(error)) is not None

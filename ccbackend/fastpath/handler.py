@@ -1,5 +1,6 @@
 """Django's WSGI handler, and one with a shorter path for API calls with a token."""
 
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
@@ -16,13 +17,21 @@ from django.template import engines
 from django.urls import ResolverMatch, get_resolver
 from django.utils.formats import get_format
 
+from accounts.addresses import UNIX_PEER, is_listed
 from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.callers import note_answer
 from ccbackend.fastpath.counts import count, operation_of
+from ccbackend.logs import RequestIds, request_id
 from ccbackend.middleware import CleanAddress
 from ccbackend.waiting import WouldWait
 from jobs.checks import archive_problem
+
+REQUEST_ID = "ccbackend.request_id"
+"""The key of a request's id in its environment; the answer has it in X-Request-ID."""
+
+_ids = RequestIds()
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _PART, _MOST_READ = 1 << 20, 1 << 28  # bytes
 _MOST_HOSTS = 100  # that are remembered; a client can invent any number of ports
@@ -57,11 +66,16 @@ class Handler(WSGIHandler):
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
             environ["wsgi.input"] = _Chunked(environ["wsgi.input"])
             environ["CONTENT_LENGTH"] = str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        response = self._serve(environ, start_response)
-        if environ["REQUEST_METHOD"] == "HEAD":
-            response.close()
-            return []
-        return response
+        environ[REQUEST_ID] = own_id = _id_of(environ) if "HTTP_X_REQUEST_ID" in environ else _ids.next()
+        before = request_id.set(own_id)
+        try:
+            response = self._serve(environ, start_response)
+            if environ["REQUEST_METHOD"] == "HEAD":
+                response.close()
+                return []
+            return response
+        finally:
+            request_id.reset(before)
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         return super().__call__(environ, start_response)
@@ -70,6 +84,7 @@ class Handler(WSGIHandler):
         """Return the response."""
         begin = perf_counter()
         response = super().get_response(request)
+        response.headers["X-Request-ID"] = request.META[REQUEST_ID]
         _finish(request, response, perf_counter() - begin)
         return response
 
@@ -103,7 +118,7 @@ class FastHandler(Handler):
             raise WouldWait  # a long answer is not for the main loop
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
-        headers = [*response.items(), ("X-Content-Type-Options", "nosniff")]
+        headers = [*response.items(), ("X-Content-Type-Options", "nosniff"), ("X-Request-ID", environ[REQUEST_ID])]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
         _finish(request, response, perf_counter() - begin)
         if isinstance(response, StreamingHttpResponse):
@@ -136,6 +151,13 @@ class FastHandler(Handler):
 
 def _is_token_call(environ: dict[str, Any]) -> bool:
     return sent_token(environ) is not None and environ.get("PATH_INFO", "").startswith("/api/")
+
+
+def _id_of(environ: dict[str, Any]) -> str:
+    """Return the id that a trusted proxy has given a request, if it is harmless; else one of ours."""
+    sent: str = environ["HTTP_X_REQUEST_ID"]
+    is_trusted = is_listed(environ.get("REMOTE_ADDR") or UNIX_PEER, settings.TRUSTED_PROXIES)
+    return sent if is_trusted and _ID.fullmatch(sent) else _ids.next()
 
 
 def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase, seconds: float) -> None:

@@ -26,6 +26,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Value
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
+from jobs.archiving import trouble
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import ArchiveTaskQuerySet
 from jobs.states import JobState, MonitoringStatus, TaskPurpose
@@ -251,8 +252,8 @@ def renewing(worker: str, has_claims: Callable[[], object]) -> Iterator[None]:
             if has_claims():
                 try:
                     renew(worker)
-                except Error:
-                    logger.exception("could not renew the lease, trying again")
+                except Error as error:
+                    trouble.log_away(logger, error)
                     connection.close()
         connection.close()
 

@@ -12,7 +12,7 @@ from django.db import Error, connection
 
 from archive.exceptions import ArchiveVersionError, SourceError
 from archive.processes import prepared
-from jobs.archiving import queue, writing
+from jobs.archiving import queue, trouble, writing
 from jobs.archiving.heartbeat import Heartbeat
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
@@ -192,6 +192,7 @@ class ArchiveWorker:
                     if in_trouble:  # release jobs that were claimed just before and never submitted
                         queue.release(self.name, but=[work.claim.row_id for work in self._in_work.values()])
                         in_trouble = False
+                        logger.warning("the database answers again")
                     self._tidy()
                     if heartbeat.is_due:
                         self._beat(heartbeat)
@@ -201,8 +202,8 @@ class ArchiveWorker:
                         self._worked = time.monotonic()
                     else:
                         self._wait_for_stop()
-                except Error:
-                    logger.exception("the database did not answer, trying again")
+                except Error as error:
+                    trouble.log_away(logger, error)
                     connection.close()
                     in_trouble = True
                     self.stopping.wait(_AFTER_TROUBLE)

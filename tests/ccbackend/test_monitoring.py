@@ -1,6 +1,7 @@
 """The addresses of monitoring: who may ask, what they answer, and that they are cheap."""
 
 import contextlib
+import json
 import os
 import re
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_scrape_reads_no_large_column_and_few_rows(anonymous: AppClient) -> No
 
 def test_the_counts_of_all_processes_are_summed_and_outlive_them(tmp_path: Path) -> None:
     """Of a real server, all of whose processes are replaced: those that count then never saw the first calls."""
-    with running_server(tmp_path / "server") as server:
+    with running_server(tmp_path / "server", settings={"LOG_FORMAT": "json"}) as server:
         for _ in range(3):
             assert call(server, "bench", "/api/jobs/4711").status == 422
         before = {worker.pid for worker in server.web_workers()}
@@ -122,3 +123,5 @@ def test_the_counts_of_all_processes_are_summed_and_outlive_them(tmp_path: Path)
             assert call(server, "bench", "/api/jobs/4711").status == 422
         text = call(server, "admin", "/metrics").body.decode()
         assert 'requests_total{operation="get_job",status="422"} 6' in text
+        log = [json.loads(line) for line in (tmp_path / "server" / "web.log").read_text().splitlines()]
+    assert {"gunicorn.error", "ccbackend.api"} <= {line["logger"] for line in log}
