@@ -3,14 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from django.db.models import QuerySet
-
 from accounts.formatting import quantity
 from accounts.models import ApiToken
 from jobs.health.counting import KEPT, LOG_IN, OTHERS
-from jobs.health.look import Look
+from jobs.health.look import CountedCalls, Look
 from jobs.health.report import Finding, State, span
-from jobs.models import CallCount
 from jobs.states import CallOutcome
 
 NAME = "API calls"
@@ -27,7 +24,7 @@ MANY_LOG_INS = 10
 
 _SHARE = 0.1  # of the calls of a source and operation that may be refused, if others are not
 _RECENT = 3600  # seconds
-_MOST_NAMED = 10
+_MOST_NAMED, _MOST_REASONS = 10, 3
 
 _CURES = {
     "401": "Give the client a valid token: `manage.py list_tokens` shows them, `create_token` makes one.",
@@ -46,23 +43,21 @@ class _Calls:
     operation: str
     by_outcome: dict[str, int] = field(default_factory=dict)
     last_good: int = 0
-    bad: list[CallCount] = field(default_factory=list)
+    bad: list[CountedCalls] = field(default_factory=list)
+    refused: int = 0
 
-    def add(self, row: CallCount) -> None:
+    def add(self, row: CountedCalls) -> None:
         self.by_outcome[row.outcome] = self.by_outcome.get(row.outcome, 0) + row.calls
         if row.outcome in (CallOutcome.OK, CallOutcome.REPEAT):
             self.last_good = max(self.last_good, row.last_at)
         else:
             self.bad.append(row)
+            self.refused += row.calls
 
     @property
-    def last_bad(self) -> CallCount:
+    def last_bad(self) -> CountedCalls:
         """Return the row with the last refused call."""
         return max(self.bad, key=lambda row: row.last_at)
-
-    @property
-    def refused(self) -> int:
-        return sum(row.calls for row in self.bad)
 
     @property
     def since(self) -> int:
@@ -81,7 +76,7 @@ class _Calls:
 def check(look: Look) -> Iterator[Finding]:
     """Yield the callers whose calls are refused, and how many calls each has made in the last day."""
     found: dict[tuple[str, str], _Calls] = {}
-    for row in _rows(look).exclude(operation=LOG_IN):
+    for row in (row for row in look.calls if row.operation != LOG_IN):
         key = (row.source, row.operation)
         found.setdefault(key, _Calls(*key)).add(row)
     names = _names({calls.source for calls in found.values()})
@@ -97,8 +92,8 @@ def check(look: Look) -> Iterator[Finding]:
 
 def check_log_ins(look: Look) -> Iterator[Finding]:
     """Yield the addresses from which many log-ins were refused."""
-    rows = list(_rows(look).filter(operation=LOG_IN).order_by("last_at"))
-    by_address: dict[str, list[CallCount]] = {}
+    rows = sorted((row for row in look.calls if row.operation == LOG_IN), key=lambda row: row.last_at)
+    by_address: dict[str, list[CountedCalls]] = {}
     for row in rows:
         by_address.setdefault(row.source, []).append(row)
     many = {address: each for address, each in by_address.items() if _sum(each) >= MANY_LOG_INS}
@@ -113,11 +108,7 @@ def check_log_ins(look: Look) -> Iterator[Finding]:
         yield Finding(LOG_INS, State.OK, f"{quantity(_sum(rows), 'log-in')} refused in the last {KEPT} h.")
 
 
-def _rows(look: Look) -> QuerySet[CallCount]:
-    return CallCount.objects.filter(hour__gte=look.now // 3600 - KEPT).order_by()
-
-
-def _sum(rows: Iterable[CallCount]) -> int:
+def _sum(rows: Iterable[CountedCalls]) -> int:
     return sum(row.calls for row in rows)
 
 
@@ -165,6 +156,10 @@ def _summary(found: Iterable[_Calls], names: dict[str, str]) -> str:
 
 
 def _shares(numbers: dict[str, int]) -> str:
+    """Return how many calls were carried out, repeated, and refused, with the reasons of most."""
     words = {CallOutcome.OK.value: "carried out", CallOutcome.REPEAT.value: "repeated"}
-    shown = sorted(numbers.items(), key=lambda item: (item[0] not in words, -item[1]))
-    return ", ".join(f"{number:,} {words.get(name) or f'refused ({name})'}" for name, number in shown if number)
+    parts = [f"{numbers[outcome]:,} {word}" for outcome, word in words.items() if numbers[outcome]]
+    refused = sorted(((number, reason) for reason, number in numbers.items() if reason not in words), reverse=True)
+    parts += [f"{number:,} refused ({reason})" for number, reason in refused[:_MOST_REASONS]]
+    others = sum(number for number, _ in refused[_MOST_REASONS:])
+    return ", ".join(parts + ([f"{others:,} refused for other reasons"] if others else []))

@@ -35,7 +35,7 @@ LOG_IN = "log-in"
 """The operation that refused log-ins of the admin site are counted as."""
 
 _MOST_KNOWN, _MOST_UNKNOWN = 1000, 200  # in memory, from sources that were authenticated or not
-_MOST_ROWS_KNOWN, _MOST_ROWS_UNKNOWN = 10_000, 2000
+_MOST_ROWS_KNOWN, _MOST_ROWS_UNKNOWN = 4000, 1000
 _LONGEST = 200  # characters
 _VARIABLE = re.compile(r"""'[^']*'|"[^"]*"|\S*\d\S*""")  # quoted words, and those with digits
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from django.db import connection
 from django.db.models import BigIntegerField, Count, DurationField, ExpressionWrapper, F, Min
 from django.db.models.functions import Now
 
-from jobs.models import ArchiveTask, FreeSpace, Job, WorkerHeartbeat
+from jobs.models import ArchiveTask, CallCount, FreeSpace, Job, WorkerHeartbeat
 from jobs.states import MonitoringStatus
 
 SILENT = 60
@@ -95,6 +96,20 @@ class Failure:
     of_source: bool
 
 
+class CountedCalls(NamedTuple):
+    """A row of CallCount, which has many."""
+
+    source: str
+    operation: str
+    outcome: str
+    reason: str
+    calls: int
+    first_at: int
+    last_at: int
+    address: str
+    message: str
+
+
 class Look:
     """The figures at a time (epoch seconds)."""
 
@@ -148,6 +163,12 @@ class Look:
             for row_id, error, of_source in tasks
             if row_id in clusters
         ]
+
+    @cached_property
+    def calls(self) -> list[CountedCalls]:
+        """Return the calls of the last day that were counted, and refused log-ins."""
+        rows = CallCount.objects.filter(hour__gte=self.now // 3600 - 24).order_by()
+        return [CountedCalls(*row) for row in rows.values_list(*CountedCalls._fields)]
 
     @cached_property
     def space_before(self) -> tuple[int, int] | None:

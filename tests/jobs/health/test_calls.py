@@ -12,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import ApiToken, User
-from jobs.health import counting
+from jobs.health import calls, counting
 from jobs.health.counting import OTHERS
+from jobs.health.look import Look
 from jobs.health.report import State
 from jobs.models import CallCount
 from jobs.states import CallOutcome
@@ -122,6 +123,24 @@ def test_a_hook_that_is_refused_since_yesterday_shows_with_token_user_and_reason
     for number in range(40):
         client.started(jobId=100 + number)
     assert tell("API calls").state == State.OK
+
+
+def test_the_sentence_about_all_callers_is_short(tell: Tell, anonymous: AppClient) -> None:
+    for caller in range(30):
+        for number in range(8):
+            counting.answered(f"ccb_{caller:08}", "start_job")
+            refuse(number, is_known=True)
+    told = tell("API calls")
+    assert len(told.text) < 3000
+    (summary,) = [text for text in _sentences() if text.startswith("Last 24 h: ")]
+    assert "the unknown token ccb_known…: 30 refused (400 no such cluster: xxxxxxx), 30 refused" in summary
+    assert ", 150 refused for other reasons; the unknown token" in summary
+    assert "8 carried out" in summary
+    assert "; and 21 others." in summary
+
+
+def _sentences() -> list[str]:
+    return [finding.sentence for finding in calls.check(Look(int(time.time())))]
 
 
 def test_a_client_with_an_unknown_token_shows(tell: Tell, anonymous: AppClient) -> None:
