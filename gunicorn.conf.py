@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 from ccbackend import logs
 from ccbackend.environment import parse_file
-from ccbackend.fastpath import counts  # noqa: F401  made here, the counts are those of all processes
+from ccbackend.fastpath import shared  # noqa: F401  loaded here, its counts are those of all processes
 
 _MOST_WORKERS = 1000  # as in ccbackend.settings
 

@@ -8,7 +8,7 @@ from accounts import tokens
 from accounts.addresses import client_address
 from accounts.api.authentication import sent_token
 from accounts.models import User
-from ccbackend.fastpath.counts import operation_of
+from ccbackend.fastpath.counts import authenticated, operation_of
 from jobs.exceptions import DuplicateJobError, JobNotRunningError
 from jobs.health import counting
 from jobs.states import CallOutcome
@@ -22,15 +22,9 @@ def prefix_of(request: HttpRequest) -> str:
     return tokens.visible_prefix(token) if tokens.is_well_formed(token) else ""
 
 
-def note_answer(request: HttpRequest, operation: str, status: int) -> None:
-    """Count a call that was answered, unless `note_refusal` has."""
-    if status < 400:
-        label = getattr(request, "auth", None)
-        if label is not None:
-            counting.answered(label[: tokens.VISIBLE_LENGTH], operation)
-        elif isinstance(user := _user(request), User):
-            counting.answered(f"user {user.username}", operation)
-    elif not hasattr(request, "refusal") and f"{request.path_info}/".startswith("/api/"):
+def note_unexplained(request: HttpRequest, status: int) -> None:
+    """Count a call of the API that was refused in another way than by `note_refusal`."""
+    if not hasattr(request, "refusal") and f"{request.path_info}/".startswith("/api/"):
         note_refusal(request, status, HTTPStatus(status).phrase)
 
 
@@ -41,15 +35,10 @@ def note_refusal(request: HttpRequest, status: int, message: str, error: Excepti
         outcome = CallOutcome.FAILED
     else:
         outcome = CallOutcome.REPEAT if isinstance(error, _REPEATS) else CallOutcome.REFUSED
-    label, user, address = getattr(request, "auth", None), _user(request), client_address(request)
+    label, user, address = getattr(request, "auth", None), authenticated(request), client_address(request)
     source = prefix_of(request) if label is None else label[: tokens.VISIBLE_LENGTH]
     is_known = label is not None or isinstance(user, User)
     if not source:
         source = f"user {user.username}" if isinstance(user, User) else address
-    operation = operation_of(request) or "other"
+    operation = operation_of(request.resolver_match, request.method) or "other"
     counting.refused(source, operation, outcome, message, address=address, status=status, is_known=is_known)
-
-
-def _user(request: HttpRequest) -> object:
-    """Return the user that the API has authenticated; a session that it never looked at costs no query."""
-    return getattr(request, "user", None) if hasattr(request, "auth") else None

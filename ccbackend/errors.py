@@ -50,7 +50,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
 def _log(request: HttpRequest, status: int, message: str, error: Exception | None = None) -> None:
     """Write a line about a request that is not carried out; few lines while the database is away."""
     level = logging.ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
-    extra: dict[str, Any] = {"fields": _fields(request, status), "request_id": request.META.get("ccbackend.request_id")}
+    extra: dict[str, Any] = {"fields": _fields(request, status), "request": request}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra["seldom"] = ("migrations", _HOUR) if is_not_migrated(error) else ("database", _MINUTE)
         error = None

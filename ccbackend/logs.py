@@ -8,7 +8,6 @@ import logging
 import os
 import threading
 import time
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -32,8 +31,8 @@ def shown(text: str, most: int = MOST) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that is being answered."""
+REQUEST_ID = "ccbackend.request_id"
+"""The key of a request's id in its environment; the answer has it in X-Request-ID."""
 
 
 class RequestIds:
@@ -59,7 +58,9 @@ def _message_of(record: logging.LogRecord) -> str:
 
 
 def _request_of(record: logging.LogRecord) -> str:
-    return str(getattr(record, "request_id", "") or request_id.get())
+    """Return the id of the request that a record is about, if it names one, as Django's do."""
+    meta = getattr(getattr(record, "request", None), "META", {})
+    return str(meta.get(REQUEST_ID, ""))
 
 
 class LineFormatter(logging.Formatter):

@@ -67,6 +67,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 @for_monitoring
 def metrics(request: HttpRequest) -> HttpResponse:
     """Return the figures of the server for Prometheus."""
+    counts.tally()
     found = [*families(int(time.time()), settings.VERSION), *_of_requests()]
     return HttpResponse(exposition(found), content_type=CONTENT_TYPE)
 

@@ -17,6 +17,7 @@ from django.test import override_settings
 from accounts import credentials
 from accounts.models import User
 from archive.clusters import registry_for
+from ccbackend.fastpath import counts
 from jobs.health import counting
 from tests.support.browser import browser
 from tests.support.clients import AppClient
@@ -109,7 +110,7 @@ def _test_settings() -> Iterator[None]:
 
     The parts are the hash of passwords and the search for static files. Counts of calls are stored when a test says so.
     """
-    counting.stores_by_itself = False
+    counts.counts_by_itself = False
     with override_settings(
         ARCHIVE_ROOT=Path(os.environ["ARCHIVE_ROOT"]),
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
@@ -122,6 +123,7 @@ def _test_settings() -> Iterator[None]:
 def _fresh_start() -> Iterator[None]:
     """Forget tokens and counts of calls, which outlive the rows of a test, and count jobs from 0 in each test."""
     credentials.clear_cache()
+    counts.recent.clear()
     counting.forget()
     JobFactory.reset_sequence(0, force=True)  # type: ignore[no-untyped-call]
     yield

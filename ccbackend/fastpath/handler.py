@@ -20,15 +20,12 @@ from django.utils.formats import get_format
 from accounts.addresses import UNIX_PEER, is_listed
 from accounts.api.authentication import sent_token
 from accounts.console import check_settings
-from ccbackend.callers import note_answer
-from ccbackend.fastpath.counts import count, operation_of
-from ccbackend.logs import RequestIds, request_id
+from ccbackend.callers import note_unexplained
+from ccbackend.fastpath import counts
+from ccbackend.logs import REQUEST_ID, RequestIds
 from ccbackend.middleware import CleanAddress
 from ccbackend.waiting import WouldWait
 from jobs.checks import archive_problem
-
-REQUEST_ID = "ccbackend.request_id"
-"""The key of a request's id in its environment; the answer has it in X-Request-ID."""
 
 _ids = RequestIds()
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -66,16 +63,12 @@ class Handler(WSGIHandler):
         if "HTTP_TRANSFER_ENCODING" in environ and "CONTENT_LENGTH" not in environ:
             environ["wsgi.input"] = _Chunked(environ["wsgi.input"])
             environ["CONTENT_LENGTH"] = str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
-        environ[REQUEST_ID] = own_id = _id_of(environ) if "HTTP_X_REQUEST_ID" in environ else _ids.next()
-        before = request_id.set(own_id)
-        try:
-            response = self._serve(environ, start_response)
-            if environ["REQUEST_METHOD"] == "HEAD":
-                response.close()
-                return []
-            return response
-        finally:
-            request_id.reset(before)
+        environ[REQUEST_ID] = _id_of(environ) if "HTTP_X_REQUEST_ID" in environ else _ids.next()
+        response = self._serve(environ, start_response)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            response.close()
+            return []
+        return response
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         return super().__call__(environ, start_response)
@@ -85,7 +78,7 @@ class Handler(WSGIHandler):
         begin = perf_counter()
         response = super().get_response(request)
         response.headers["X-Request-ID"] = request.META[REQUEST_ID]
-        _finish(request, response, perf_counter() - begin)
+        _finish(request, response, begin)
         return response
 
 
@@ -120,7 +113,7 @@ class FastHandler(Handler):
             response["Content-Length"] = str(len(response.content))
         headers = [*response.items(), ("X-Content-Type-Options", "nosniff"), ("X-Request-ID", environ[REQUEST_ID])]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
-        _finish(request, response, perf_counter() - begin)
+        _finish(request, response, begin)
         if isinstance(response, StreamingHttpResponse):
             return response  # the server closes it, which cleans up
         connection.close_if_unusable_or_obsolete()
@@ -160,11 +153,12 @@ def _id_of(environ: dict[str, Any]) -> str:
     return sent if is_trusted and _ID.fullmatch(sent) else _ids.next()
 
 
-def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase, seconds: float) -> None:
+def _finish(request: WSGIRequest | HttpRequest, response: HttpResponseBase, begin: float) -> None:
     """Count the request; read a body that was too large to its end, so that the client gets to read the answer."""
-    operation = operation_of(request)
-    count(operation, response.status_code, seconds)
-    note_answer(request, operation, response.status_code)
+    counts.note(request, response.status_code, begin, perf_counter())
+    if response.status_code < HTTPStatus.BAD_REQUEST:
+        return
+    note_unexplained(request, response.status_code)
     if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         body = request.META["wsgi.input"]
         for _ in range(_MOST_READ // _PART):

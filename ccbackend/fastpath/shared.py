@@ -97,3 +97,7 @@ class SharedCounts:
         self._begin = _SLOTS + slot * _SLOT
         for number, (key, _) in enumerate(self._records(self._begin)):
             self._places[key] = self._begin + 1 + number * _WIDTH + _KEY // 8
+
+
+requests = SharedCounts()
+"""Those of the requests of a server; gunicorn.conf.py imports this module before there are other processes."""

@@ -1,13 +1,11 @@
 """Calls of the API and refused log-ins, counted by source, operation, outcome and hour.
 
-A call only adds to a table in memory. A thread of each process adds that to the database every EVERY seconds, so a call
-neither waits for it nor fails because of it; a killed process loses the counts of its last seconds. Clients choose some
+They are added up in memory. A thread of each process adds that to the database every EVERY seconds, so a call neither
+waits for it nor fails because of it; a killed process loses the counts of its last seconds. Clients choose some
 of the words, so their number is bounded, in memory and in the database: what is beyond is counted under OTHERS.
 """
 
-import atexit
 import logging
-import os
 import re
 import threading
 import time
@@ -24,7 +22,7 @@ from jobs.states import CallOutcome
 logger = logging.getLogger(__name__)
 
 EVERY = 10.0
-"""Seconds between two looks for counts to store."""
+"""Seconds after which a process stores what it has counted."""
 
 KEPT = 24
 """Hours."""
@@ -87,9 +85,7 @@ class _Memory:
         self.unknown = 0
         self.answered: dict[tuple[str, str], list[float]] = {}  # how many, the first, the last
 
-    def add_answered(self, source: str, operation: str) -> None:
-        """Count a call that was carried out: the quick way, in which most calls come."""
-        now = time.time()
+    def add_answered(self, source: str, operation: str, now: float) -> None:
         with self.lock:
             numbers = self.answered.get((source, operation))
             if numbers is None:
@@ -123,27 +119,18 @@ class _Memory:
             self.unknown += not key.is_known
 
 
-stores_by_itself = True
-"""Whether a thread stores the counts; tests do that themselves."""
-
 _memory = _Memory()
-_threads: list[threading.Thread] = []
-os.register_at_fork(after_in_child=_threads.clear)
 
 
-def answered(source: str, operation: str) -> None:
-    """Count a call of an authenticated source that was carried out."""
-    if not _threads:
-        _keep_storing()
-    _memory.add_answered(source, operation)
+def answered(source: str, operation: str, at: float) -> None:
+    """Count a call of an authenticated source that was carried out at a time (epoch seconds)."""
+    _memory.add_answered(source, operation, at)
 
 
 def refused(
     source: str, operation: str, outcome: CallOutcome, message: str, *, address: str, status: int, is_known: bool
 ) -> None:
     """Count a call that was not carried out, with the reason that the caller was told."""
-    if not _threads:
-        _keep_storing()
     now = int(time.time())
     message = _storable(message)
     reason = f"{status} {_VARIABLE.sub('…', message)}"
@@ -194,21 +181,8 @@ def _bounded(key: Key, *, known: bool, unknown: bool) -> Key:
     return key._replace(source=OTHERS, reason="") if unknown else key
 
 
-def _keep_storing() -> None:
-    """Store what this process counts, from now on, in a thread."""
-    if stores_by_itself:
-        _threads.append(threading.Thread(target=_store_again_and_again, name="counts of calls", daemon=True))
-        _threads[0].start()
-        atexit.register(_store_and_close)
-
-
-def _store_again_and_again() -> None:
-    while True:
-        time.sleep(EVERY)
-        _store_and_close()
-
-
-def _store_and_close() -> None:
+def store_and_close() -> None:
+    """Store, in a thread that does nothing else with the database; never fail."""
     try:
         store()
         connection.close()  # it is of use for a moment only

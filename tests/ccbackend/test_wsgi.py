@@ -84,6 +84,6 @@ def test_gunicorn_ends_with_one_sentence_about_a_setting(name: str, value: str, 
     command = [sys.executable, "-m", "gunicorn", "ccbackend.wsgi", "-b", f"unix:{tmp_path}/socket"]
     ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == status
-    (sentence,) = [line for line in ended.stderr.splitlines() if not line.startswith("[")]
+    (sentence,) = [line for line in ended.stderr.splitlines() if " gunicorn.error: " not in line]
     assert sentence.startswith(f"Configuration error: {name}")
     assert "eyJ" not in sentence

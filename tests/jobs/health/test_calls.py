@@ -1,8 +1,9 @@
 """The counts of calls and log-ins: by source and outcome, cheap, bounded, stored beside the calls, and shown."""
 
 import atexit
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import ApiToken, User
+from ccbackend.fastpath import counts
 from jobs.health import calls, counting
 from jobs.health.counting import OTHERS
 from jobs.health.look import Look
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.django_db
 
 def counted() -> dict[tuple[str, str, str, str], int]:
     """Store, and return the calls by source, operation, outcome and reason."""
+    counts.tally()
     counting.store()
     keys = ("source", "operation", "outcome", "reason")
     rows = CallCount.objects.values_list(*keys, "calls")
@@ -68,6 +71,7 @@ def test_callers_without_a_valid_token_are_counted_by_its_prefix_or_their_addres
     assert api.get("/api/users/").status == 403
     token.revoke()
     api.as_(api.token).get("/api/jobs/")
+    counts.tally()
     counting.forget()
     other, secret = ApiToken.issue(user=token.user, networks=["192.0.2.0/24"])
     from_elsewhere = api.as_(secret)
@@ -128,7 +132,7 @@ def test_a_hook_that_is_refused_since_yesterday_shows_with_token_user_and_reason
 def test_the_sentence_about_all_callers_is_short(tell: Tell, anonymous: AppClient) -> None:
     for caller in range(30):
         for number in range(8):
-            counting.answered(f"ccb_{caller:08}", "start_job")
+            counting.answered(f"ccb_{caller:08}", "start_job", time.time())
             refuse(number, is_known=True)
     told = tell("API calls")
     assert len(told.text) < 3000
@@ -237,13 +241,13 @@ def test_words_that_no_database_takes_are_stored_all_the_same() -> None:
 
 
 def test_counts_of_several_processes_are_added_and_those_of_yesterday_go() -> None:
-    counting.answered("ccb_a", "start_job")
+    counting.answered("ccb_a", "start_job", time.time())
     assert sum(counted().values()) == 1
     CallCount.objects.update(hour=F("hour") - 25)
-    counting.answered("ccb_a", "start_job")
+    counting.answered("ccb_a", "start_job", time.time())
     assert sum(counted().values()) == 1
-    counting.answered("ccb_a", "start_job")
-    counting.answered("ccb_a", "start_job")
+    counting.answered("ccb_a", "start_job", time.time())
+    counting.answered("ccb_a", "start_job", time.time())
     assert sum(counted().values()) == 3
     assert CallCount.objects.count() == 1
 
@@ -261,38 +265,40 @@ def test_if_storing_fails_the_counts_are_kept() -> None:
     def fail(*_: Any) -> None:
         raise OperationalError("gone")
 
-    counting.answered("ccb_a", "start_job")
+    counting.answered("ccb_a", "start_job", time.time())
     with connection.execute_wrapper(fail):
         counting.store()
-    counting.answered("ccb_a", "start_job")
+    counting.answered("ccb_a", "start_job", time.time())
     assert sum(counted().values()) == 2
 
 
 @pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let this process store as a server does, but soon."""
-    monkeypatch.setattr(counting, "stores_by_itself", True)
+def thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process count and store as a server does, but soon, until the end of the test."""
+    is_over = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if is_over.wait(seconds):
+            raise SystemExit
+
+    monkeypatch.setattr(counts, "counts_by_itself", True)
     monkeypatch.setattr(counting, "EVERY", 0.01)
+    monkeypatch.setattr(counts, "sleep", pause)
     monkeypatch.setattr(atexit, "register", lambda work: None)
-    running = True
-
-    def again(work: Callable[[], None]) -> None:
-        while running:
-            time.sleep(counting.EVERY)
-            work()
-
-    monkeypatch.setattr(counting, "_store_again_and_again", lambda: again(counting._store_and_close))
     yield
-    running = False
-    for thread in counting._threads:
-        thread.join(60)
-    counting._threads.clear()
+    is_over.set()
+    for each in counts._threads:
+        each.join(60)
+    counts._threads.clear()
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_thread_stores_the_counts(threads: None) -> None:
-    counting.answered("ccb_a", "start_job")
-    wait_for(lambda: CallCount.objects.filter(calls=1).exists())
-    counting.answered("ccb_a", "start_job")
-    wait_for(lambda: CallCount.objects.filter(calls=2).exists())
-    assert len(counting._threads) == 1
+def test_a_thread_counts_and_stores(thread: None, api: AppClient) -> None:
+    def calls() -> int:
+        return sum(CallCount.objects.filter(outcome="ok").values_list("calls", flat=True))
+
+    api.get("/api/jobs/")
+    wait_for(lambda: calls() == 1)
+    api.get("/api/jobs/")
+    wait_for(lambda: calls() == 2)
+    assert len(counts._threads) == 1
