@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import monotonic, perf_counter, sleep, time
+from time import monotonic, perf_counter, time
 
 from django.http import HttpRequest
 from django.urls import ResolverMatch
@@ -48,6 +48,9 @@ take longer, and a thread of each process counts many at once.
 
 counts_by_itself = True
 """Whether a thread counts and stores; tests do that themselves."""
+
+stopping = threading.Event()
+"""Ends the thread; for tests."""
 
 _threads: list[threading.Thread] = []
 os.register_at_fork(after_in_child=_threads.clear)
@@ -90,12 +93,12 @@ def _keep_counting() -> None:
 
 
 def _count_again_and_again() -> None:
-    while True:
-        stores_at = monotonic() + counting.EVERY
-        while monotonic() < stores_at:
-            sleep(min(EVERY, counting.EVERY))
-            tally()
-        counting.store_and_close()
+    stores_at = monotonic() + counting.EVERY
+    while not stopping.wait(EVERY):
+        tally()
+        if monotonic() >= stores_at:
+            counting.store_and_close()
+            stores_at = monotonic() + counting.EVERY
 
 
 def _count_and_store() -> None:

@@ -1,7 +1,6 @@
 """The counts of calls and log-ins: by source and outcome, cheap, bounded, stored beside the calls, and shown."""
 
 import atexit
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -275,21 +274,16 @@ def test_if_storing_fails_the_counts_are_kept() -> None:
 @pytest.fixture
 def thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let this process count and store as a server does, but soon, until the end of the test."""
-    is_over = threading.Event()
-
-    def pause(seconds: float) -> None:
-        if is_over.wait(seconds):
-            raise SystemExit
-
     monkeypatch.setattr(counts, "counts_by_itself", True)
+    monkeypatch.setattr(counts, "EVERY", 0.01)
     monkeypatch.setattr(counting, "EVERY", 0.01)
-    monkeypatch.setattr(counts, "sleep", pause)
     monkeypatch.setattr(atexit, "register", lambda work: None)
     yield
-    is_over.set()
+    counts.stopping.set()
     for each in counts._threads:
         each.join(60)
     counts._threads.clear()
+    counts.stopping.clear()
 
 
 @pytest.mark.django_db(transaction=True)
