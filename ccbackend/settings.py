@@ -250,7 +250,7 @@ def _database() -> dict[str, Any]:
         config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
         config["DISABLE_SERVER_SIDE_CURSORS"] = True  # which outlive a transaction, and so a pooler's connection
         options.setdefault("connect_timeout", DATABASE_WAIT)
-        options["server_side_binding"] = True  # without it nothing is prepared
+        options["server_side_binding"] = True  # values go beside a statement, so that large ones are not quoted
         if "prepare_threshold" in options:
             options["prepare_threshold"] = _prepare_threshold(str(options["prepare_threshold"]))
     return config
