@@ -275,7 +275,8 @@ AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
 ROLE_PERMISSIONS = {
     "user": {"jobs.view_job"},
     "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
-    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"},
+    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"}
+    | {"jobs.view_refusedcall"},
 }
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
@@ -307,6 +308,7 @@ METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,1407374883
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
+INTAKE_LOG_DAYS = _whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = _text("TIME_ZONE", "UTC")
