@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections import Counter
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import Count, Max
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
@@ -198,6 +200,20 @@ def test_the_oldest_calls_make_way_for_new_ones(api: AppClient, monkeypatch: pyt
         assert RefusedCall.objects.count() <= 6
     jobs = [json.loads(body)["jobId"] for body in RefusedCall.objects.values_list("body", flat=True)]
     assert {15, 16, 17, 18, 19} <= set(jobs)
+
+
+def test_the_groups_are_read_from_their_index_alone() -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # for a table that is not as small as this one
+    groups = RefusedCall.objects.open().values("operation", "kind", "token", "user").annotate(Count("pk"), Max("pk"))
+    one = (
+        RefusedCall.objects.open().filter(operation="o", kind="k", token="t", user="u").order_by("-received_at", "-pk")
+    )
+    assert re.search("(COVERING INDEX|Index Only Scan using) jobs_refused_alike", groups.explain())
+    assert "jobs_refused_alike" in one.explain()
+    assert "TEMP B-TREE" not in one.explain()
+    assert "Sort" not in one.explain()
 
 
 def test_a_call_in_the_main_loop_that_would_wait_for_the_log_goes_to_a_thread(api: AppClient) -> None:
