@@ -58,7 +58,7 @@ def test_support_finds_a_failing_job_looks_at_its_plots_tags_it_and_leaves_a_not
     page: Page, live_server: LiveServer, carol: User, job: Job, archive_root: Path
 ) -> None:
     log_in(page, live_server, carol)
-    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Refused calls", "Health"]
+    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Health"]
 
     find(page, "user:alice state:failed")
     page.get_by_label("Save filter as").fill("alice's failures")
@@ -128,7 +128,7 @@ def test_an_admin_corrects_a_project_exports_and_revokes_a_token(
 ) -> None:
     ApiToken.issue(user=bench, name="hook")
     log_in(page, live_server, admin)
-    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Users", "API tokens", "Refused calls", "Health"]
+    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Users", "API tokens", "Health"]
 
     find(page, str(job.job_id))
     page.get_by_role("link", name=str(job.job_id)).click()
