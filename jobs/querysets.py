@@ -11,7 +11,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
@@ -213,6 +213,7 @@ class RefusedCallQuerySet(models.QuerySet["RefusedCall"]):
         """
         newest = self.order_by("-pk").values_list("pk", flat=True).first() or 0
         last_day = int(time.time()) - settings.INTAKE_LOG_DAYS * 86_400
-        oldest = self.order_by("pk").values("pk")[:DROPPED_AT_ONCE]
         too_old = Q(received_at__lt=last_day) | Q(pk__lte=newest - MOST_REFUSED)
-        return self.filter(too_old, pk__in=oldest).delete()[0]
+        with transaction.atomic():  # what another process is deleting is left to it
+            oldest = self.select_for_update(skip_locked=True).order_by("pk").values("pk")[:DROPPED_AT_ONCE]
+            return self.filter(too_old, pk__in=oldest).delete()[0]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django.db import Error
+from django.db import Error, transaction
 
 from accounts.formatting import quantity
 from jobs.exceptions import JobError
@@ -55,9 +55,10 @@ def keep(caller: Caller, refusals: Sequence[Refusal]) -> None:
     if not rows:
         return
     try:
-        last = RefusedCall.objects.bulk_create(rows)[-1].pk
-        if last // _DROP_EVERY != (last - len(rows)) // _DROP_EVERY:
-            RefusedCall.objects.drop_old()
+        with transaction.atomic():  # a lock that has to be waited for is met before anything is done
+            last = RefusedCall.objects.bulk_create(rows)[-1].pk
+            if last // _DROP_EVERY != (last - len(rows)) // _DROP_EVERY:
+                RefusedCall.objects.drop_old()
     except Error as error:
         logger.error("%s of %s not kept: %s", quantity(len(rows), "refused call"), caller.user, error)
 

@@ -216,14 +216,21 @@ def test_the_groups_are_read_from_their_index_alone() -> None:
     assert "Sort" not in one.explain()
 
 
-def test_a_call_in_the_main_loop_that_would_wait_for_the_log_goes_to_a_thread(api: AppClient) -> None:
+@pytest.mark.parametrize("statement", ["INSERT", "DELETE"])
+def test_a_call_that_would_wait_for_the_log_goes_to_a_thread_and_is_kept_once(
+    api: AppClient, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setattr(refused, "_DROP_EVERY", 1)
+
     def wait(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if "jobs_refusedcall" in sql:
+        if sql.startswith(statement) and "jobs_refusedcall" in sql:
             raise WouldWait
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(wait), pytest.raises(WouldWait):
+    with connection.execute_wrapper(wait), pytest.raises(WouldWait):  # as in the main loop
         api.start(numNodes=2)
+    assert api.start(numNodes=2).status == 400
+    assert RefusedCall.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)
