@@ -55,6 +55,7 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "job-correct": job.split("?")[0].replace("change/", "correct/"),
         "job-stop": running.split("?")[0].replace("change/", "stop/"),
         "delete-before": f"{jobs}delete-before/",
+        "ghosts": f"{jobs}ghosts/",
         "clusters": "/admin/clusters/",
         "cluster": "/admin/clusters/demo/",
         "health": "/admin/health/",
@@ -74,7 +75,7 @@ def pages(tab: Page, address: str) -> dict[str, str]:
 
 
 def refuse_some(address: str, token: str) -> None:
-    """Send calls that are refused, as hooks of a host that cluster.json does not have."""
+    """Send calls that are refused, as hooks of a host that cluster.json does not have, and reports of idle nodes."""
     start = {"jobId": 1, "user": "ada", "cluster": "demo", "startTime": 1_700_000_000, "project": "fluids"}
     calls: list[tuple[str, dict[str, object]]] = [
         ("start_job", start | {"jobId": 500_000 + number, "resources": [{"hostname": f"n{number}"}]})
@@ -82,8 +83,11 @@ def refuse_some(address: str, token: str) -> None:
     ]
     calls += [("stop_job", {"jobId": number, "cluster": "demo", "stopTime": 1_700_000_060}) for number in range(1, 5)]
     calls += [("start_job", start | {"cluster": "demo2", "resources": [{"hostname": "n01"}]})]
+    idle = [{"hostname": f"n{number:02}", "states": "idle", "jobsRunning": 0} for number in range(1, 7)]
+    calls += [("nodestate", {"cluster": "demo", "nodes": idle})]
     for operation, body in calls:
-        request = urllib.request.Request(f"{address}/api/jobs/{operation}/", json.dumps(body).encode(), method="POST")  # noqa: S310  ours
+        path = operation if operation == "nodestate" else f"jobs/{operation}"
+        request = urllib.request.Request(f"{address}/api/{path}/", json.dumps(body).encode(), method="POST")  # noqa: S310  ours
         request.add_header("X-Auth-Token", token)
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(request).close()  # noqa: S310

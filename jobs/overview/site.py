@@ -16,7 +16,7 @@ from jobs.health.checks import worst_now
 from jobs.overview import cluster_pages, dashboard, health_page
 from jobs.text import is_whole
 
-_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken", "RefusedCall", "Health")
+_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken", "Health")
 
 
 class JobControlSite(AdminSite):

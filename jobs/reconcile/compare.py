@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db.models import Value
+from django.db.models.functions import Coalesce
 
 from jobs.curation import End
 from jobs.exceptions import InvalidJobError
@@ -36,8 +38,10 @@ class Comparison:
 
 def compare(cluster: str, listing: Listing) -> Comparison:
     """Compare the jobs that run on a cluster with a list; what began within MARGIN of the list is left alone."""
-    running = Job.objects.running().filter(any_of([("cluster", cluster)], by_index=False)).order_by("start_time", "pk")
-    here = list(running.only("job_id", "cluster", "user", "start_time", "walltime", "job_state"))
+    # An expression, for which no index of the cluster's jobs is used instead of the small one of running jobs.
+    running = Job.objects.running().annotate(place=Coalesce("cluster", Value(""))).filter(place=cluster)
+    columns = ("job_id", "cluster", "user", "start_time", "walltime", "job_state")
+    here = list(running.only(*columns).order_by("start_time", "pk"))
     latest = listing.taken_at - MARGIN
     found = Comparison(len(here), len(listing.running))
     known: set[int] = set()
@@ -62,7 +66,7 @@ def compare(cluster: str, listing: Listing) -> Comparison:
 def _ended(cluster: str, jobs: Iterable[RunningJob]) -> dict[int, Job]:
     """Return the runs here of jobs that run there, by jobId: those that began at the same time, give or take."""
     by_id = {job.job_id: job for job in jobs}
-    rows = Job.objects.among("job_id", by_id).filter(cluster=cluster).order_by("start_time")
+    rows = Job.objects.among("job_id", by_id).filter(any_of([("cluster", cluster)], by_index=False)).order_by()
     columns = ("job_id", "cluster", "user", "start_time", "duration", "job_state")
     return {job.job_id: job for job in rows.only(*columns) if _is_same(job.start_time, by_id[job.job_id].start_time)}
 

@@ -18,6 +18,8 @@ from jobs.curation import set_metadata
 from jobs.deletion import services
 from jobs.deletion.services import delete_job, delete_next
 from jobs.deletion.steps import Plan as Deletion
+from jobs.health import ghosts
+from jobs.health.look import Look
 from jobs.history import Actor
 from jobs.intake.services import start_job, stop_job
 from jobs.maintenance.check import DatabaseCheck
@@ -212,6 +214,8 @@ def commands() -> list[Case]:
             "jobs_by_start",
         ),
         case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
+        case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
+        case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
         case("ids of keys", lambda: Job.objects.ids_of(keys), "jobs_run_once"),
         case("rows of folders", first_rows, "pk"),
         case("busy", lambda: list(Job.objects.filter(pk__in=[1, 2]).busy()), "pk", may="jobs_running"),

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from django.core.management.base import CommandError, CommandParser
 
+from accounts.console import BAD_USAGE, ServerCommand, printable
 from accounts.formatting import quantity
 from archive.format.layout import is_valid_cluster_name
 from jobs import history
-from jobs.console import BAD_USAGE, ServerCommand, confirm, parse_when, printable, shell_actor, shown_time
+from jobs.console import confirm, parse_when, shell_actor, shown_time
 from jobs.curation import End, stop_each
 from jobs.exceptions import JobError
 from jobs.models import Job
