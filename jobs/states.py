@@ -32,6 +32,15 @@ class TaskPurpose(models.TextChoices):
     REMOVE = "remove", "take it out of the archive"
 
 
+class RefusalState(models.IntegerChoices):
+    """What became of a refused call."""
+
+    OPEN = 0, "open"
+    REPLAYED = 1, "replayed"
+    KNOWN = 2, "known already"
+    DISMISSED = 3, "dismissed"
+
+
 _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 
 SCHEDULER_STATE = "schedulerState"
