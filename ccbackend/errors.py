@@ -182,7 +182,9 @@ class HiddenSettings(SafeExceptionReporterFilter):
     """Hide in Django's error pages, which DEBUG turns on, what may hold a password or a token."""
 
     # Django's own words, and settings whose values have secrets in them.
-    hidden_settings = re.compile(f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES", re.I)
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES|SLURMRESTD", re.I
+    )
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

@@ -125,6 +125,23 @@ def _private_folder(path: Path) -> None:
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
+def _slurmrestd() -> dict[str, dict[str, str]]:
+    """Read the addresses of slurmrestd by cluster; a mistake is not repeated, since it may have a token."""
+    try:
+        found = json.loads(_text("SLURMRESTD", "{}"))
+        entries = list(found.values())
+        is_right = all(entry["url"].startswith(("http://", "https://")) for entry in entries) and all(
+            isinstance(text, str) for entry in entries for text in entry.values()
+        )
+        is_right = is_right and all(entry.keys() <= {"url", "user", "token"} for entry in entries)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+        is_right = False
+    if not is_right:
+        form = '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}'
+        raise ImproperlyConfigured(f"SLURMRESTD: expected JSON such as {form}")
+    return dict(found)
+
+
 DEBUG = _flag("DEBUG")
 
 SECRET_KEY = _text("SECRET_KEY", "")
@@ -252,7 +269,7 @@ def _database() -> dict[str, Any]:
         config["CONN_HEALTH_CHECKS"] = True  # a restarted database costs no request
         config["DISABLE_SERVER_SIDE_CURSORS"] = True  # which outlive a transaction, and so a pooler's connection
         options.setdefault("connect_timeout", DATABASE_WAIT)
-        options["server_side_binding"] = True  # without it nothing is prepared
+        options["server_side_binding"] = True  # values go beside a statement, so that large ones are not quoted
         if "prepare_threshold" in options:
             options["prepare_threshold"] = _prepare_threshold(str(options["prepare_threshold"]))
     return config
@@ -277,7 +294,8 @@ AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
 ROLE_PERMISSIONS = {
     "user": {"jobs.view_job"},
     "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
-    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"},
+    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"}
+    | {"jobs.view_refusedcall"},
 }
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
@@ -326,6 +344,8 @@ METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,1407374883
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
+SLURMRESTD = _slurmrestd()
+INTAKE_LOG_DAYS = _whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = _text("TIME_ZONE", "UTC")

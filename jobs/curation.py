@@ -193,29 +193,48 @@ class Outcome:
     refused: list[str] = field(default_factory=list)
 
 
-def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: str, actor: Actor) -> Outcome:
-    """Stop running jobs by hand, all with one state and end (epoch seconds).
+@dataclass(frozen=True, slots=True)
+class End:
+    """The state and the end (epoch seconds) with which a job is stopped, and why with these, for its history."""
 
-    A job that ended meanwhile, or that started later than this end, is refused. Raises InvalidJobError for an end in
-    the future and for an empty note.
+    row_id: int
+    job_state: str
+    stop_time: int
+    why: str = ""
+
+
+def stop_jobs(*, row_ids: Sequence[int], job_state: str, stop_time: int, note: str, actor: Actor) -> Outcome:
+    """Stop running jobs by hand, all with one state and end (epoch seconds); see `stop_each`."""
+    return stop_each(
+        ends=[End(row_id, job_state, stop_time) for row_id in row_ids], how="by hand", note=note, actor=actor
+    )
+
+
+def stop_each(*, ends: Sequence[End], how: str, note: str, actor: Actor) -> Outcome:
+    """Stop running jobs whose end the scheduler did not report, each with its own state and end.
+
+    The history says `how`, the end with its reason, and the note. A job that ended meanwhile, or that started later
+    than its end, is refused. Raises InvalidJobError for an end in the future and for an empty note.
     """
     note = _checked(note)
-    if stop_time > time.time() + CLOCK_SKEW:
+    if any(end.stop_time > time.time() + CLOCK_SKEW for end in ends):
         raise InvalidJobError("the end lies in the future; expected a time that has passed")
-    ended = utc_time(stop_time)
     outcome = Outcome()
-    for begin in range(0, len(row_ids), _STOPPED_AT_ONCE):
-        done = []
+    for begin in range(0, len(ends), _STOPPED_AT_ONCE):
+        done: dict[str, list[int]] = {}
         with transaction.atomic():
-            for row_id in row_ids[begin : begin + _STOPPED_AT_ONCE]:
+            for end in ends[begin : begin + _STOPPED_AT_ONCE]:
                 try:
-                    stop_job(row_id=row_id, job_state=job_state, stop_time=stop_time)
+                    stop_job(row_id=end.row_id, job_state=end.job_state, stop_time=end.stop_time)
                 except JobError as error:
                     outcome.refused.append(str(error))
                 else:
-                    done.append(row_id)
-            history.record(actor, done, f"Stopped by hand: {job_state}, ended {ended}.", note=note)
-        outcome.done += done
+                    why = f" ({end.why})" if end.why else ""
+                    text = f"Stopped {how}: {end.job_state}, ended {utc_time(end.stop_time)}{why}."
+                    done.setdefault(text, []).append(end.row_id)
+            for text, row_ids in done.items():
+                history.record(actor, row_ids, text, note=note)
+        outcome.done += [row_id for row_ids in done.values() for row_id in row_ids]
     return outcome
 
 

@@ -9,6 +9,8 @@ class JobError(Exception):
     """A request about jobs that cannot be carried out; the message says why."""
 
     status_code = 422
+    is_known = False
+    """Whether the call was carried out before, so that nothing is lost by its refusal."""
 
 
 class InvalidJobError(JobError):
@@ -18,7 +20,12 @@ class InvalidJobError(JobError):
 
 
 class DuplicateJobError(JobError):
-    """A start of a run that is known already."""
+    """A start of a run that is known already: one with the same start, `is_known`, or one with a start nearby."""
+
+    def __init__(self, message: str, *, is_known: bool) -> None:
+        """Keep whether the runs are the same."""
+        super().__init__(message)
+        self.is_known = is_known
 
 
 class JobNotFoundError(JobError):
@@ -33,6 +40,8 @@ class UnknownJobError(JobError):
 
 class JobNotRunningError(JobError):
     """A stop of a job that has ended already."""
+
+    is_known = True
 
 
 class ArchiveUnavailableError(JobError):

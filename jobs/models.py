@@ -1,4 +1,4 @@
-"""Jobs, tags, archive tasks, signs of life of workers, node states and saved filters.
+"""Jobs, tags, archive tasks, signs of life of workers, node states, refused calls and saved filters.
 
 A job's JSON columns hold the text exactly as it is sent again, so that lists pass it through without parsing it.
 """
@@ -13,8 +13,8 @@ from django.db import models
 from django.db.models import Q
 
 from archive.format.layout import JobKey
-from jobs.querysets import AWAITS_ARCHIVE, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet
-from jobs.states import CallOutcome, JobState, MonitoringStatus, TaskPurpose
+from jobs.querysets import AWAITS_ARCHIVE, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet, RefusedCallQuerySet
+from jobs.states import CallOutcome, JobState, MonitoringStatus, RefusalState, TaskPurpose
 
 
 class Tag(models.Model):
@@ -300,6 +300,58 @@ class NodeState(models.Model):
     def __str__(self) -> str:
         """Return cluster and hostname."""
         return f"{self.cluster} {self.hostname}"
+
+
+class RefusedCall(models.Model):
+    """A call of the API that was authorised and refused, kept until it is replayed or grows old.
+
+    Status and reason are those of the last attempt. `kind` is the reason without what differs from call to call. The
+    columns that may be large come last.
+    """
+
+    received_at = models.BigIntegerField("received", help_text="Epoch seconds.")
+    token = models.CharField(
+        max_length=100, blank=True, help_text="Beginning and name of the API token; empty if a session was used."
+    )
+    user = models.CharField(max_length=150, help_text="The account that called.")
+    address = models.CharField(max_length=64, help_text="The client's address.")
+    operation = models.CharField(
+        max_length=16, help_text='"start_job", for example; "events" if a line does not say which one.'
+    )
+    row_id = models.CharField(max_length=40, blank=True, help_text="The database id in the path of the call.")
+    status = models.SmallIntegerField(help_text="The HTTP status of the answer.")
+    kind = models.CharField("reason in general", max_length=200)
+    state = models.SmallIntegerField(choices=RefusalState.choices, default=RefusalState.OPEN)
+    is_cut = models.BooleanField(default=False, help_text="Whether only the beginning of the body is kept.")
+    handled_by = models.CharField("by", max_length=255, blank=True, help_text="Who replayed or dismissed it last.")
+    handled_at = models.BigIntegerField(null=True, blank=True, help_text="Epoch seconds.")
+    job_row = models.BigIntegerField(null=True, blank=True, help_text="The database id of the job that came of it.")
+    reason = models.TextField()
+    body = models.TextField(blank=True, help_text="As it was sent, cut after 64 kB.")
+    corrected = models.TextField(blank=True, help_text="The body that was replayed in its place, if another one.")
+
+    objects = RefusedCallQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "refused call"
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=RefusalState.values), name="jobs_refusal_state_known")
+        ]
+        indexes = [
+            # The groups of the page "Refused calls", counted from the index alone, and the calls of one group.
+            models.Index(
+                fields=["state", "operation", "kind", "token", "user", "received_at", "id"], name="jobs_refused_alike"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        """Return the operation and the reason."""
+        return f"{self.operation}: {self.reason[:100]}"
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the call waits to be replayed or dismissed."""
+        return self.state == RefusalState.OPEN
 
 
 class SavedFilter(models.Model):

@@ -1,15 +1,17 @@
-"""Querysets of jobs and of the archive's tasks: the jobs that a user may see, and the named states of archiving.
+"""Querysets of jobs, the archive's tasks and refused calls: what a user may see, and the named states of each.
 
-docs/architecture.md has the picture of these states.
+docs/architecture.md has the picture of the states of archiving.
 """
 
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection, models
+from django.conf import settings
+from django.db import connection, models, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Func, Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
@@ -17,10 +19,10 @@ from django.db.models.lookups import Exact
 
 from accounts.models import Role, User
 from archive.format.layout import JobKey
-from jobs.states import JobState, MonitoringStatus, TaskPurpose
+from jobs.states import JobState, MonitoringStatus, RefusalState, TaskPurpose
 
 if TYPE_CHECKING:
-    from jobs.models import ArchiveTask, Job  # noqa: F401  the names in the quotes below
+    from jobs.models import ArchiveTask, Job, RefusedCall  # noqa: F401  the names in the quotes below
 
 _LONGER_THAN_A_LEASE = timedelta(seconds=30)
 
@@ -183,3 +185,35 @@ class ArchiveTaskQuerySet(models.QuerySet["ArchiveTask"]):
     def blank(self) -> "ArchiveTaskQuerySet":
         """Return tasks without an edit and without a failed attempt: such a row is needed only for its claim."""
         return self.filter(edits=0, attempts=0)
+
+
+MOST_REFUSED = 100_000
+"""Refused calls that are kept."""
+
+DROPPED_AT_ONCE = 1000
+"""Refused calls that one statement deletes."""
+
+
+class RefusedCallQuerySet(models.QuerySet["RefusedCall"]):
+    """Calls that were refused."""
+
+    def open(self) -> "RefusedCallQuerySet":
+        """Return calls that wait to be replayed or dismissed."""
+        return self.filter(state=RefusalState.OPEN)
+
+    def handled(self) -> "RefusedCallQuerySet":
+        """Return calls that were replayed or dismissed."""
+        return self.filter(state__in=[state for state in RefusalState.values if state != RefusalState.OPEN])
+
+    def drop_old(self) -> int:
+        """Delete the oldest calls as far as they are older than INTAKE_LOG_DAYS or beyond MOST_REFUSED.
+
+        Return how many. At most DROPPED_AT_ONCE rows are looked at, at the end of the primary key, so that it takes a
+        millisecond whatever there is.
+        """
+        newest = self.order_by("-pk").values_list("pk", flat=True).first() or 0
+        last_day = int(time.time()) - settings.INTAKE_LOG_DAYS * 86_400
+        too_old = Q(received_at__lt=last_day) | Q(pk__lte=newest - MOST_REFUSED)
+        with transaction.atomic():  # what another process is deleting is left to it
+            oldest = self.select_for_update(skip_locked=True).order_by("pk").values("pk")[:DROPPED_AT_ONCE]
+            return self.filter(too_old, pk__in=oldest).delete()[0]

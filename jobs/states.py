@@ -41,6 +41,15 @@ class CallOutcome(models.TextChoices):
     FAILED = "failed", "not carried out, by no fault of the caller"
 
 
+class RefusalState(models.IntegerChoices):
+    """What became of a refused call."""
+
+    OPEN = 0, "open"
+    REPLAYED = 1, "replayed"
+    KNOWN = 2, "known already"
+    DISMISSED = 3, "dismissed"
+
+
 _FINAL = tuple(state for state in JobState.values if state != JobState.RUNNING)
 
 SCHEDULER_STATE = "schedulerState"

@@ -4,6 +4,7 @@ A server as `make run` starts it, on a database and an archive of its own; each 
 in dark. Those that the documentation shows (`DOCUMENTED`) are written to docs/images as well.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -36,6 +38,11 @@ def pages(tab: Page, address: str) -> dict[str, str]:
     job = first(f"{jobs}?archiving=archived&nodes_from=4")
     running, user = first(f"{jobs}?state=running"), first("/admin/accounts/user/")
     tag, token = first("/admin/jobs/tag/"), first("/admin/accounts/apitoken/")
+    tab.goto(f"{address}/admin/jobs/refusedcall/")
+    alike = tab.locator("tbody th a").last.get_attribute("href") or ""
+    alike = f"/admin/jobs/refusedcall/{alike}"
+    tab.goto(f"{address}{alike}")
+    refused = tab.locator("tbody th a").first.get_attribute("href") or ""
     return {
         "landing": "/",
         "login": "/admin/login/",
@@ -48,9 +55,13 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "job-correct": job.split("?")[0].replace("change/", "correct/"),
         "job-stop": running.split("?")[0].replace("change/", "stop/"),
         "delete-before": f"{jobs}delete-before/",
+        "ghosts": f"{jobs}ghosts/",
         "clusters": "/admin/clusters/",
         "cluster": "/admin/clusters/demo/",
         "health": "/admin/health/",
+        "refused-calls": "/admin/jobs/refusedcall/",
+        "refused-calls-alike": alike,
+        "refused-call": refused,
         "tags": "/admin/jobs/tag/",
         "tag": tag.split("?")[0],
         "users": "/admin/accounts/user/",
@@ -61,6 +72,25 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "password": "/admin/password_change/",
         "api": "/api/docs/",
     }
+
+
+def refuse_some(address: str, token: str) -> None:
+    """Send calls that are refused, as hooks of a host that cluster.json does not have, and reports of idle nodes."""
+    start = {"jobId": 1, "user": "ada", "cluster": "demo", "startTime": 1_700_000_000, "project": "fluids"}
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("start_job", start | {"jobId": 500_000 + number, "resources": [{"hostname": f"n{number}"}]})
+        for number in range(40, 52)
+    ]
+    calls += [("stop_job", {"jobId": number, "cluster": "demo", "stopTime": 1_700_000_060}) for number in range(1, 5)]
+    calls += [("start_job", start | {"cluster": "demo2", "resources": [{"hostname": "n01"}]})]
+    idle = [{"hostname": f"n{number:02}", "states": "idle", "jobsRunning": 0} for number in range(1, 7)]
+    calls += [("nodestate", {"cluster": "demo", "nodes": idle})]
+    for operation, body in calls:
+        path = operation if operation == "nodestate" else f"jobs/{operation}"
+        request = urllib.request.Request(f"{address}/api/{path}/", json.dumps(body).encode(), method="POST")  # noqa: S310  ours
+        request.add_header("X-Auth-Token", token)
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request).close()  # noqa: S310
 
 
 def take(address: str, login: dict[str, str], folder: Path) -> None:
@@ -112,7 +142,9 @@ def main() -> None:
                 if server.poll() is not None:
                     sys.exit("the server did not start")
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=_PATIENCE):
-                take(f"http://127.0.0.1:{port}", json.loads(Path(login).read_text()), folder)
+                demo = json.loads(Path(login).read_text())
+                refuse_some(f"http://127.0.0.1:{port}", demo["token"])
+                take(f"http://127.0.0.1:{port}", demo, folder)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()

@@ -36,6 +36,7 @@ ROOMS = {
     "deletion": set[str](),
     "intake": {"rows", "archiving", "tags"},
     "curation": {"rows", "archiving", "tags", "intake"},
+    "reconcile": {"rows", "archiving", "tags", "intake", "curation"},
     "maintenance": {"rows", "archiving", "tags", "samples", "deletion"},
 }
 """The rooms of jobs, and which others each may import. A subject with one file is a file at the root of jobs."""

@@ -64,8 +64,9 @@ class _ErrorWrapper(DatabaseErrorWrapper):
 class DatabaseWrapper(base.DatabaseWrapper):
     """Django's connection; refuses a database that is not in UTF-8, and sees that its role has the bound.
 
-    Planning takes PostgreSQL longer than a start or a stop itself, so what is sent often is prepared, unless a pooler
-    is in between, which may not keep it; `prepare_threshold` in DATABASE_URL decides otherwise.
+    Planning takes PostgreSQL longer than a start or a stop itself, so what `run` sends often is prepared, unless a
+    pooler is in between, which may not keep it; `prepare_threshold` in DATABASE_URL decides otherwise. Nothing else
+    is: one plan for all values can be the wrong one for a page of the admin site.
 
     With `must_not_wait` the statements of `run`, and what follows in their transaction, raise WouldWait after some
     milliseconds instead of waiting for a lock, and ccbackend.fastpath.worker lets a thread wait instead.
@@ -74,6 +75,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     must_not_wait = False
     gives_up_at_once = False
     _statements: Statements | None = None
+    prepare_threshold: int | None = None
 
     @cached_property
     def wrap_database_errors(self) -> _ErrorWrapper:
@@ -123,7 +125,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.ensure_connection()
         with self.wrap_database_errors:
             if self._statements is None or self._statements.pgconn is not self.connection.pgconn:
-                self._statements = Statements(self.connection.pgconn, self.connection.prepare_threshold)
+                self._statements = Statements(self.connection.pgconn, self.prepare_threshold)
             return self._statements.run(statements)
 
     def with_values(self, sql: str, parameters: Sequence[Any]) -> str:
@@ -140,6 +142,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with transaction.atomic(self.alias), self.cursor() as cursor:
             cursor.execute(_NOT_WAITING)
             yield
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return psycopg's parameters: it prepares nothing by itself."""
+        return super().get_connection_params() | {"prepare_threshold": None}
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Connect; raise ImproperlyConfigured if the database cannot store all names and job scripts."""
@@ -158,8 +164,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Set the bound for locks as the role's default in this database, if this connection has not got it."""
         super().init_connection_state()
         now, _, pid = self._values()
-        if "prepare_threshold" not in self.settings_dict["OPTIONS"] and pid == self.connection.info.backend_pid:
-            self.connection.prepare_threshold = _PREPARE_AFTER  # a pooler would have told us another number
+        is_direct = pid == self.connection.info.backend_pid  # a pooler would have told us another number
+        self.prepare_threshold = self.settings_dict["OPTIONS"].get(
+            "prepare_threshold", _PREPARE_AFTER if is_direct else None
+        )
         if not _is_bounded(now):
             bound = f"SET lock_timeout = '{_LONGEST}s'"
             with self.connection.cursor() as cursor:

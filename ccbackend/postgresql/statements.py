@@ -54,7 +54,7 @@ class Statements:
         try:
             return self._run(statements)
         except (InvalidSqlStatementName, FeatureNotSupported):
-            # After a rollback psycopg lets PostgreSQL forget all that was prepared, and a migration may change what a
+            # Somebody let PostgreSQL forget all that was prepared (DISCARD ALL), or a migration has changed what a
             # statement returns. Nothing was done.
             self._names.clear()
             return self._run(statements)

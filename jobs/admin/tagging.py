@@ -10,14 +10,15 @@ from django.views.decorators.http import require_POST
 from jobs.admin.curation import JobCuration
 from jobs.admin.deletion import JobDeletion
 from jobs.admin.forms import AddTagForm, RemoveTagForm
+from jobs.admin.ghosts import JobGhosts
 from jobs.admin.selection import actor_of, counted
 from jobs.exceptions import JobError
 from jobs.models import Job, Tag
 from jobs.tags.services import tag_job, tag_jobs, untag_jobs
 
 
-class JobActions(JobCuration, JobDeletion):
-    """The part of JobAdmin that changes jobs: tags here, curation and deletion in the base classes."""
+class JobActions(JobCuration, JobDeletion, JobGhosts):
+    """The part of JobAdmin that changes jobs: tags here, curation, deletion and ghosts in the base classes."""
 
     actions = ("add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
 

@@ -19,6 +19,7 @@ from jobs.exceptions import InvalidJobError, JobError
 from jobs.history import Actor
 from jobs.intake.events import MOST, Call, carry_out, is_away
 from jobs.intake.nodes import record_nodestate
+from jobs.intake.refused import Refusal, is_to_be_kept
 from jobs.intake.services import Stop, start_job, started_row, stop_job, stopped_state
 from jobs.messages import Event, NodeStates, StartJob, TagName
 from jobs.rows.columns import Row
@@ -28,6 +29,9 @@ from jobs.text import clean_text
 
 MOST_LINES = 100_000
 """Lines in one call."""
+
+LINE = "events"
+"""Stands for the operation of a line that does not say which one."""
 
 MOST_UNPACKED = 256 << 20
 """Bytes of a body that was sent compressed."""
@@ -59,11 +63,17 @@ class _Valid(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A line, its operation as far as it is known, and its call or the reason why it is refused."""
+    """A line, what is in it as far as it can be read, and its call or the reason why it is refused."""
 
     number: int
-    operation: str
+    line: bytes
+    event: Event | None
     found: _Valid | Exception
+
+    @property
+    def operation(self) -> str:
+        """Return the operation that the line names; empty if it cannot be read."""
+        return self.event.operation if self.event else ""
 
     def outcome(self) -> Outcome:
         """Return how the line went."""
@@ -72,12 +82,29 @@ class _Read(NamedTuple):
             return Outcome(self.number, self.operation, error=result)
         return Outcome(self.number, self.operation, self.found.status, self.found.answer(result))
 
+    def refusal(self) -> Refusal | None:
+        """Return what is to be kept of a line that was refused; None if nothing would be lost without it."""
+        error = self.found.call.result if isinstance(self.found, _Valid) else self.found
+        if not isinstance(error, JobError) or not is_to_be_kept(error):
+            return None
+        if self.event is None or self.event.operation not in _OPERATIONS:
+            return Refusal(LINE, "", self.line, error)
+        row_id = "" if self.event.id is None else str(self.event.id)
+        return Refusal(self.event.operation, row_id, _body_of(self.event), error)
 
-def process(parts: Iterable[bytes], *, actor: Actor, most_lines: int | None = None) -> Iterator[Outcome]:
+
+def process(
+    parts: Iterable[bytes],
+    *,
+    actor: Actor,
+    most_lines: int | None = None,
+    keep: Callable[[list[Refusal]], None] = lambda refusals: None,
+) -> Iterator[Outcome]:
     """Carry out the calls in lines of JSON, up to MOST in one transaction, and yield how each went, in order.
 
-    If `parts`, which make up the lines, cannot be read to the end, the last outcome says so. Raises InvalidJobError if
-    they cannot be read at all, and what the database raises if it is locked or away and nothing was changed.
+    After each transaction `keep` gets the calls that were refused. If `parts`, which make up the lines, cannot be read
+    to the end, the last outcome says so. Raises InvalidJobError if they cannot be read at all, and what the database
+    raises if it is locked or away and nothing was changed.
     """
     away: Exception | None = None
     is_first = True
@@ -92,7 +119,24 @@ def process(parts: Iterable[bytes], *, actor: Actor, most_lines: int | None = No
             for event in events:
                 event.result = away
         is_first = False
+        keep([refusal for read in batch if (refusal := read.refusal())])
         yield from (read.outcome() for read in batch)
+
+
+def attempt(operation: str, row_id: str, body: bytes, *, actor: Actor) -> Outcome:
+    """Carry out one call: `row_id` is the id in its path or empty; with the operation LINE the body is a line."""
+    if operation == LINE:
+        read = _read(1, body, actor)
+    else:
+        event = Event(operation=operation)
+        try:
+            event.id = calls.whole(row_id, "id") if row_id else None
+            read = _Read(1, body, event, _OPERATIONS[operation](event, body, actor))
+        except JobError as error:
+            read = _Read(1, body, event, error)
+    if isinstance(read.found, _Valid):
+        carry_out([read.found.call])
+    return read.outcome()
 
 
 def answers(outcomes: Iterable[Outcome], refusal: Callable[[Exception], tuple[int, bytes]]) -> Iterator[bytes]:
@@ -129,7 +173,7 @@ def _batches(lines: Iterable[tuple[int, bytes]], actor: Actor) -> Iterator[list[
     except InvalidJobError as error:
         if not number:
             raise
-        batch.append(_Read(number + 1, "", error))
+        batch.append(_Read(number + 1, b"", None, error))
     if batch:
         yield batch
 
@@ -154,20 +198,23 @@ def _lines(parts: Iterable[bytes], most: int | None) -> Iterator[tuple[int, byte
 
 
 def _read(number: int, line: bytes, actor: Actor) -> _Read:
-    operation = ""
+    event = None
     try:
         if len(line) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             raise InvalidJobError(f"line too long: expected at most {settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20} MB")
         event = _decode(line)
-        operation = event.operation
-        prepare = _OPERATIONS.get(operation)
+        prepare = _OPERATIONS.get(event.operation)
         if prepare is None:
             raise InvalidJobError(
-                f"field 'operation': expected one of {', '.join(_OPERATIONS)}, got {shown(operation)!r}"
+                f"field 'operation': expected one of {', '.join(_OPERATIONS)}, got {shown(event.operation)!r}"
             )
-        return _Read(number, operation, prepare(event, b"" if event.body is UNSET else bytes(event.body), actor))
+        return _Read(number, line, event, prepare(event, _body_of(event), actor))
     except JobError as error:
-        return _Read(number, operation, error)
+        return _Read(number, line, event, error)
+
+
+def _body_of(event: Event) -> bytes:
+    return b"" if event.body is UNSET else bytes(event.body)
 
 
 def _decode(line: bytes) -> Event:

@@ -1,7 +1,7 @@
 """The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 
 from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
@@ -20,12 +20,14 @@ from jobs.api import calls, events, parameters, schema
 from jobs.api.calls import required, whole
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
+from jobs.api.refusals import IntakeViewSet, sender
 from jobs.curation import set_metadata
 from jobs.deletion.services import delete_job
 from jobs.deletion.steps import Plan, delete_jobs_before
 from jobs.exceptions import InvalidJobError, JobNotFoundError, described
 from jobs.history import Actor
 from jobs.intake.nodes import record_nodestate
+from jobs.intake.refused import keep
 from jobs.intake.services import start_job, stop_job
 from jobs.messages import (
     DeleteJob,
@@ -51,7 +53,7 @@ _PART = 1000
 _LINES = "application/x-ndjson"
 
 
-class JobViewSet(ApiViewSet):
+class JobViewSet(IntakeViewSet):
     """Batch jobs, for schedulers and tools."""
 
     permission_classes = [HasApiRole]
@@ -88,7 +90,8 @@ class JobViewSet(ApiViewSet):
     def events(self, request: Request) -> HttpResponseBase:
         """Carry out the calls in the lines of the body."""
         body = events.sent_parts(request._request.body, request._request.headers.get("Content-Encoding", ""))
-        outcomes = events.process(body, actor=_actor(request), most_lines=events.MOST_LINES)
+        kept = partial(keep, sender(request))
+        outcomes = events.process(body, actor=_actor(request), most_lines=events.MOST_LINES, keep=kept)
         parts = events.answers(outcomes, self._refusal)
         first, second = next(parts, b""), next(parts, None)
         if second is None:
@@ -211,7 +214,7 @@ class ClusterViewSet(ApiViewSet):
         return json_response(b'{"clusters":[%b]}\n' % b",".join(documents))
 
 
-class NodeViewSet(ApiViewSet):
+class NodeViewSet(IntakeViewSet):
     """Nodes, as schedulers report them."""
 
     permission_classes = [HasApiRole]

@@ -14,6 +14,7 @@ from archive.exceptions import ArchiveVersionError, SourceError
 from archive.processes import prepared
 from jobs.archiving import queue, trouble, writing
 from jobs.archiving.heartbeat import Heartbeat
+from jobs.models import RefusedCall
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 
@@ -29,7 +30,7 @@ _COLLECT = 0.05  # seconds of finished work that one transaction records
 _AT_ONCE = 4  # jobs of a cluster written at once; they spend half the time waiting for the disk or a metric store
 _CLAIMED = 32  # jobs of a cluster claimed at once
 _RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: if they hang again, the others still make progress
-_TIDY_EVERY = 1.0  # seconds
+_TIDY_EVERY, _DROP_EVERY = 1.0, 60.0  # seconds
 _AFTER_TROUBLE = 2.0  # seconds until the next query after the database did not answer
 
 # A job in work for longer than _SLOW times the usual, within these bounds (seconds), but longer than usual, probably
@@ -154,6 +155,7 @@ class ArchiveWorker:
     counts: Counts = field(default_factory=Counts)
     stopping: threading.Event = field(default_factory=threading.Event)
     _next_tidying: float = 0.0
+    _next_dropping: float = 0.0
     _worked: float = 0.0  # monotonic seconds
     _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
     _in_work: dict[Future[str], Work] = field(default_factory=dict)
@@ -239,13 +241,19 @@ class ArchiveWorker:
         heartbeat.beat(archived=counts.archived, failed=counts.failed, seconds=counts.seconds, clusters=clusters)
 
     def _tidy(self) -> None:
-        """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to."""
+        """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to.
+
+        Once a minute delete old refused calls: while no more come, nobody else does.
+        """
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY_EVERY
             queue.reclaim_expired()
             if connection.vendor == "sqlite":
                 with connection.cursor() as cursor:
                     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if time.monotonic() >= self._next_dropping:
+            self._next_dropping = time.monotonic() + _DROP_EVERY
+            RefusedCall.objects.drop_old()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:

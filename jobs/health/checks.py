@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from django.core.cache import cache
 from django.db import DatabaseError
 
-from jobs.health import archive, archiving, calls, counting, database, hooks, tokens
+from jobs.health import archive, archiving, calls, counting, database, ghosts, hooks, tokens
 from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit
 
@@ -25,7 +25,8 @@ OF_ROWS: dict[str, Check] = {
     archiving.JOBS: archiving.check_jobs,
     archiving.SOURCES: archiving.check_sources,
     hooks.QUIET: hooks.check_quiet,
-    hooks.WALLTIME: hooks.check_walltime,
+    hooks.REFUSED: hooks.check_refused,
+    ghosts.WALLTIME: ghosts.check_walltime,
     hooks.NODES: hooks.check_nodes,
     calls.NAME: calls.check,
     calls.LOG_INS: calls.check_log_ins,

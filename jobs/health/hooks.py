@@ -1,16 +1,19 @@
-"""The health of what schedulers send: starts and stops come, jobs end, nodes are reported."""
+"""The health of what schedulers send: starts and stops come, nothing is refused, nodes are reported."""
 
 from collections.abc import Iterator, Sequence
 
-from django.db.models import Count, F, Max, Min, Q
+from django.db.models import Count, F, Max, Q
+from django.db.models.lookups import Exact
 
 from accounts.formatting import quantity
 from jobs.health.look import DAYS, Events, Look
 from jobs.health.report import Finding, State, span
-from jobs.models import Job, NodeState
+from jobs.models import NodeState, RefusedCall
+from jobs.querysets import Plain
+from jobs.states import RefusalState
 
 QUIET = "events"
-WALLTIME = "walltimes"
+REFUSED = "refused calls"
 NODES = "node reports"
 
 # A cluster is quiet if its last event is longer ago than QUIET_AT_LEAST seconds and than QUIET_PAUSES times the average
@@ -19,15 +22,15 @@ QUIET_PAUSES = 10
 QUIET_AT_LEAST = 3600
 QUIET_EVENTS = 10
 
-GRACE = 3600
-"""Seconds beyond the requested time after which a running job is probably a ghost, whose stop never came."""
-
 STALE = 300
 """Seconds after which the report of a node is too old: adapters report each minute."""
 
 _FORGOTTEN = 86_400  # seconds after which a node that is not reported any more counts as removed
 
-_REACHED = "Do the scheduler's hooks or its adapter still run, and reach this server? See their log, and this server's."
+_DAY = 86_400  # seconds in which refused calls are counted
+_LATEST, _MOST_REFUSED = 1000, 5  # refused calls that are looked at, and findings about them
+
+REACHED = "Do the scheduler's hooks or its adapter still run, and reach this server? See their log, and this server's."
 
 
 def is_quiet(*, last_event: int | None, events: int, span: int, now: int) -> bool:
@@ -51,30 +54,31 @@ def check_quiet(look: Look) -> Iterator[Finding]:
         times = (when for when, missing in ((events.last_start, no_start), (events.last_stop, no_stop)) if missing)
         since = max((when for when in times if when is not None), default=now)
         sentence = f"Cluster {events.cluster}: no {' and no '.join(words)} for {span(now - since)}."
-        yield Finding(QUIET, State.WARNING, sentence, _REACHED, since)
+        yield Finding(QUIET, State.WARNING, sentence, REACHED, since)
     if is_good:
         yield Finding(QUIET, State.OK, _of_last(look.events, now))
 
 
-def check_walltime(look: Look) -> Iterator[Finding]:
-    """Yield how many jobs have run for longer than they may, by cluster."""
-    now = look.now
-    late = Job.objects.running().filter(walltime__gt=0, start_time__lt=now - GRACE - F("walltime")).order_by()
-    rows = late.values_list("cluster").annotate(Count("pk"), Min("start_time")).order_by("cluster")
-    is_good = True
-    for cluster, jobs, first in rows:
-        is_good = False
-        some = f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'}"
-        yield Finding(
-            WALLTIME,
-            State.WARNING,
-            f"Cluster {cluster}: {some} run for more than {span(GRACE)} beyond the requested time; the first began "
-            f"{span(now - first)} ago.",
-            f"Their stops were probably lost. {_REACHED} Stop them by hand on their pages, or call stop_job.",
-            first,
+def check_refused(look: Look) -> Iterator[Finding]:
+    """Yield the operations and tokens of which calls were refused in the last day, and nobody has handled them."""
+    is_open = Exact(Plain(F("state")), RefusalState.OPEN)  # the newest are at the end of the primary key
+    calls = RefusedCall.objects.filter(is_open, received_at__gte=look.now - _DAY).order_by("-pk")[:_LATEST]
+    found: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    for *key, received_at, reason in calls.values_list("operation", "user", "token", "received_at", "reason"):
+        found.setdefault((key[0], key[1], key[2]), []).append((received_at, reason))
+    is_more = sum(map(len, found.values())) == _LATEST
+    for (operation, user, token), refused in list(found.items())[:_MOST_REFUSED]:
+        last, reason = refused[0]
+        sender = f"{user}, token {token}" if token else user
+        count = f"{'at least ' if is_more else ''}{quantity(len(refused), 'call')}"
+        sentence = (
+            f"{sender}: {count} of {operation} {'was' if len(refused) == 1 else 'were'} refused in the last 24 h, "
+            f"the last one {span(look.now - last)} ago: {reason[:300]}"
         )
-    if is_good:
-        yield Finding(WALLTIME, State.OK, f"No job has run for more than {span(GRACE)} beyond the requested time.")
+        cure = "Correct the client or cluster.json, then replay the calls on the page Refused calls, or dismiss them."
+        yield Finding(REFUSED, State.WARNING, sentence, cure)
+    if not found:
+        yield Finding(REFUSED, State.OK, "No refused call of the last 24 h waits.")
 
 
 def check_nodes(look: Look) -> Iterator[Finding]:
@@ -96,7 +100,7 @@ def check_nodes(look: Look) -> Iterator[Finding]:
         if old == nodes and now - last < DAYS:
             is_good = False
             sentence = f"Cluster {cluster}: the last report of its nodes came {span(now - last)} ago."
-            cure = f"{_REACHED} Adapters call nodestate each minute."
+            cure = f"{REACHED} Adapters call nodestate each minute."
             yield Finding(NODES, State.WARNING, sentence, cure, last)
         elif old < nodes and lost:
             is_good = False

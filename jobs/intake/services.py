@@ -57,7 +57,9 @@ def start_jobs(rows: Sequence[Row]) -> list[int | JobError]:
 def _is_duplicate(row: Row) -> DuplicateJobError:
     known = _duplicate_of(row)
     return DuplicateJobError(
-        f"a job with that jobId, cluster and startTime already exists: dbid: {known}, jobid: {row.job_id}"
+        f"a job with that jobId, cluster and startTime already exists: dbid: {known.pk if known else None}, "
+        f"jobid: {row.job_id}",
+        is_known=known is not None and known.start_time == row.start_time,
     )
 
 
@@ -169,13 +171,13 @@ def _monitoring_status(job: StartJob) -> int:
     return min(value, MonitoringStatus.ARCHIVING)
 
 
-def _duplicate_of(row: Row) -> int | None:
-    """Return the row id of the nearest run that a start collided with; None if it has just been deleted."""
+def _duplicate_of(row: Row) -> Job | None:
+    """Return the nearest run that a start collided with; None if it has just been deleted."""
     start_time, window = row.start_time, settings.DUPLICATE_START_WINDOW
     nearby = (start_time - window, min(start_time + window, _NEVER - 1))
     near = Job.objects.filter(job_id=row.job_id, cluster=row.cluster, start_time__range=nearby)
     in_the_way = [job for job in near if job.start_time == start_time or (job.stop_time or _NEVER) > start_time]
-    return min(in_the_way, key=lambda job: abs(job.start_time - start_time)).pk if in_the_way else None
+    return min(in_the_way, key=lambda job: abs(job.start_time - start_time), default=None)
 
 
 def stop_job(

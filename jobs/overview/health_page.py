@@ -4,10 +4,19 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from accounts.models import Role, User
 from jobs.health.checks import report, worst
+from jobs.health.ghosts import WALLTIME
+from jobs.health.hooks import REFUSED
+
+_PAGES = {
+    WALLTIME: ("admin:jobs_job_ghosts", "Ghost jobs"),
+    REFUSED: ("admin:jobs_refusedcall_changelist", "Refused calls"),
+}
+"""The pages on which to mend what a check finds."""
 
 
 def may_see(user: User) -> bool:
@@ -23,5 +32,7 @@ def health(request: HttpRequest) -> HttpResponse:
         raise PermissionDenied
     findings = sorted(report(), key=lambda finding: -finding.state)
     state, bad = worst(findings)
-    context = {"title": "Health", "findings": findings, "state": state, "bad": bad}
+    pages = {name: (reverse(view), title) for name, (view, title) in _PAGES.items()}
+    rows = [(finding, pages.get(finding.name)) for finding in findings]
+    context = {"title": "Health", "rows": rows, "state": state, "bad": bad}
     return TemplateResponse(request, "admin/health.html", {**admin.site.each_context(request), **context})

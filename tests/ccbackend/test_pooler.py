@@ -57,7 +57,8 @@ def test_the_same_call_is_repeated_on_any_of_the_pooler_s_connections(pooled: di
             api.started(jobId=job_id)
             assert api.stop(jobId=job_id, stopTime=2_000_000_000).status == 200
             other.rollback()
-    assert connection.connection.prepare_threshold is None
+    wrapper: Any = connection
+    assert wrapper.prepare_threshold is None
 
 
 def test_calls_work_through_a_pooler(pooled: dict[str, Any], api: AppClient) -> None:

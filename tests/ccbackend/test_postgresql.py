@@ -148,6 +148,15 @@ def test_starts_and_stops_are_prepared(api: AppClient) -> None:
     assert {statement.split()[0] for statement in prepared if '"jobs_job"' in statement} >= {"INSERT", "UPDATE"}
 
 
+def test_nothing_but_short_calls_is_prepared(api: AppClient) -> None:
+    for number in range(1, 12):
+        api.started(jobId=number)
+        assert Job.objects.filter(job_id=number).count() == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT name LIKE 'ccbackend%%' FROM pg_prepared_statements")
+        assert cursor.fetchall() == [(True,)]
+
+
 @pytest.mark.parametrize(("written", "threshold"), [("none", None), ("None", None), ("0", 0), ("7", 7)])
 def test_whether_statements_are_prepared_can_be_said(written: str, threshold: int | None) -> None:
     assert settings_module._prepare_threshold(written) == threshold

@@ -18,12 +18,16 @@ from jobs.curation import set_metadata
 from jobs.deletion import services
 from jobs.deletion.services import delete_job, delete_next
 from jobs.deletion.steps import Plan as Deletion
+from jobs.health import ghosts
+from jobs.health.look import Look
 from jobs.history import Actor
 from jobs.intake.services import start_job, stop_job
 from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
 from jobs.overview.nodes import used_nodes
+from jobs.reconcile.compare import compare
+from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
 from jobs.search import criteria
@@ -192,6 +196,7 @@ def commands() -> list[Case]:
     old = Deletion(start_time=START + 3000)
     keys = [key_of(number) for number in range(100, 120)]
     rows = DatabaseCheck()
+    listing = Listing(START + 2 * JOBS, {number: RunningJob(number, START) for number in range(90_000, 90_020)})
 
     def first_rows() -> None:
         next(rows.rows_without_folder())
@@ -208,6 +213,9 @@ def commands() -> list[Case]:
             lambda: delete_next(Deletion(START + 9000, omit_tagged="user").jobs, since=START + 5000),
             "jobs_by_start",
         ),
+        case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
+        case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
+        case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
         case("ids of keys", lambda: Job.objects.ids_of(keys), "jobs_run_once"),
         case("rows of folders", first_rows, "pk"),
         case("busy", lambda: list(Job.objects.filter(pk__in=[1, 2]).busy()), "pk", may="jobs_running"),

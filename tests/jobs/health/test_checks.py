@@ -27,7 +27,7 @@ from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit, within_limit
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
-from jobs.models import ArchiveTask, FreeSpace, Job, NodeState, WorkerHeartbeat
+from jobs.models import ArchiveTask, FreeSpace, Job, NodeState, RefusedCall, WorkerHeartbeat
 from jobs.states import JobState, MonitoringStatus
 from tests.conftest import TEST_CLUSTER
 from tests.jobs.health.conftest import Tell
@@ -317,6 +317,29 @@ def test_starts_and_stops_that_cease_show_apart(tell: Tell) -> None:
 
     Job.objects.filter(pk=recent[-1].pk).update(job_state=JobState.COMPLETED, duration=30)
     assert tell("events").state == State.OK
+
+
+def test_calls_that_were_refused_and_wait(tell: Tell, api: AppClient) -> None:
+    assert tell("refused calls").state == State.OK
+    for job_id in (1, 2):
+        api.start(jobId=job_id, numNodes=2)
+    told = tell("refused calls")
+    assert told.state == State.WARNING
+    assert "bench, token ccb_" in told.text
+    assert "2 calls of start_job were refused in the last 24 h" in told.text
+    assert "len(resources) does not equal numNodes (1 vs 2)" in told.text
+    RefusedCall.objects.update(received_at=now() - 86_500)
+    assert tell("refused calls").state == State.OK
+
+
+def test_more_jobs_than_the_scheduler_counts(tell: Tell) -> None:
+    JobFactory.create_batch(7, start_time=now() - 1000, walltime=86_400)
+    record_nodestate(cluster="testcluster", nodes=[NodeReport(hostname="n01", states="mixed", jobs_running=1)])
+    told = tell("walltimes")
+    assert told.state == State.WARNING
+    assert "Cluster testcluster: on its nodes 7 jobs run here, and the scheduler counts 1" in told.text
+    record_nodestate(cluster="testcluster", nodes=[NodeReport(hostname="n01", states="mixed", jobs_running=7)])
+    assert tell("walltimes").state == State.OK
 
 
 def test_jobs_far_beyond_their_walltime(tell: Tell) -> None:

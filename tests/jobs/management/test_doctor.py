@@ -26,7 +26,7 @@ def test_doctor_says_what_is_wrong_and_what_to_do(run: Run, archive_root: Path) 
     assert bad.status == 1
     assert "WARNING archive: The archive" in bad.out
     assert "echo 1 >" in bad.out
-    assert "1 of 13 findings needs a hand." in bad.err
+    assert "1 of 14 findings needs a hand." in bad.err
     assert all(len(line) < 200 for line in bad.lines)
 
     document = json.loads(run("doctor", "--json").out)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from jobs.history import of_job, text_of
-from jobs.models import Job
-from tests.support.clients import start_body
+from jobs.models import Job, RefusedCall
+from tests.support.clients import AppClient, start_body
 from tests.support.commands import Run
 from tests.support.factories import START, JobFactory
 
@@ -76,3 +76,58 @@ def test_a_file_that_cannot_be_read_is_named(run: Run, tmp_path: Path, content: 
     outcome = run("replay_refused", file)
     assert outcome.status == (2 if reason else 0)
     assert reason in outcome.err
+
+
+@pytest.fixture
+def refused(api: AppClient) -> list[RefusedCall]:
+    """Return two starts and a stop that were refused; the cause of the second start is mended."""
+    for job_id in (1, 2):
+        api.start(jobId=job_id, numNodes=2)
+    api.stop(jobId=2, stopTime=START + 60, jobState="completed")
+    calls = list(RefusedCall.objects.order_by("pk"))
+    RefusedCall.objects.filter(pk=calls[1].pk).update(body=json.dumps(start_body(jobId=2)))
+    return calls
+
+
+def test_kept_calls_are_replayed_the_oldest_first(run: Run, refused: list[RefusedCall]) -> None:
+    outcome = run("replay_refused", "--kept")
+    assert (outcome.status, outcome.lines) == (1, ["3 calls: 2 carried out, 0 known already, 1 refused."])
+    assert f"call {refused[0].pk}: start_job of bench: len(resources) does not equal" in outcome.err
+    assert set(Job.objects.values_list("job_id", "job_state")) == {(2, "completed")}
+    assert list(RefusedCall.objects.open()) == refused[:1]
+    assert "the shell of" in RefusedCall.objects.get(pk=refused[1].pk).handled_by
+    assert run("replay_refused", "--kept").lines == ["1 call: 0 carried out, 0 known already, 1 refused."]
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        (["--reason", "NumNodes"], [0, 1]),
+        (["--operation", "stop_job"], [2]),
+        (["--token", "ccb_"], [0, 1, 2]),
+        (["--token", "elsewhere"], []),
+        (["--since", START], [0, 1, 2]),
+        (["--since", "2999-01-01"], []),
+    ],
+)
+def test_options_select_kept_calls(run: Run, refused: list[RefusedCall], options: list[Any], chosen: list[int]) -> None:
+    assert run("replay_refused", "--kept", "--dry-run", *options).lines[-1].startswith(f"{len(chosen)} call")
+    run("replay_refused", "--kept", *options)
+    handled = RefusedCall.objects.exclude(handled_by="").order_by("pk")
+    assert list(handled) == [refused[place] for place in chosen]
+
+
+def test_a_dry_run_prints_the_reasons_and_replays_nothing(run: Run, refused: list[RefusedCall]) -> None:
+    outcome = run("replay_refused", "--kept", "--dry-run")
+    assert outcome.status == 0
+    assert [" ".join(line.split()[:4]) for line in outcome.lines] == [
+        "2 start_job of bench",
+        "1 stop_job of bench",
+        "3 calls would be",
+    ]
+    assert RefusedCall.objects.open().count() == 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["--kept", "file"], ["--dry-run", "file"], ["--reason", "x", "file"]])
+def test_files_and_kept_calls_are_not_mixed(run: Run, arguments: list[str]) -> None:
+    assert run("replay_refused", *arguments).status == 2

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0010_seconds_of_workers'),
+        ('jobs', '0011_seconds_of_workers'),
     ]
 
     operations = [

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0011_call_counts'),
+        ('jobs', '0012_call_counts'),
     ]
 
     operations = [

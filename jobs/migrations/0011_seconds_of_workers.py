@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0009_failures_of_sources'),
+        ('jobs', '0010_refused_calls'),
     ]
 
     operations = [
