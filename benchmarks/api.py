@@ -53,8 +53,8 @@ class Measured:
     yardstick: float | None = None
 
 
-def start_body(number: int) -> bytes:
-    """Return the body of the start of job `number`: 4 nodes, a script of 2 kB."""
+def start_body(number: int, epoch: int = _EPOCH) -> bytes:
+    """Return the body of the start of job `number`: 4 nodes, a script of 2 kB, 16 starts a second from `epoch` on."""
     hosts = [HOSTS[(number + offset) % len(HOSTS)] for offset in range(4)]
     body = {
         "jobId": number,
@@ -71,7 +71,7 @@ def start_body(number: int) -> bytes:
         "smt": 1,
         "monitoringStatus": 1,
         "jobState": "running",
-        "startTime": _EPOCH + number // 16,
+        "startTime": epoch + number // 16,
         "walltime": 86_400,
         "resources": [{"hostname": host, "hwthreads": [0, 1, 2, 3]} for host in hosts],
         "metaData": {"jobName": f"job{number}", "jobScript": _SCRIPT},
@@ -79,9 +79,9 @@ def start_body(number: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def stop_body(number: int) -> bytes:
+def stop_body(number: int, epoch: int = _EPOCH) -> bytes:
     """Return the body of the stop of job `number`."""
-    start = _EPOCH + number // 16
+    start = epoch + number // 16
     body = {"jobId": number, "cluster": "demo", "startTime": start, "stopTime": start + 3600, "jobState": "completed"}
     return json.dumps(body).encode()
 

@@ -110,9 +110,9 @@ def serve(port: int) -> None:
 
 
 @contextlib.contextmanager
-def metric_store() -> Iterator[tuple[int, psutil.Process]]:
-    """Start the metric store; return its port and process."""
-    port = free_port()
+def metric_store(port: int = 0) -> Iterator[tuple[int, psutil.Process]]:
+    """Start the metric store on a port, or on a free one; return its port and process."""
+    port = port or free_port()
     process = Process(target=serve, args=(port,), daemon=True)
     process.start()
     while True:
