@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -101,9 +102,10 @@ class Side:
 
     def _drive(self, operation: str, requests: Iterator[bytes], connections: int, seconds: float) -> float:
         result = drive(self.port, requests, connections=connections, seconds=seconds)
-        refused = sum(number for status, number in result.statuses.items() if status not in (200, 201))
+        accepted = sum(number for status, number in result.statuses.items() if status in (200, 201))
+        refused = len(result.latencies) - accepted
         self.refused[operation] = self.refused.get(operation, 0) + refused
-        return result.rate
+        return accepted / result.seconds
 
     def _request(self, operation: str) -> bytes:
         if operation == "start":
@@ -175,7 +177,8 @@ def main() -> None:
         peer = _side(*options.peer)
         compare(own, peer, options)
         for operation in options.operations:
-            ratios = [ours / theirs for ours, theirs in zip(own.rates[operation], peer.rates[operation], strict=True)]
+            pairs = zip(own.rates[operation], peer.rates[operation], strict=True)
+            ratios = [ours / theirs if theirs else math.inf for ours, theirs in pairs]  # none answered: no limit
             print(f"{operation:9} {_shown(own.rates[operation])}  peer {_shown(peer.rates[operation])}", end="")
             print(f"  ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", end="")
             print(f"  refused {own.refused[operation]}, peer {peer.refused[operation]}")
