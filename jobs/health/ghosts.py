@@ -1,5 +1,6 @@
 """Ghosts: jobs that run here and probably nowhere else, since their stop was lost, and when they probably ended."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ class Basis(TextChoices):
 class Ghost:
     """A running job, why it is probably none, and its proposed end (epoch seconds).
 
-    It is not `is_likely` if its nodes still count it, or if only some of the jobs on a node can be gone.
+    It is not `is_likely` if its nodes still count it, or if only some of the jobs on a node can be gone. It
+    `is_without_node` if the scheduler runs no job on one of its nodes.
     """
 
     job: Job
@@ -56,6 +58,7 @@ class Ghost:
     stop_time: int
     basis: Basis
     is_likely: bool
+    is_without_node: bool
 
     @property
     def duration(self) -> int:
@@ -157,7 +160,8 @@ def _ghost(job: Job, seen: _Seen, now: int) -> Ghost | None:
         reasons.append("but its nodes still count it")
     stop_time, basis = _proposed_end(job, seen, now)
     is_likely = bool(seen.words) or (is_late and not is_counted)
-    return Ghost(job, tuple(reasons), max(job.start_time, min(stop_time, now)), basis, is_likely)
+    stop_time = max(job.start_time, min(stop_time, now))
+    return Ghost(job, tuple(reasons), stop_time, basis, is_likely, is_without_node=bool(seen.words))
 
 
 def _first(words: tuple[str, ...]) -> list[str]:
@@ -212,7 +216,7 @@ def miscounted(now: int) -> Iterator[tuple[str, int, int]]:
 
 
 def check_walltime(look: Look) -> Iterator[Finding]:
-    """Yield how many jobs have run for longer than they may, and where more run than the scheduler counts."""
+    """Yield how many jobs have run for longer than they may, on nodes without jobs, or beyond the scheduler's count."""
     now = look.now
     late = _running_by_cluster().filter(walltime__gt=0, start_time__lt=now - GRACE - F("walltime"))
     rows = sorted(late.annotate(Count("pk"), Min("start_time")))
@@ -225,9 +229,17 @@ def check_walltime(look: Look) -> Iterator[Finding]:
         some = f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'}"
         sentence = f"{some} run for more than {span(GRACE)} beyond the requested time; the first began"
         yield Finding(WALLTIME, State.WARNING, f"Cluster {cluster}: {sentence} {span(now - first)} ago.", cure, first)
+    without_node = Counter(ghost.job.cluster for ghost in find(now) if ghost.is_without_node)
+    for cluster, jobs in sorted(without_node.items()):
+        is_good = False
+        sentence = (
+            f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'} a node that is idle or down by its report."
+        )
+        yield Finding(WALLTIME, State.WARNING, f"Cluster {cluster}: {sentence}", cure)
     for cluster, ours, theirs in miscounted(now):
         is_good = False
         sentence = f"on its nodes {ours:,} jobs run here, and the scheduler counts {theirs:,}, node by node."
         yield Finding(WALLTIME, State.WARNING, f"Cluster {cluster}: {sentence}", cure)
     if is_good:
-        yield Finding(WALLTIME, State.OK, f"No job has run for more than {span(GRACE)} beyond the requested time.")
+        sentence = f"No job has run for more than {span(GRACE)} beyond the requested time, or on an idle node."
+        yield Finding(WALLTIME, State.OK, sentence)

@@ -6,6 +6,8 @@ import pytest
 
 from jobs.health import ghosts
 from jobs.health.ghosts import Basis
+from jobs.health.look import Look
+from jobs.health.report import State
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
 from jobs.models import Job, NodeState
@@ -69,6 +71,15 @@ def test_a_job_on_a_node_that_is_idle_or_down_is_one(states: str) -> None:
     report("n01", states.replace("*", ""))
     report("n02", "mixed", 1, at=NOW - 4000)
     assert found() == {dead.pk: (NOW - 4000, Basis.REPORT, True)}
+
+
+@pytest.mark.parametrize(("states", "count"), [("idle", 0), ("mixed", 1)])
+def test_health_counts_the_jobs_on_nodes_without_any(states: str, count: int) -> None:
+    job("n01")
+    report("n01", states, count)
+    sentences = [finding.sentence for finding in ghosts.check_walltime(Look(NOW)) if finding.state != State.OK]
+    expected = [] if count else ["Cluster testcluster: 1 job has a node that is idle or down by its report."]
+    assert sentences == expected
 
 
 def test_without_a_report_that_had_it_it_ended_by_the_first_without_it() -> None:
