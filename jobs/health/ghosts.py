@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from django.core.cache import cache
 from django.db.models import Count, F, Min, Q, Sum, TextChoices, Value
 from django.db.models.functions import Coalesce
 
@@ -26,6 +27,8 @@ MOST_RUNNING = 20_000
 
 MARGIN = 60
 """Seconds after its start in which the report of a node may not have a job yet."""
+
+_CACHED, _KEPT = "health:without-node", 60  # seconds
 
 _MOST_HOSTS = 20_000  # of a node list; a longer one is probably a typo
 
@@ -215,6 +218,15 @@ def miscounted(now: int) -> Iterator[tuple[str, int, int]]:
                 yield cluster, count, theirs
 
 
+def _without_node(now: int) -> dict[str, int]:
+    """Return how many jobs of each cluster have a node without jobs; the running jobs are read once a minute."""
+    known: dict[str, int] | None = cache.get(_CACHED)
+    if known is None:
+        known = Counter(ghost.job.cluster for ghost in find(now) if ghost.is_without_node)
+        cache.set(_CACHED, known, _KEPT)
+    return known
+
+
 def check_walltime(look: Look) -> Iterator[Finding]:
     """Yield how many jobs have run for longer than they may, on nodes without jobs, or beyond the scheduler's count."""
     now = look.now
@@ -229,8 +241,7 @@ def check_walltime(look: Look) -> Iterator[Finding]:
         some = f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'}"
         sentence = f"{some} run for more than {span(GRACE)} beyond the requested time; the first began"
         yield Finding(WALLTIME, State.WARNING, f"Cluster {cluster}: {sentence} {span(now - first)} ago.", cure, first)
-    without_node = Counter(ghost.job.cluster for ghost in find(now) if ghost.is_without_node)
-    for cluster, jobs in sorted(without_node.items()):
+    for cluster, jobs in sorted(_without_node(now).items()):
         is_good = False
         sentence = (
             f"{quantity(jobs, 'job')} {'has' if jobs == 1 else 'have'} a node that is idle or down by its report."
