@@ -66,6 +66,10 @@ class RefusedCallAdmin(RefusedModelAdmin):
 
     # --- lists ---
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Refuse Django's own lookups: the list has parameters of its own."""
+        return False
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the groups of open calls; or the calls of a group, or those that were handled."""
         if not self.has_view_permission(request):

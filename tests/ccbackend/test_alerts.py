@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from jobs.archiving.heartbeat import Heartbeat
 from jobs.health import archive, counting
-from jobs.models import CallCount, Job, WorkerHeartbeat
+from jobs.models import CallCount, Job, RefusedCall, WorkerHeartbeat
 from jobs.states import MonitoringStatus
 from tests.support.clients import AppClient
 from tests.support.factories import JobFactory
@@ -168,10 +168,12 @@ class Site:
         Job.objects.given_up().delete()
         counting.store()
         CallCount.objects.all().delete()
+        RefusedCall.objects.all().delete()
 
 
 BROKEN = {
     *("HealthError archive", "HealthError archive worker", "HealthWarning archiving", "HealthWarning API calls"),
+    "HealthWarning refused calls",
     *("JobsWait", "ArchivingGivenUp", "CallsRefused", "ServerErrors", "Slow", "ArchiveFillsUp", "WorkerSilent"),
 }
 

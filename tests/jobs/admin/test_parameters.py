@@ -10,15 +10,16 @@ from django.test import RequestFactory
 
 from accounts.models import ApiToken, User
 from jobs.admin.filters import PARAMETERS
-from jobs.models import Job, Tag
+from jobs.models import Job, RefusedCall, Tag
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory, TagFactory
 
-ALLOWED = {
+ALLOWED: dict[Any, set[str]] = {
     Job: set(PARAMETERS),
     Tag: {"type"},
     User: {"role", "is_active__exact"},
     ApiToken: {"status", "user__id__exact"},
+    RefusedCall: set(),
 }
 
 LOOKUPS = ("", "__exact", "__regex", "__iregex", "__icontains", "__startswith", "__gt", "__in", "__isnull", "__length")
