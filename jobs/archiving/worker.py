@@ -188,13 +188,14 @@ class ArchiveWorker:
             if self.in_processes:  # let the fork server load everything now, not when the first job comes
                 self._pools[None] = ClusterPool(self._new_executor())
                 self._pools[None].executor.submit(time.monotonic)
-            in_trouble = False
+            in_trouble, is_away = False, False
             while not self.stopping.is_set():
                 try:
                     if in_trouble:  # release jobs that were claimed just before and never submitted
                         queue.release(self.name, but=[work.claim.row_id for work in self._in_work.values()])
-                        in_trouble = False
-                        logger.warning("the database answers again")
+                        if is_away:
+                            logger.warning("the database answers again")
+                        in_trouble, is_away = False, False
                     self._tidy()
                     if heartbeat.is_due:
                         self._beat(heartbeat)
@@ -207,6 +208,10 @@ class ArchiveWorker:
                 except Error as error:
                     trouble.log_away(logger, error)
                     connection.close()
+                    in_trouble, is_away = True, True
+                    self.stopping.wait(_AFTER_TROUBLE)
+                except (OSError, EOFError) as error:
+                    logger.error("no process could be started, trying again: %r", error)
                     in_trouble = True
                     self.stopping.wait(_AFTER_TROUBLE)
         heartbeat.end()
@@ -313,9 +318,8 @@ class ArchiveWorker:
             return pool.executor.submit(writing.write, row)
         except BrokenExecutor:  # a process was killed while it had nothing to do
             pass
-        except OSError:  # or while another was to be started
-            if not _is_broken(pool.executor):
-                raise
+        except (OSError, EOFError):  # or while it was being started
+            pool.executor.shutdown(wait=False)
         pool.executor = self._new_executor()
         return pool.executor.submit(writing.write, row)
 
@@ -413,15 +417,6 @@ class ArchiveWorker:
             queue.release(self.name)
         except Error:
             logger.exception("could not release jobs; other workers take them when the lease ends")
-
-
-def _is_broken(executor: Executor) -> bool:
-    """Return whether an executor takes no work any more, because one of its processes was killed."""
-    try:
-        executor.submit(time.monotonic)
-    except BrokenExecutor:
-        return True
-    return False
 
 
 def _is_of_the_job(error: Exception) -> bool:

@@ -14,8 +14,9 @@ pytestmark = pytest.mark.server
 
 
 def test_nothing_is_lost_or_doubled_whatever_breaks() -> None:
-    report = torture(postgres=connection.vendor == "postgresql", seconds=0, seed=1)
-    assert report.wrong == [], tables([report])
+    said: list[str] = []
+    report = torture(postgres=connection.vendor == "postgresql", seconds=0, seed=1, say=said.append)
+    assert report.wrong == [], "\n".join([tables([report]), *said])
     assert report.sums["jobs lost"] == report.sums["jobs stored or archived twice"] == 0
     assert report.sums["starts and stops answered"] >= 50, tables([report])
 

@@ -220,8 +220,15 @@ def test_a_job_that_kills_its_process_each_time_pauses_and_no_other_job_does(
     assert archived("testcluster") == len(jobs)
 
 
-def test_a_process_that_is_killed_while_another_is_to_be_started_ends_no_worker(
-    archive_root: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kills", "error"),
+    [
+        (True, OSError(errno.EBADF, os.strerror(errno.EBADF))),  # as the closed pipes were seen to cause
+        (False, EOFError("unexpected EOF")),  # of the fork server, if it or the new process is killed
+    ],
+)
+def test_a_process_that_cannot_be_started_ends_no_worker(
+    archive_root: Path, monkeypatch: pytest.MonkeyPatch, *, kills: bool, error: Exception
 ) -> None:
     starts = []
     real = ProcessPoolExecutor._adjust_process_count
@@ -231,10 +238,11 @@ def test_a_process_that_is_killed_while_another_is_to_be_started_ends_no_worker(
         if len(starts) != 2:
             real(executor)
             return
-        for process in executor._processes.values():
-            process.kill()
-        wait_for(lambda: executor._broken)
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # as its closed pipes were seen to cause
+        if kills:
+            for process in executor._processes.values():
+                process.kill()
+            wait_for(lambda: executor._broken)
+        raise error
 
     monkeypatch.setattr(ProcessPoolExecutor, "_adjust_process_count", start)
     monkeypatch.setattr(writing, "write", deadly_job.write)
