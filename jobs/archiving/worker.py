@@ -211,7 +211,7 @@ class ArchiveWorker:
                     in_trouble, is_away = True, True
                     self.stopping.wait(_AFTER_TROUBLE)
                 except (OSError, EOFError) as error:
-                    logger.error("no process could be started, trying again: %r", error)
+                    logger.error("no process could be started, trying again: %s", repr(error))
                     in_trouble = True
                     self.stopping.wait(_AFTER_TROUBLE)
         heartbeat.end()

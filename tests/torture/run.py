@@ -20,7 +20,7 @@ from tests.torture.postgres import KillablePostgres
 from tests.torture.report import Report
 
 _BETWEEN = 0.5  # seconds between two breakages, in which everything works
-# Seconds in which the worker has archived everything; it tries jobs again after pauses of minutes, if these are not ended.
+# Seconds in which the worker has archived everything: it tries jobs again after pauses of minutes, or these are ended.
 _SETTLE, _SETTLE_SOON = 600.0, 240.0
 _SHORT = 60.0  # seconds; a shorter run ends these pauses
 _PAUSING = "SELECT COUNT(*) FROM jobs_archivetask WHERE worker = '' AND attempts > 0"
