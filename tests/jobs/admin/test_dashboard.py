@@ -48,7 +48,7 @@ def four_jobs() -> None:
         JobFactory.create(
             user=user, project=project, job_state=state, num_nodes=2**number, cluster=f"cluster{number}", **common
         )
-    JobFactory.create(user="charlie", project="cfd", num_nodes=8, cluster="cluster3", start_time=now() - 1800)
+    JobFactory.create(user="charlie", project="fluids", num_nodes=8, cluster="cluster3", start_time=now() - 1800)
 
 
 @pytest.mark.parametrize("order", [["admin", "carol", "bob", "alice"], ["alice", "bob", "carol", "admin"]])
@@ -58,7 +58,7 @@ def test_each_role_sees_its_own_numbers_whoever_looked_before(
     # Node hours tell which jobs were counted: half of each job's number of nodes.
     everything = (
         {"alice", "charlie"},
-        {"bio", "chem", "cfd"},
+        {"bio", "chem", "fluids"},
         {0, 1, 2, 3},
         7.5,
         {"completed", "failed", "timeout"},
@@ -82,7 +82,7 @@ def test_each_role_sees_its_own_numbers_whoever_looked_before(
         assert {entry.state for entry in seen.ended} == states
         assert seen.running == running
         text = client.get(PAGE).content.decode()
-        for secret in {"charlie", "chem", "cfd", "cluster0", "cluster1", "cluster2", "cluster3"}:
+        for secret in {"charlie", "chem", "fluids", "cluster0", "cluster1", "cluster2", "cluster3"}:
             allowed = secret in users | projects | {f"cluster{number}" for number in clusters}
             assert (secret in text) is allowed, (person, secret)
 
@@ -91,12 +91,12 @@ def test_two_people_of_the_same_role_do_not_share_numbers(
     four_jobs: None, alice: User, bob: User, login: Login
 ) -> None:
     charlie = UserFactory.create(username="charlie", roles=["user"])
-    other_manager = UserFactory.create(username="dora", roles=["manager"], projects=["cfd"])
+    other_manager = UserFactory.create(username="dora", roles=["manager"], projects=["fluids"])
 
     assert [owner.name for owner in seen_by(login(alice)).projects] == ["chem", "bio"]
-    assert [owner.name for owner in seen_by(login(charlie)).projects] == ["cfd", "bio"]
+    assert [owner.name for owner in seen_by(login(charlie)).projects] == ["fluids", "bio"]
     assert [owner.name for owner in seen_by(login(bob)).projects] == ["bio"]
-    assert [owner.name for owner in seen_by(login(other_manager)).projects] == ["cfd"]
+    assert [owner.name for owner in seen_by(login(other_manager)).projects] == ["fluids"]
 
 
 @pytest.mark.parametrize(("person", "told"), [("admin", True), ("carol", True), ("bob", False), ("alice", False)])
