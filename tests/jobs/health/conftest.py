@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,12 @@ class Told:
 
 
 Tell = Callable[[str], Told]
+"""Asks all faces about a check, by its name; see the fixture `tell`."""
+
+
+def now() -> int:
+    """Return the time in epoch seconds."""
+    return int(time.time())
 
 
 @pytest.fixture(autouse=True)
