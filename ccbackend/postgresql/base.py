@@ -102,11 +102,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return used, most
 
     def share_of_connections(self, processes: int) -> int | None:
-        """Return how many connections each of some processes may open, with some left for others; None if unknown."""
+        """Return `share_of` the connections that the server of the database has; None if it is away."""
         try:
             _, most = self.connections()
         except DatabaseError:  # it is away; the server starts all the same
             return None
+        return self.share_of(most, processes)
+
+    def share_of(self, most: int, processes: int) -> int:
+        """Return how many of `most` connections each of some processes may open, with some left for others."""
         return max(0, most - _FOR_OTHERS) // processes
 
     def run(self, *statements: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ from jobs.rows.select import (
     TAGS_AS_JSON,
     SqlCondition,
     from_page,
+    run,
     select_rows,
     with_values,
 )
@@ -68,7 +69,7 @@ def _at_once_on_postgresql(source: str, parameters: Sequence[Any], *, with_metad
               {page.replace("%", "%%")}) page
     """
     # The time is a parameter, so that the statement can be prepared.
-    ((count, encoded, text),) = connection.run((query, [int(time.time())]))  # type: ignore[attr-defined]
+    ((count, encoded, text),) = run((query, [int(time.time())]))
     if count and (encoded < count or text is None):
         return None
     return count, (text or "").encode()

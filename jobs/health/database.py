@@ -56,7 +56,7 @@ def check(look: Look) -> Iterator[Finding]:
     engine: Any = connection
     used, most = engine.connections()
     processes = settings.SERVER_PROCESSES
-    each = min(engine.share_of_connections(processes) or 0, settings.CONNECTIONS_PER_PROCESS)
+    each = min(engine.share_of(most, processes), settings.CONNECTIONS_PER_PROCESS)
     if each < FEW_CONNECTIONS:
         sentence = (
             f"PostgreSQL's {most} connections are too few for {processes} processes of the server: "

@@ -17,7 +17,7 @@ from django.db import connection
 from jobs.models import Job
 from jobs.rows.columns import STORED_COLUMNS, Row
 from jobs.rows.locks import lock_runs, run_lock
-from jobs.rows.select import JOBS, select_list, without_large
+from jobs.rows.select import JOBS, run, select_list, without_large
 
 # The database assigns the id.
 _NEW_COLUMNS = tuple(name for name in STORED_COLUMNS if name != "id")
@@ -57,7 +57,7 @@ def insert_run(job: Row, *, window: int) -> int | None:
     latest = min(start + window, 2**63 - 1)  # the columns have 64 bits
     conditions = (job.job_id, job.cluster, start - window, latest, start, start)
     insert = (_INSERT_RUN, [*_new_values(job), *conditions])
-    rows = connection.run(*run_lock(job.job_id, job.cluster), insert)  # type: ignore[attr-defined]
+    rows = run(*run_lock(job.job_id, job.cluster), insert)
     return rows[0][0] if rows else None
 
 
@@ -144,7 +144,7 @@ def stop_run(
     keys = {"id": row_id, "job_id": job_id, "cluster": cluster, "start_time": start_time}
     given = {column: value for column, value in keys.items() if value is not None}
     parameters = [state, stop_time, *given.values(), stop_time]
-    rows = connection.run((_stop_run(connection.vendor, tuple(given)), parameters))  # type: ignore[attr-defined]
+    rows = run((_stop_run(connection.vendor, tuple(given)), parameters))
     return Row._make(rows[0]) if rows else None
 
 

@@ -52,6 +52,15 @@ def with_values(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]
     return sql, parameters
 
 
+def run(*statements: SqlCondition) -> list[tuple[Any, ...]]:
+    """Run the statements of a short call, in a transaction of their own if none is open; return the rows of the last.
+
+    On PostgreSQL that is one round trip; see the engine, ccbackend.postgresql.
+    """
+    rows: list[tuple[Any, ...]] = connection.run(*statements)  # type: ignore[attr-defined]  # of our engines
+    return rows
+
+
 def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
     """Return jobs by row id, with tags and metadata."""
     places = ", ".join(["%s"] * len(row_ids))

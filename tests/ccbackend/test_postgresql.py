@@ -1,7 +1,6 @@
 """ccbackend.postgresql: an ended connection is seen without a query, no wait in the main loop, prepared statements."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -21,15 +20,6 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(not os.environ.get("DATABASE_URL", "").startswith("postgres"), reason="of PostgreSQL alone"),
 ]
-
-
-@pytest.fixture
-def other(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
-    """Return another connection to the database of the tests."""
-    wrapper: dict[str, Any] = connection.settings_dict
-    with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["OPTIONS"]["host"]) as postgres:
-        yield postgres
-        postgres.rollback()
 
 
 @pytest.fixture
@@ -76,6 +66,16 @@ def test_a_start_that_must_not_wait_for_a_lock_does_nothing(
     other.rollback()
     assert not Job.objects.exists()
     assert api.start(jobId=7, cluster="testcluster", tags=tags).status == 201
+
+
+def test_a_list_does_not_wait_for_a_migration(
+    api: AppClient, must_not_wait: None, other: "psycopg.Connection[Any]"
+) -> None:
+    other.execute("LOCK TABLE jobs_job IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(WouldWait):
+        api.get("/api/jobs/")
+    other.rollback()
+    assert api.get("/api/jobs/").status == 200
 
 
 @pytest.mark.parametrize("tags", [[], [{"type": "a", "name": "b"}]])

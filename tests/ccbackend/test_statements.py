@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -25,15 +24,6 @@ def run(*given: tuple[str, list[Any]]) -> list[tuple[Any, ...]]:
     """Run statements on the connection of this thread."""
     rows: list[tuple[Any, ...]] = connection.run(*given)  # type: ignore[attr-defined]
     return rows
-
-
-@pytest.fixture
-def other(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
-    """Return another connection to the database of the tests."""
-    wrapper: dict[str, Any] = connection.settings_dict
-    with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["OPTIONS"]["host"]) as postgres:
-        yield postgres
-        postgres.rollback()
 
 
 def test_within_a_transaction_they_belong_to_it() -> None:
