@@ -23,6 +23,14 @@ class Role(models.TextChoices):
     API = "api", "api: job operations of the REST API"
 
 
+class TokenScope(models.TextChoices):
+    """What a token may be used for, within the roles of its user."""
+
+    REPORT = "report", "report: start, stop and tag jobs, report nodes, list running jobs"
+    READ = "read", "read: jobs and their samples"
+    ALL = "all", "all: whatever the user's roles allow"
+
+
 STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
 
 
@@ -102,6 +110,11 @@ class User(AbstractUser):
         """Return whether the user may do everything in the admin site."""
         return self.has_role(Role.ADMIN)
 
+    @property
+    def usual_scope(self) -> str:
+        """Return the scope of a new token if none is chosen: without the role api or admin, it can only read."""
+        return TokenScope.ALL if self.has_role(Role.API, Role.ADMIN) else TokenScope.READ
+
     def get_full_name(self) -> str:
         """Return the name, or else the username."""
         return self.name or self.username
@@ -156,6 +169,8 @@ class ApiToken(models.Model):
     )
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)  # unique: its index serves each look-up
+    scope = models.CharField(max_length=16, choices=TokenScope.choices, default=TokenScope.ALL)
+    clusters = models.JSONField(default=list, blank=True, help_text="The only clusters whose jobs it reaches.")
     networks = models.JSONField(
         default=list, blank=True, help_text='Networks from which it may be used, e.g. ["10.0.0.0/8"].'
     )
@@ -167,6 +182,9 @@ class ApiToken(models.Model):
     class Meta:
         verbose_name = "API token"
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(scope__in=TokenScope.values), name="accounts_token_scope_known")
+        ]
 
     def __str__(self) -> str:
         """Return the first characters of the token and its name."""
@@ -174,11 +192,19 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(
-        cls, *, user: User, name: str = "", days: int | None = None, networks: Iterable[str] = ()
+        cls,
+        *,
+        user: User,
+        name: str = "",
+        days: int | None = None,
+        scope: str = TokenScope.ALL,
+        clusters: Iterable[str] = (),
+        networks: Iterable[str] = (),
     ) -> tuple["ApiToken", str]:
         """Create a token; return it with its secret, which is not stored.
 
-        The token expires after `days`, or never. `networks` are valid CIDR networks.
+        The token expires after `days`, or never. `clusters`, and `networks`, valid CIDR networks, limit it if there are
+        any.
         """
         secret = tokens.generate()
         row = cls.objects.create(
@@ -186,10 +212,17 @@ class ApiToken(models.Model):
             name=name,
             prefix=tokens.visible_prefix(secret),
             digest=tokens.digest(secret),
+            scope=scope,
+            clusters=list(clusters),
             networks=list(networks),
             expires_at=None if days is None else timezone.now() + timedelta(days=days),
         )
         return row, secret
+
+    @property
+    def reach(self) -> str:
+        """Return the scope and the clusters in words, such as 'report on fritz, alex'."""
+        return f"{self.scope} on {', '.join(self.clusters)}" if self.clusters else self.scope
 
     @property
     def status(self) -> str:
