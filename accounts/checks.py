@@ -8,11 +8,12 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
+from accounts import reference_tokens
 from accounts.addresses import ANY, check_networks
 from accounts.console import SETTINGS
-from accounts.directory import check_patterns
+from accounts.log_in import ldap, oidc
+from accounts.log_in.directory import check_patterns
 from accounts.models import Role
-from accounts.reference_tokens import IS_INSTALLED, check_key
 
 
 @register(SETTINGS)
@@ -28,20 +29,24 @@ def check_log_in_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any
             messages.append(Error(str(error), hint=hint, id=f"accounts.E00{number}"))
     for text in settings.JWT_PUBLIC_KEYS:
         try:
-            check_key(text)
+            reference_tokens.check_key(text)
         except ValueError as error:
             messages.append(Error(f"JWT_PUBLIC_KEYS: {error}", id="accounts.E005"))
-    if settings.JWT_PUBLIC_KEYS and not IS_INSTALLED:
-        messages.append(
-            Error("JWT_PUBLIC_KEYS needs PyJWT: pip install -r requirements-log-in.txt", id="accounts.E006")
-        )
-    return [*messages, *_of_proxy(), *_of_groups()]
+    return [*messages, *_of_proxy(), *_of_packages(), *_of_groups()]
 
 
 def _of_proxy() -> Iterator[CheckMessage]:
     if settings.REMOTE_USER_HEADER and (not settings.TRUSTED_PROXIES or ANY in settings.TRUSTED_PROXIES):
         hint = "Name the addresses of the proxies in TRUSTED_PROXIES: whoever is among them may log in as anybody."
         yield Error("REMOTE_USER_HEADER needs TRUSTED_PROXIES, without *", hint=hint, id="accounts.E007")
+
+
+def _of_packages() -> Iterator[CheckMessage]:
+    needed = (("JWT_PUBLIC_KEYS", reference_tokens), ("LDAP", ldap), ("OIDC", oidc))
+    for number, (name, module) in enumerate(needed, start=1):
+        if getattr(settings, name) and not module.IS_INSTALLED:
+            hint = "pip install -r requirements-log-in.txt"
+            yield Error(f"{name} needs packages that are not installed: {hint}", id=f"accounts.E01{number}")
 
 
 def _of_groups() -> Iterator[CheckMessage]:

@@ -37,6 +37,15 @@ STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
 class AccountManager(UserManager["User"]):
     """Create users; a superuser is a user with the role admin."""
 
+    def get_queryset(self) -> models.QuerySet["User"]:
+        """Return users, which can be filtered by is_staff and is_superuser as if these were columns."""
+        of_user = UserRole.objects.filter(user=models.OuterRef("pk"))
+        flags: dict[str, Any] = {
+            "is_staff": models.Exists(of_user.filter(role__in=STAFF_ROLES)),
+            "is_superuser": models.Exists(of_user.filter(role=Role.ADMIN)),
+        }
+        return super().get_queryset().alias(**flags)
+
     def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
     ) -> "User":
@@ -91,7 +100,7 @@ class User(AbstractUser):
         present = self.roles
         new = [UserRole(role=role) for role in dict.fromkeys(roles) if role not in present]
         self.role_set.add(*new, bulk=False)
-        del self.roles  # a cached property
+        self.__dict__.pop("roles", None)  # a cached property
 
     def add_projects(self, projects: Iterable[str]) -> None:
         """Add managed projects; skip those that the user already manages."""
@@ -101,14 +110,51 @@ class User(AbstractUser):
         del self.projects  # a cached property
 
     @property
-    def is_staff(self) -> bool:  # type: ignore[override]
-        """Return whether the user may log in to the admin site, which takes a role other than api."""
-        return self.has_role(*STAFF_ROLES)
+    def is_staff(self) -> bool:
+        """Whether the user may log in to the admin site, which takes a role other than api.
+
+        Libraries for log-ins set it: true gives the role user unless another such role is there, false takes all of
+        them, with `save`.
+        """
+        return self._set_flags.get("is_staff", self.has_role(*STAFF_ROLES))
+
+    @is_staff.setter
+    def is_staff(self, value: bool) -> None:
+        self._set_flags["is_staff"] = value
 
     @property
-    def is_superuser(self) -> bool:  # type: ignore[override]
-        """Return whether the user may do everything in the admin site."""
-        return self.has_role(Role.ADMIN)
+    def is_superuser(self) -> bool:
+        """Whether the user may do everything in the admin site: the role admin, set as is_staff is."""
+        return self._set_flags.get("is_superuser", self.has_role(Role.ADMIN))
+
+    @is_superuser.setter
+    def is_superuser(self, value: bool) -> None:
+        self._set_flags["is_superuser"] = value
+
+    @cached_property
+    def _set_flags(self) -> dict[str, bool]:
+        """Return what of is_staff and is_superuser was set and not saved."""
+        return {}
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the user, and the roles that is_staff and is_superuser stand for where these were set."""
+        super().save(*args, **kwargs)
+        flags, self._set_flags = self._set_flags, {}
+        if flags.get("is_staff") is False:
+            self._take_roles(STAFF_ROLES)
+        elif flags.get("is_staff") and not self.is_staff and not flags.get("is_superuser"):
+            self.add_roles([Role.USER])
+        if flags.get("is_superuser") is False:
+            self._take_roles([Role.ADMIN])
+        elif flags.get("is_superuser"):
+            self.add_roles([Role.ADMIN])
+
+    def _take_roles(self, roles: Iterable[str]) -> None:
+        """Take roles from the user; the last active admin keeps that one."""
+        admins = UserRole.objects.filter(role=Role.ADMIN, user__is_active=True).exclude(user=self)
+        kept = () if admins.exists() else (Role.ADMIN,)
+        self.role_set.filter(role__in=set(roles) - set(kept)).delete()
+        self.__dict__.pop("roles", None)  # a cached property
 
     @property
     def usual_scope(self) -> str:

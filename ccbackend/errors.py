@@ -186,7 +186,7 @@ class HiddenSettings(SafeExceptionReporterFilter):
 
     # Django's own words, and settings whose values have secrets in them.
     hidden_settings = re.compile(
-        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES|SLURMRESTD", re.I
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES|SLURMRESTD|LDAP|OIDC", re.I
     )
 
 

@@ -123,6 +123,21 @@ def read_json(name: str, default: str, check: Callable[[Any], bool], expected: s
     return dict(found)
 
 
+def read_object(name: str, required: set[str], optional: dict[str, Any], expected: str) -> dict[str, Any]:
+    """Read a JSON object with some keys, and with the values of others where they are not given; empty means none.
+
+    No mistake is repeated, since the object may have a secret.
+    """
+    found = read_json(name, "{}", lambda value: isinstance(value, str | bool), expected)
+    if not found:
+        return {}
+    has_kinds = all(isinstance(value, type(optional.get(key, ""))) for key, value in found.items())
+    if not (required <= found.keys() <= required | optional.keys() and has_kinds):
+        keys = f"the keys {', '.join(sorted(required))}, perhaps {', '.join(sorted(optional))}"
+        raise ImproperlyConfigured(f"{name}: expected {keys}: {expected}")
+    return optional | found
+
+
 def private_folder(path: Path) -> None:
     """Create a folder and those above it, for the account of the server alone."""
     for folder in reversed([path, *path.parents]):

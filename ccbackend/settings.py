@@ -114,7 +114,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    *(["accounts.proxy_log_in.ProxyLogIn"] if REMOTE_USER_HEADER else []),
+    *(["accounts.log_in.proxy.ProxyLogIn"] if REMOTE_USER_HEADER else []),
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "ccbackend.middleware.KeepSession",

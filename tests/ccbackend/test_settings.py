@@ -20,7 +20,7 @@ NAMES = {
     name
     for module in ("ccbackend.settings", LOG_IN)
     for name in re.findall(
-        r'read_(?:flag|whole|mode|path|words|text|numbers|json)\(\s*"([A-Z_]+)"',
+        r'read_(?:flag|whole|mode|path|words|text|numbers|json|object)\(\s*"([A-Z_]+)"',
         (PROJECT / module.replace(".", "/")).with_suffix(".py").read_text(),
     )
 }
@@ -148,6 +148,12 @@ IMPOSSIBLE = [
     ("GROUP_ROLES", '["admin"]'),
     ("GROUP_ROLES", '{"staff": "admin"}'),
     ("GROUP_PROJECTS", '{"staff": ["bio"]}'),
+    ("LDAP", '{"url": "ldap://love"}'),
+    ("LDAP", '{"url": "ldap://love", "user_base": 5}'),
+    ("LDAP", '{"url": "ldap://h", "user_base": "dc=x", "start_tls": "no"}'),
+    ("LDAP", '{"url": "ldap://h", "user_base": "dc=x", "bind_pasword": "love"}'),
+    ("OIDC", '{"issuer": "https://love"}'),
+    ("OIDC", '["lace"]'),
     ("LOG_LEVEL", "LOUD"),
     ("ALLOWED_HOSTS", "https://jobs.example.org"),
     ("ALLOWED_HOSTS", "jobs.example.org:8080"),

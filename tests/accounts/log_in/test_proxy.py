@@ -24,9 +24,9 @@ def _proxy(settings: Any, archive_root: object) -> None:
     settings.GROUP_PROJECTS = {"lead-(.+)": r"\1", "pi": "own"}
     place = settings.MIDDLEWARE.index("django.contrib.auth.middleware.AuthenticationMiddleware") + 1
     middleware = [*settings.MIDDLEWARE]
-    middleware.insert(place, "accounts.proxy_log_in.ProxyLogIn")
+    middleware.insert(place, "accounts.log_in.proxy.ProxyLogIn")
     settings.MIDDLEWARE = middleware
-    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, "accounts.backends.ProxyBackend"]
+    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, "accounts.backends.SessionBackend"]
 
 
 def visit(client: Client, name: str, groups: str = "", **headers: str) -> Any:

@@ -5,16 +5,16 @@ import re
 from collections.abc import Callable
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, login, logout
+from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 
 from accounts.addresses import UNIX_PEER, client_address, is_listed
-from accounts.directory import arrive
 from accounts.exceptions import AccountError
+from accounts.log_in.directory import arrive
 
 logger = logging.getLogger(__name__)
 
-BACKEND = "accounts.backends.ProxyBackend"
+BACKEND = "accounts.backends.SessionBackend"
 _GROUPS = "proxy_groups"  # in the session: as the proxy sent them
 
 
@@ -58,8 +58,3 @@ def _log_in(request: HttpRequest, username: str, groups: str) -> None:
         return
     login(request, user, backend=BACKEND)
     request.session[_GROUPS] = groups
-
-
-def is_by_proxy(request: HttpRequest) -> bool:
-    """Return whether a session began with a log-in at the proxy."""
-    return request.session.get(BACKEND_SESSION_KEY) == BACKEND
