@@ -41,8 +41,8 @@ Listen {http}
 Listen {https}
 Include {folder}/site.conf
 """
-_MODULES = ("mpm_event", "authz_core", "alias", "headers", "socache_shmcb", "proxy", "proxy_http", "ssl")
-_MODULES += ("auth_basic", "authn_core", "authn_file", "authz_user")
+_MODULES = ["mpm_event", "authz_core", "alias", "headers", "socache_shmcb", "proxy", "proxy_http", "ssl"]
+_MODULES += ["auth_basic", "authn_core", "authn_file", "authz_user"]
 
 LOG_IN = {
     "nginx": (
