@@ -153,7 +153,8 @@ class User(AbstractUser):
         """Take roles from the user; the last active admin keeps that one."""
         admins = UserRole.objects.filter(role=Role.ADMIN, user__is_active=True).exclude(user=self)
         kept = () if admins.exists() else (Role.ADMIN,)
-        self.role_set.filter(role__in=set(roles) - set(kept)).delete()
+        UserRole.objects.filter(user=self, role__in=set(roles) - set(kept)).delete()
+        self.refresh_from_db(fields=["role_set"])  # which may have been loaded before
         self.__dict__.pop("roles", None)  # a cached property
 
     @property
