@@ -1,6 +1,13 @@
-"""The configuration of the project's admin site."""
+"""The project's own app, which has no models, and its admin site."""
 
+from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+
+
+class ProjectConfig(AppConfig):
+    """The project itself, for the sake of its commands."""
+
+    name = "ccbackend"
 
 
 class SiteConfig(AdminConfig):

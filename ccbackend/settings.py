@@ -180,6 +180,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "whitenoise.runserver_nostatic",
+    "ccbackend.apps.ProjectConfig",
     "ccbackend.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -347,7 +348,6 @@ DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seco
 SLURMRESTD = _slurmrestd()
 INTAKE_LOG_DAYS = _whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = _text("TIME_ZONE", "UTC")
 try:
     zoneinfo.ZoneInfo(TIME_ZONE)

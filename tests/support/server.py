@@ -105,7 +105,7 @@ class Server:
 
     def start_web(self) -> None:
         """Start the HTTP server on a free port and wait until it answers."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         command = ["gunicorn", "ccbackend.wsgi", "-w", str(self.workers), "-b", f"127.0.0.1:{self.port}"]
         if self.http_server == "gthread":
             command += ["--worker-class", "gthread"]
@@ -267,7 +267,8 @@ def running_server(folder: Path, **options: Any) -> Iterator[Server]:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
