@@ -46,7 +46,7 @@ class Server:
     """An HTTP server with some workers, and archive workers, on a database and an archive of their own.
 
     The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian". The database
-    is an empty one at `database_url`, or a copy made for it.
+    is an empty one at `database_url`, or a copy made for it; with `is_empty` one without tables and users.
     """
 
     folder: Path
@@ -55,6 +55,7 @@ class Server:
     sources: Mapping[str, Any] = field(default_factory=lambda: {"*": {"kind": "none"}})
     settings: Mapping[str, str] = field(default_factory=dict)
     database_url: str = ""
+    is_empty: bool = False
     tokens: dict[str, str] = field(default_factory=dict)
     port: int = 0
     _web: "subprocess.Popen[bytes] | None" = None
@@ -69,7 +70,9 @@ class Server:
     def prepare(self) -> None:
         """Create the database and the users bench, admin and alice with a token each."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.database_url:
+        if self.is_empty:
+            self.database_url = self._copied("")
+        elif self.database_url:
             self.tokens = _set_up(self.database_url)
         else:
             template, tokens = _template()
@@ -86,11 +89,12 @@ class Server:
         }
 
     def _copied(self, template: str) -> str:
-        """Copy the database of a name or path, and return the URL of the copy."""
+        """Copy the database of a name or path, "" for none, and return the URL of the copy."""
         if not _on_postgres():
-            return _sqlite_url(shutil.copyfile(template, self.folder / "server.sqlite3"))
+            path = self.folder / "server.sqlite3"
+            return _sqlite_url(shutil.copyfile(template, path) if template else path)
         self._drop = f"server_{secrets.token_hex(6)}"
-        _execute(f"CREATE DATABASE {self._drop} TEMPLATE {template}")
+        _execute(f"CREATE DATABASE {self._drop} TEMPLATE {template or 'template0'}")
         return _postgres_url(self._drop)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
