@@ -9,7 +9,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from accounts import credentials
+from accounts import credentials, hashers
 from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.models import ApiToken, Role, User, UserProject, UserRole
 
@@ -56,6 +56,39 @@ def create_user(
     except IntegrityError:
         raise AccountError(f"username {username!r} is already taken") from None
     return user
+
+
+def adopt_user(
+    *,
+    username: str,
+    name: str,
+    email: str,
+    roles: Sequence[str],
+    projects: Sequence[str],
+    password: str,
+    dry_run: bool = False,
+) -> bool:
+    """Create a user of cc-backend with its roles and projects; return False if there is a user of this name.
+
+    `password` is a bcrypt hash, or empty. A manager may be without projects, as there. Raise InvalidAccountError.
+    """
+    if User.objects.filter(username=username).exists():
+        return False
+    _check_username(username)
+    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if password and not hashers.is_bcrypt(password):
+        raise InvalidAccountError("password: expected a hash by bcrypt")
+    if not dry_run:
+        with transaction.atomic():
+            user = User.objects.create_user(username, email, None, name=name)
+            user.add_roles(roles)
+            user.add_projects(projects)
+            if password:
+                user.password = hashers.adopted(password)
+                user.save(update_fields=["password"])
+    return True
 
 
 def delete_user(*, username: str, actor: User) -> None:

@@ -306,6 +306,7 @@ AUTH_PASSWORD_VALIDATORS = [
         ("CommonPasswordValidator", {}),
     )
 ]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", "accounts.hashers.AdoptedPassword"]
 LOGIN_URL = "admin:login"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
 CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
@@ -318,7 +319,6 @@ TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
 MONITORING_ALLOWED_IPS = _words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
-# For `doctor --mail`; nothing else sends mails.
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
 ADMINS = [("", address) for address in _words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
 try:
@@ -333,7 +333,7 @@ EMAIL_SUBJECT_PREFIX = "[ccbackend] "
 SERVER_EMAIL = _text("EMAIL_FROM", f"ccbackend@{socket.gethostname()}")
 if not re.fullmatch(_ADDRESS, SERVER_EMAIL):
     raise ImproperlyConfigured(f"EMAIL_FROM={SERVER_EMAIL!r}: expected an address such as ops@example.org")
-MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail said
+MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail of `doctor --mail` said
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")

@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from accounts.console import INTERRUPTED, ServerCommand
 from accounts.formatting import quantity
 from jobs.checks import missing_archive
-from jobs.console import INTERRUPTED, ServerCommand, progress, shown_size
+from jobs.console import progress, shown_size
 from jobs.maintenance.backup import BackupError, Choice, back_up
 from jobs.maintenance.dump import DumpError
 

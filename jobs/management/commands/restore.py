@@ -5,8 +5,9 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from accounts.console import INTERRUPTED, ServerCommand
 from accounts.formatting import quantity
-from jobs.console import INTERRUPTED, ServerCommand, progress, shown_time
+from jobs.console import progress, shown_time
 from jobs.maintenance.backup import SETTINGS, BackupError, restore
 from jobs.maintenance.dump import DumpError
 from jobs.models import Job

