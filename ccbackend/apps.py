@@ -3,11 +3,17 @@
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
+from ccbackend.postgresql.migrating import watch_migrations
+
 
 class ProjectConfig(AppConfig):
-    """The project itself, for the sake of its commands."""
+    """The project itself: its commands, and how migrations wait."""
 
     name = "ccbackend"
+
+    def ready(self) -> None:
+        """Bound the waits of migrations."""
+        watch_migrations()
 
 
 class SiteConfig(AdminConfig):

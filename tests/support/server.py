@@ -46,7 +46,8 @@ class Server:
     """An HTTP server with some workers, and archive workers, on a database and an archive of their own.
 
     The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian". The database
-    is an empty one at `database_url`, or a copy made for it; with `is_empty` one without tables and users.
+    is an empty one at `database_url`, or a copy made for it; with `is_empty` one without tables and users. `project` is
+    the folder of its code.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class Server:
     settings: Mapping[str, str] = field(default_factory=dict)
     database_url: str = ""
     is_empty: bool = False
+    project: Path = PROJECT
     tokens: dict[str, str] = field(default_factory=dict)
     port: int = 0
     _web: "subprocess.Popen[bytes] | None" = None
@@ -73,9 +75,9 @@ class Server:
         if self.is_empty:
             self.database_url = self._copied("")
         elif self.database_url:
-            self.tokens = _set_up(self.database_url)
+            self.tokens = _set_up(self.database_url, self.project)
         else:
-            template, tokens = _template()
+            template, tokens = _template(self.project)
             self.database_url, self.tokens = self._copied(template), dict(tokens)
         self._environment = os.environ | {
             "SECRET_KEY": "for-a-test",
@@ -104,7 +106,9 @@ class Server:
             "c.execute(sys.argv[1]); json.dump(c.fetchall(), sys.stdout)"
         )
         command = [sys.executable, "-c", script, sql]
-        output = subprocess.run(command, env=self._environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+        output = subprocess.run(
+            command, env=self._environment, cwd=self.project, check=True, stdout=subprocess.PIPE
+        ).stdout
         return [tuple(row) for row in json.loads(output)]
 
     def start_web(self) -> None:
@@ -146,7 +150,7 @@ class Server:
             return subprocess.Popen(
                 [sys.executable, *arguments],
                 env=self._environment,
-                cwd=PROJECT,
+                cwd=self.project,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -182,7 +186,13 @@ class Server:
         """Run Python with the server's settings to its end."""
         command = [sys.executable, *arguments]
         return subprocess.run(
-            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=timeout
+            command,
+            env=self._environment,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
 
     def stop(self) -> None:
@@ -208,8 +218,8 @@ class Server:
 
 
 @functools.cache
-def _template() -> tuple[str, dict[str, str]]:
-    """Return a migrated database with users, its name or path, and their tokens: migrated once for all servers."""
+def _template(project: Path) -> tuple[str, dict[str, str]]:
+    """Return a migrated database with users, its name or path, and their tokens: one for all servers of this code."""
     if _on_postgres():
         template = f"template_{secrets.token_hex(6)}"
         _execute(f"CREATE DATABASE {template}")
@@ -220,10 +230,10 @@ def _template() -> tuple[str, dict[str, str]]:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         template = str(Path(folder, "template.sqlite3"))
         url = _sqlite_url(template)
-    return template, _set_up(url)
+    return template, _set_up(url, project)
 
 
-def _set_up(url: str) -> dict[str, str]:
+def _set_up(url: str, project: Path) -> dict[str, str]:
     """Migrate a database and create its users; return their tokens."""
     environment = os.environ | {
         "SECRET_KEY": "for-a-test",
@@ -231,7 +241,7 @@ def _set_up(url: str) -> dict[str, str]:
         "DATABASE_URL": url,
     }
     command = [sys.executable, "-c", _BOOTSTRAP]
-    output = subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+    output = subprocess.run(command, env=environment, cwd=project, check=True, stdout=subprocess.PIPE).stdout
     tokens: dict[str, str] = json.loads(output)
     return tokens
 
