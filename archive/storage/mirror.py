@@ -68,10 +68,10 @@ class Mirror:
         source, target = self.source / place, self.target / place
         try:
             status = source.stat()
+            same = [source] if self.links else []
             if self.previous is not None and _is_same(status, self.previous / place):
-                os.link(self.previous / place, target)
-                done.linked += 1
-            elif self.links and _link(source, target):
+                same.insert(0, self.previous / place)
+            if any(_link(path, target) for path in same):
                 done.linked += 1
             else:
                 shutil.copy2(source, target)

@@ -105,16 +105,19 @@ class Command(ServerCommand):
         wanted = {
             "DATABASE_URL": ("database", "Database: sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME", _SQLITE),
             "ARCHIVE_ROOT": ("archive", "Folder of the job archive", "var/job-archive"),
-            "ALLOWED_HOSTS": ("name", "Public name behind a proxy with TLS, if there is one", ""),
         }
         new = {} if "SECRET_KEY" in there else {"SECRET_KEY": os.environ.get("SECRET_KEY") or env_file.new_secret()}
         for name, (option, question, default) in wanted.items():
-            given = options[option]
             if name not in there:
-                new[name] = self._questions.setting(name, given, question, default)
-            elif given and given not in there[name].split(","):
+                new[name] = self._questions.setting(name, options[option], question, default)
+            elif options[option] not in (None, there[name]):
                 raise SetupError(f"--{option}: {path} has another {name}; change it there, or leave the option out")
-        new |= _behind_proxy(new.pop("ALLOWED_HOSTS", ""))
+        if "ALLOWED_HOSTS" not in there:
+            asked = "" if there else self._questions.answer("Public name behind a proxy with TLS, if any", "")
+            found = _behind_proxy(options["name"] or asked)
+            new |= {name: value for name, value in found.items() if name not in there}
+        elif options["name"] and options["name"] not in there["ALLOWED_HOSTS"].split(","):
+            raise SetupError(f"--name: {path} has another ALLOWED_HOSTS; change it there, or leave the option out")
         try:
             made = database.make({**there, **new}["DATABASE_URL"], _BASE)
         except ValueError as error:
