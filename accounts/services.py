@@ -33,17 +33,10 @@ def create_user(
     value, AccountError if the username is taken.
     """
     _check_username(username)
-    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
-    for role in roles:
-        _check_role(role)
-    if not roles:
-        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
-    if password == "" and set(roles) != {Role.API}:
+    _check_texts(name=name, email=email)
+    if password == "" and roles and set(roles) != {Role.API}:
         raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
-    if projects and Role.MANAGER not in roles:
-        raise InvalidAccountError("only managers require a project (can be changed later)")
-    if Role.MANAGER in roles and not projects:
-        raise InvalidAccountError("managers require a project to manage (can be changed later)")
+    _check_access(roles, projects)
     if password and (broken := _broken_rules(password, User(username=username, name=name, email=email))):
         if set(roles) != {Role.API}:
             raise InvalidAccountError(f"password: {' '.join(broken)}")
@@ -122,6 +115,26 @@ def revoke_token(*, token: ApiToken) -> bool:
     return revoked
 
 
+def set_access(*, username: str, roles: Sequence[str], projects: Sequence[str]) -> User:
+    """Give a user exactly these roles and projects, and return it.
+
+    Raise InvalidAccountError for roles or projects that cannot be together, AccountError if there is no such user, or
+    if the last active admin would lose the role.
+    """
+    _check_access(roles, projects)
+    with transaction.atomic():
+        user = _locked(username)
+        if Role.ADMIN not in roles:
+            _keep_an_admin(user)
+        UserRole.objects.filter(user=user).exclude(role__in=roles).delete()
+        UserProject.objects.filter(user=user).exclude(project__in=projects).delete()
+        user = User.objects.with_access().get(pk=user.pk)
+        user.add_roles(roles)
+        user.add_projects(projects)
+    credentials.clear_cache()
+    return User.objects.with_access().get(pk=user.pk)
+
+
 def add_role(*, username: str, role: str) -> None:
     """Give a user another role; raise AccountError if the user has it."""
     with transaction.atomic():
@@ -189,6 +202,19 @@ def _keep_an_admin(user: User) -> None:
     """Raise AccountError if `user` is the last active admin."""
     if [row.user_id for row in _active_admins()] == [user.pk]:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
+
+
+def _check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
+    """Raise InvalidAccountError unless a user may have these roles and projects together."""
+    _check_texts(**{f"project {number}": project for number, project in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if not roles:
+        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
+    if projects and Role.MANAGER not in roles:
+        raise InvalidAccountError("only managers require a project (can be changed later)")
+    if Role.MANAGER in roles and not projects:
+        raise InvalidAccountError("managers require a project to manage (can be changed later)")
 
 
 def _check_username(username: str) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import zoneinfo
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend import __version__, logs
-from ccbackend.environment import parse_database_url, parse_file, parse_mail_url
+from ccbackend.environment import parse_database_url, parse_file, parse_json, parse_links, parse_mail_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "pytest" in sys.modules
@@ -74,6 +75,14 @@ def _whole(name: str, default: int, minimum: int, maximum: int = 2**31 - 1) -> i
     if not re.fullmatch("[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
         raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number from {minimum} to {maximum}")
     return int(text)
+
+
+def _parsed(name: str, default: str, parse: Callable[[str], Any]) -> Any:
+    """Read a setting by a function that raises ValueError for what it cannot be."""
+    try:
+        return parse(_text(name, default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
 def _numbers(name: str, default: str) -> tuple[float, ...]:
@@ -238,10 +247,7 @@ DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
 
 def _database() -> dict[str, Any]:
     """Add the options to DATABASE_URL with which concurrent writers wait instead of failing, for either engine."""
-    try:
-        config = parse_database_url(_text("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3"))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+    config: dict[str, Any] = _parsed("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3", parse_database_url)
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
     options: dict[str, Any] = config["OPTIONS"]
     if config["ENGINE"] == "django.db.backends.sqlite3":
@@ -321,10 +327,8 @@ MONITORING_ALLOWED_IPS = _words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
 ADMINS = [("", address) for address in _words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
-try:
-    _mail = parse_mail_url(_text("EMAIL_URL", "smtp://localhost:25"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
+_mail = _parsed("EMAIL_URL", "smtp://localhost:25", parse_mail_url)
+JOB_LINKS = _parsed("JOB_LINKS", "[]", parse_links)
 EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["user"], _mail["password"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["how"] == "+tls", _mail["how"] == "+ssl"
@@ -337,10 +341,7 @@ MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail of `
 
 ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")
-try:
-    METRIC_SOURCES: dict[str, Any] = json.loads(_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
-except (ValueError, RecursionError) as error:
-    raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
+METRIC_SOURCES: dict[str, Any] = _parsed("METRIC_SOURCES", '{"*": {"kind": "none"}}', parse_json)
 METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
@@ -357,7 +358,6 @@ except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
     raise ImproperlyConfigured(f"TIME_ZONE={TIME_ZONE!r}: expected a name such as Europe/Berlin or UTC") from None
 USE_I18N = False
 FORMAT_MODULE_PATH = "ccbackend.formats"
-USE_TZ = True
 
 STATIC_PACKAGES = ("bokeh", "django", "djangorestframework", "drf-spectacular-sidecar")
 

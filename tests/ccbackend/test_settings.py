@@ -17,7 +17,7 @@ from tests.support.paths import PROJECT
 
 NAMES = set(
     re.findall(
-        r'(?:_flag|_whole|_mode|_path|_words|_text)\(\s*"([A-Z_]+)"',
+        r'(?:_flag|_whole|_mode|_path|_words|_text|_parsed)\(\s*"([A-Z_]+)"',
         (PROJECT / "ccbackend" / "settings.py").read_text(),
     )
 )
@@ -132,6 +132,12 @@ IMPOSSIBLE = [
     ("TIME_ZONE", "../UTC"),
     ("TIME_ZONE", "zone.tab"),
     ("METRIC_SOURCES", "{"),
+    ("JOB_LINKS", "{"),
+    ("JOB_LINKS", '[{"name": "x"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "javascript:alert(1)"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$nothing"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$"}]'),
+    ("JOB_LINKS", '[{"name": 1, "url": "https://a/"}]'),
     ("SLURMRESTD", "{"),
     ("SLURMRESTD", "[1]"),
     ("SLURMRESTD", '{"fritz": {"url": "ctl:6820"}}'),

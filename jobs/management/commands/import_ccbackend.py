@@ -1,5 +1,6 @@
 """Import users and unarchived jobs from the database of cc-backend."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,12 @@ class Command(ServerCommand):
             "as jobs whose archiving failed.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Read and check everything, and change nothing.")
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the counts as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, and print the counts."""
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         archive, dry_run = options["archive"], options["dry_run"]
         if archive is not None and not archive.is_dir():
             raise CommandError(f"--archive {archive}: expected a folder", returncode=BAD_USAGE)
@@ -50,7 +54,10 @@ class Command(ServerCommand):
         except KeyboardInterrupt:
             text = f"Interrupted. {_closing(counts, dry_run=dry_run)} Run it again to go on."
             raise CommandError(text, returncode=INTERRUPTED) from None
-        self.say(_closing(counts, dry_run=dry_run))
+        if options["json"]:
+            self.print_json(asdict(counts))
+        else:
+            self.say(_closing(counts, dry_run=dry_run))
         if counts.left:
             self.note(f"{quantity(counts.left, 'job')} archived by cc-backend: import_jobs brings them.")
         if counts.refused:
