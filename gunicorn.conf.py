@@ -16,10 +16,12 @@ from gunicorn.glogging import Logger
 
 # gunicorn reads this file anew at each HUP, and starts its processes as copies of its own. What it has loaded of the
 # project would stay that of before an update, beside new modules that it had not: so it forgets all but the counts.
+# Other programs that run this file, such as tests, keep theirs.
 _KEPT = "ccbackend.fastpath.shared"
-for _name in [*sys.modules]:
-    if _name.partition(".")[0] in {"accounts", "archive", "ccbackend", "jobs"} and _name != _KEPT:
-        del sys.modules[_name]
+if "gunicorn" in sys.argv[0]:
+    for _name in [*sys.modules]:
+        if _name.partition(".")[0] in {"accounts", "archive", "ccbackend", "jobs"} and _name != _KEPT:
+            del sys.modules[_name]
 
 from ccbackend import logs  # noqa: E402
 from ccbackend.environment import parse_file  # noqa: E402
