@@ -19,7 +19,7 @@ from tests.support.waiting import patience
 pytestmark = pytest.mark.server
 
 RATE = 20  # starts per second
-LONGEST_GAP = 2.0  # seconds, of an idle machine
+LONGEST_GAP = 2.0  # seconds
 START = 1_700_000_000
 MARK = "\n__import__('pathlib').Path(__file__).with_name('loaded').touch()\n"
 
@@ -139,7 +139,8 @@ def test_an_update_and_the_way_back_lose_no_start_and_pause_for_a_moment(clone: 
         assert {status for _, status in starts.answers} == {201}
         back = starts.longest_gap()
         sys.stdout.write(f"{len(starts.answers)} starts, longest gap {gap:.2f} s, on the way back {back:.2f} s\n")
-        assert gap < patience(LONGEST_GAP)
+        assert gap < LONGEST_GAP
+        assert back < patience(LONGEST_GAP)  # where the older gunicorn.conf.py may end processes before others answer
         assert server.query("SELECT COUNT(*) FROM jobs_job") == [(len(starts.answers),)]
     finally:
         server.stop()
