@@ -73,6 +73,7 @@ def rows(count: int, first_id: int, now: int, begin: int = 0) -> Iterator["Row"]
             job_state=state,
             duration=0 if running else min(int(dice.expovariate(1 / 5000)), now - start),
             walltime=86_400,
+            submit_time=start - dice.randint(1, 40_000),
             tags=None,
             resources=resources[nodes, dice.randint(1, 984)],
             meta_data=json.dumps(

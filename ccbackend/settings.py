@@ -341,6 +341,7 @@ try:
 except (ValueError, RecursionError) as error:
     raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
 METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
+FOOTPRINT_METRICS = _words("FOOTPRINT_METRICS")
 METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds

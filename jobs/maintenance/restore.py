@@ -15,12 +15,14 @@ from archive.format.meta_json import JobMeta, Resource, TagName, decode_meta, ke
 from archive.storage.files import read_file
 from jobs.archiving import queue
 from jobs.exceptions import InvalidJobError
+from jobs.ledger import backlog
 from jobs.models import Job
 from jobs.rows import encoding
-from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.columns import Row, encode_metadata, submit_time_in
 from jobs.rows.insert import insert_jobs, insert_links, reserve_ids
 from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state
 from jobs.tags.ids import Pair, tag_ids
+from jobs.text import LATEST_TIME
 
 Report = Callable[[str], Any]
 """A function that is called with one line about something that is left out, with the reason."""
@@ -89,6 +91,7 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
         job_state=word,
         duration=_number("duration", meta.duration, 0, _INT64 - meta.start_time),
         walltime=max(0, meta.walltime),  # negative for an unlimited job
+        submit_time=min(max(0, meta.submit_time), LATEST_TIME) or submit_time_in(meta.meta_data),
         tags=None,
         resources=_resources(meta.resources),
         meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
@@ -192,11 +195,13 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
         try:
             with transaction.atomic():
                 ids = ids_of_tags(jobs.values())
-                new = insert_jobs(job.row._replace(id=row_id) for row_id, job in ordered)
+                new = insert_jobs((job.row._replace(id=row_id) for row_id, job in ordered), booked=True)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
+                if inserted:
+                    backlog.book_rows(job.row._replace(id=row_id) for row_id, job in inserted)
         except IntegrityError:  # a tag was deleted between look-up and insert
             if tries == _TRIES:
                 raise

@@ -170,6 +170,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPat
 
 MAY_BE_EMPTY = {"DEBUG", "BEHIND_TLS_PROXY", "FAST_PATH", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "API_ALLOWED_IPS"}
 MAY_BE_EMPTY |= {"ADMINS", "METRIC_BLANKS", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS", "TRUSTED_PROXIES"}
+MAY_BE_EMPTY |= {"FOOTPRINT_METRICS"}
 
 
 @pytest.mark.parametrize("value", ["", " "])
