@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import BigIntegerField, Case, F, FloatField, Value, When
 from django.db.models.functions import Coalesce, Lower
@@ -33,6 +33,7 @@ class Column:
     order: Callable[[int], Any] | None = None
     needs: str = ""
     is_number: bool = False
+    do_not_call_in_templates: ClassVar[bool] = True
 
     def __call__(self, job: Job) -> Shown:
         """Return what the column shows of a job."""
