@@ -34,7 +34,7 @@ PAGES = {
     "nodes": f"{_JOBS}?nodes_from=9",
     "archiving failed": f"{_JOBS}?archiving=failed",
     "two days, failed": f"{_JOBS}?from={_DAY}&to={_DAY}&state=failed",
-    "search job id": f"{_JOBS}?q=1050000",
+    "search job id": f"{_JOBS}?q=job:1050000",
     "search project": f"{_JOBS}?q=project:proj99",
     "search host": f"{_JOBS}?q=host:n0123",
     "search name": f"{_JOBS}?q=name:gromacs-12",

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from django.db.models import Q
 
-from jobs.search.criteria import Criteria, Criterion, any_criterion, by_project, by_user
+from jobs.search.criteria import Criteria, Criterion, by_project, by_user
 from jobs.search.fields import (
     FIELDS,
     JobId,
     NotUnderstoodError,
     Seen,
     Span,
+    any_value,
     by_job_ids,
     field_named,
     field_names,
@@ -143,7 +144,7 @@ def _bare_word(value: str, *, quoted: bool, seen: Seen) -> tuple[str, Criterion 
     for column, one in (("user", by_user), ("project", by_project)):
         values = values_of(column, found)
         if values:
-            return f"{column} {value}", any_criterion([one(each) for each in values])
+            return f"{column} {value}", any_value(column, one, values)
     nodes = nodes_of(found)
     if nodes:
         return f"host {value}", by_hosts(found, node_ids=nodes)

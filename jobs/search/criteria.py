@@ -6,8 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import BooleanField, Exists, F, Lookup, OuterRef, Q, QuerySet, TextField, Value
-from django.db.models.expressions import RawSQL
+from django.db.models import BooleanField, Exists, F, Func, Lookup, OuterRef, Q, QuerySet, TextField, Value
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact, IContains, In, IStartsWith
 
@@ -39,9 +38,9 @@ MOST_PATHS = 20  # alternatives of a condition that are looked up in an index
 ) = range(13)
 
 _USUAL = ", ".join(f"'{state.value}'" for state in USUAL_STATES)
-_IS_RARE = RawSQL(f'NOT ("jobs_job"."job_state" IN ({_USUAL}))', (), output_field=BooleanField())  # noqa: S611
+_IS_RARE = Func(F("job_state"), template=f"NOT (%(expressions)s IN ({_USUAL}))", output_field=BooleanField())
 """As the index of other states has it: SQLite uses a partial index only for its own words."""
-_IN_ARRAY = Q(RawSQL('"jobs_job"."array_job_id" > 0', (), output_field=BooleanField()))
+_IN_ARRAY = Q(Func(F("array_job_id"), template="%(expressions)s > 0", output_field=BooleanField()))
 
 
 def started(since: int | None, until: int | None) -> Q:
@@ -54,18 +53,24 @@ class Path:
     """A way to jobs by an index in the order of start times: a condition on jobs, or rows that name jobs.
 
     Such rows have a `job_id` and the job's `start_time`. `walked` are the rows of which an index has the start times in
-    order; without them the jobs of the condition.
+    order; without them the jobs of the condition. `few`: so few jobs, in any order, that a step looks at all of them.
     """
 
     condition: Q = field(default_factory=Q)
     rows: "QuerySet[Any] | None" = None
     walked: "QuerySet[Any] | None" = None
+    few: bool = False
 
-    def between(self, since: int | None, until: int | None) -> Q:
-        """Return the condition that leads to jobs that started in a range (epoch seconds, both ends included)."""
-        if self.rows is None:
-            return self.condition
-        return self.condition & Q(pk__in=self.rows.filter(started(since, until)).values("job_id"))
+    @property
+    def is_plain(self) -> bool:
+        """Return whether the path is a condition on jobs alone, in the order of an index."""
+        return self.rows is None and not self.few
+
+    def row_ids(self, since: int | None, until: int | None) -> "QuerySet[Any]":
+        """Return the row ids of jobs that started within a range (epoch seconds, both ends included)."""
+        if self.rows is not None:
+            return self.rows.filter(started(since, until)).order_by().values("job_id")
+        return Job.objects.filter(self.condition, started(since, until)).order_by().values("pk")
 
     def starts(self, since: int | None, until: int | None) -> "QuerySet[Any]":
         """Return the start times within a range, the newest first."""
@@ -128,13 +133,13 @@ def visibility(seen: Collection[tuple[str, str]] | None) -> list[Criterion]:
 
 def any_criterion(criteria: Sequence[Criterion]) -> Criterion:
     """Match the jobs that match at least one of some criteria; by indexes if each has one."""
-    if len(criteria) == 1:
-        return criteria[0]
-    test = reduce(or_, (Q(each.test) for each in criteria), Q(pk=None))
+    if len(criteria) <= 1:
+        return criteria[0] if criteria else NOTHING
+    test = reduce(or_, (Q(each.test) for each in criteria))
     paths = tuple(path for each in criteria for path in each.paths)
     if not all(each.paths for each in criteria) or len(paths) > MOST_PATHS:
         return Criterion(test)
-    return Criterion(test, paths, max((each.rank for each in criteria), default=-1), all(each.few for each in criteria))
+    return Criterion(test, paths, max(each.rank for each in criteria), all(each.few for each in criteria))
 
 
 def _equal(column: str, value: Any, rank: int, *, few: bool = False) -> Criterion:

@@ -16,7 +16,7 @@ from jobs.ledger.slots import slots
 from jobs.models import Job, Tag
 from jobs.search import names as stored_names
 from jobs.search.criteria import (
-    NOTHING,
+    MOST_PATHS,
     Criterion,
     any_criterion,
     by_archiving,
@@ -155,9 +155,16 @@ def _by_names(column: str, one: Callable[[str], Criterion]) -> Callable[[Names, 
         values = values_of(column, found) if seen is None else None
         if values is None:
             return Criterion(like(column, found))
-        return any_criterion([one(value) for value in values]) if values else NOTHING
+        return any_value(column, one, values)
 
     return criterion
+
+
+def any_value(column: str, one: Callable[[str], Criterion], values: Sequence[str]) -> Criterion:
+    """Match the jobs whose column has one of some values; by an index if they are few enough for that."""
+    if len(values) > MOST_PATHS:
+        return Criterion(Q((f"{column}__in", values)))
+    return any_criterion([one(value) for value in values])
 
 
 def _by_words(known: Sequence[str], one: Callable[[str], Criterion | None]) -> Callable[[Names, Seen], Criterion]:

@@ -17,14 +17,15 @@ from jobs.models import Job
 from jobs.querysets import JobQuerySet
 from jobs.search.criteria import NOTHING, Criteria, Criterion, Path, started, visibility
 
-BUDGET = 0.2
+BUDGET = 0.15
 """Seconds in which a page tests jobs one by one; the last step may take longer."""
 
 FIRST_STEP = 10_000
 """Jobs of the best index that the first step tests; the following ones are as long as the time allows."""
 
 _MOST_STEPS = 5  # within the budget
-_GROWTH = 16  # of a step compared with the one before
+_LEAST_GROWTH = 0.25  # a shorter step is not worth its queries
+_GROWTH = 8  # of a step compared with the one before
 
 
 class Searched(NamedTuple):
@@ -63,7 +64,9 @@ class Search:
         self._since, self._until = criteria.since, criteria.until
         self._paths = best.paths
         self._tests = [each.test for each in required if each is not best]
-        self._in_steps = not best.few and (len(self._tests) > 0 or len(self._paths) > 1)
+        self._walked = [path for path in self._paths if not path.few]
+        is_index = len(self._paths) == 1 and self._paths[0].is_plain and not self._tests
+        self._in_steps = not (best.few or is_index) and len(self._walked) > 0
 
     @property
     def jobs(self) -> JobQuerySet:
@@ -100,7 +103,11 @@ class Search:
     def _between(self, since: int | None, until: int | None) -> JobQuerySet:
         """Return the matching jobs that started within a range, the newest first."""
         since, until = self._within(since, until)
-        paths = reduce(or_, (path.between(since, until) for path in self._paths))
+        if all(path.is_plain for path in self._paths):
+            paths = reduce(or_, (path.condition for path in self._paths))
+        else:  # a union, since SQLite would answer alternatives by testing each job of the range
+            first, *others = [path.row_ids(since, until) for path in self._paths]
+            paths = Q(pk__in=first.union(*others, all=True) if others else first)
         in_range = Job.objects.order_by("-start_time", "-pk").filter(started(since, until))
         return in_range.filter(paths).filter(*self._tests)
 
@@ -133,9 +140,10 @@ class Search:
                 size = min(size * _GROWTH, FIRST_STEP * _GROWTH)
                 continue
             left = seconds - (clock() - begin)
-            if left <= 0 or steps >= _MOST_STEPS:
+            growth = min(_GROWTH, left / (clock() - step_began))
+            if growth < _LEAST_GROWTH or steps >= _MOST_STEPS:
                 return Found(ids, lower)
-            size = max(FIRST_STEP // 10, int(size * min(_GROWTH, left / (clock() - step_began))))
+            size = int(size * growth)
 
     def _start_after(self, number: int, until: int | None, since: int | None = None) -> int | None:
         """Return the start time since which about `number` jobs of the index started; None if there are fewer.
@@ -143,7 +151,7 @@ class Search:
         This is a single query, with one look-up in an index per alternative.
         """
         in_range = self._within(since, until)
-        each = max(1, number // len(self._paths))
-        starts = [Subquery(path.starts(*in_range)[each : each + 1]) for path in self._paths]
+        each = max(1, number // len(self._walked))
+        starts = [Subquery(path.starts(*in_range)[each : each + 1]) for path in self._walked]
         rows = Job.objects.order_by().values_list(*starts)[:1]
         return max((start for row in rows for start in row if start is not None), default=None)

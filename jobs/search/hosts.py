@@ -11,10 +11,11 @@ from django.db.models.lookups import Contains, GreaterThan
 from jobs.models import Job
 from jobs.querysets import TO_BOOK, JobQuerySet
 from jobs.records import JobNode, Node
-from jobs.search.criteria import BY_HOST, MOST_PATHS, Criterion, Path, by_cluster
+from jobs.search.criteria import BY_HOST, Criterion, Path, by_cluster
 from jobs.search.values import Names
 from jobs.states import JobState
 
+_MOST_NODES = 8  # that are each walked through
 _MOST_HOSTS = 32  # of a job, to search for other jobs on them
 
 
@@ -43,7 +44,7 @@ def on_hosts(found: Names) -> Q:
 
 
 def _written_down(node_ids: Collection[int]) -> list[Path]:
-    if len(node_ids) <= MOST_PATHS:
+    if len(node_ids) <= _MOST_NODES:
         each = [JobNode.objects.filter(node=node_id) for node_id in node_ids]
         return [Path(rows=rows, walked=rows) for rows in each]
     # In a range of times the index finds the jobs of each node; all jobs tell how long a range is.
@@ -52,14 +53,14 @@ def _written_down(node_ids: Collection[int]) -> list[Path]:
 
 def _not_yet(test: Q) -> list[Path]:
     """Return the paths to jobs whose nodes are not written down: those that run, wait, or have yet to be booked."""
-    paths = [Path(Q(job_state=JobState.RUNNING) & test), _of_keys(Job.objects.awaiting_archive(), test)]
+    paths = [Path(Q(job_state=JobState.RUNNING) & test, few=True), _of_keys(Job.objects.awaiting_archive(), test)]
     to_book = Job.objects.filter(TO_BOOK)
     return [*paths, _of_keys(to_book, test)] if to_book.order_by().exists() else paths
 
 
 def _of_keys(jobs: JobQuerySet, test: Q) -> Path:
     # A subquery of keys, so that the database uses the small index of these jobs, not that of start times.
-    return Path(Q(pk__in=jobs.order_by().values("pk")) & test)
+    return Path(Q(pk__in=jobs.order_by().values("pk")) & test, few=True)
 
 
 def concurrent_with(job: Job) -> tuple[Criterion, ...]:

@@ -30,7 +30,7 @@ from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
-from jobs.search import criteria
+from jobs.search import criteria, find
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
@@ -228,12 +228,20 @@ def pages(admin: User) -> list[Case]:
     client = Client()
     client.force_login(admin)
 
-    def page(path: str, *uses: str, may: str = "") -> Case:
+    def page(path: str, *uses: str, may: str = "", sorts: bool = False) -> Case:
         def act() -> None:
             assert client.get(f"/admin/{path}").status_code == 200
 
-        return case(f"page {path}", act, *uses, may=f"jobs_by_start walk:jobs_by_start {may}", guessed="links_by_tag")
+        return case(
+            f"page {path}",
+            act,
+            *uses,
+            may=f"jobs_by_start walk:jobs_by_start {may}",
+            guessed="links_by_tag",
+            sorts=sorts,
+        )
 
+    unbooked, names = "walk:jobs_to_book", "jobs_by_user walk:jobs_by_user jobs_by_project walk:jobs_by_project"
     return [
         page("jobs/job/", "walk:jobs_by_start"),
         page("jobs/job/?p=3"),
@@ -244,8 +252,34 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?user=user7&state=failed", "jobs_by_user", may="jobs_by_rare_state"),
         page("jobs/job/?project=proj7", "jobs_by_project"),
         page("jobs/job/?cluster=testcluster&nodes_from=9", "jobs_by_cluster|jobs_by_start"),
-        page("jobs/job/?q=100007", "jobs_run_once"),
+        page("jobs/job/?q=job:100007", "jobs_run_once"),
         page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
+        page("jobs/job/?q=tag:ticket", may="links_by_tag scan:jobs_jobtag"),
+        page("jobs/job/?q=host:n3", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page("jobs/job/?q=host:n1*", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page(
+            "jobs/job/?q=host:n3+state:failed",
+            "jobs_of_node",
+            "jobs_running",
+            may=f"{unbooked} jobs_to_archive",
+            sorts=True,
+        ),
+        page("jobs/job/?q=n3", "jobs_of_node", "jobs_running", may=f"{unbooked} {names} jobs_to_archive", sorts=True),
+        page("jobs/job/?q=user:user7,user14", "jobs_by_user", sorts=True),
+        page("jobs/job/?q=user:USER7", "jobs_by_user"),
+        page("jobs/job/?q=user:user1*", may="jobs_by_user"),
+        page("jobs/job/?q=project:proj7*", "jobs_by_project", sorts=True),
+        page("jobs/job/?q=partition:gpu+nodes:>9", "jobs_by_partition|jobs_by_start"),
+        page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True),
+        page("jobs/job/?q=array:77", "jobs_by_array"),
+        page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
+        page("jobs/job/?q=100007+100009+100011", "jobs_run_once"),
+        page("jobs/job/?q=metric1:<1%25", "jobs_footprints_by_start", may="walk:jobs_footprints_by_start", sorts=True),
+        page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
+        page("jobs/job/?q=name:gromacs"),
+        page("jobs/job/?q=-user:alice+limit:>95%25", may="jobs_by_user"),
+        page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
+        page("jobs/job/export/csv/?q=name:gromacs"),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
@@ -261,8 +295,8 @@ def test_statements_on_large_tables_use_their_indexes(
     # The table is small, and so must be the parts of it that are read at once.
     monkeypatch.setattr(select, "_DEEP", 20)
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
-    monkeypatch.setattr(criteria, "_FEW_TAGGED", 1000)
-    monkeypatch.setattr(changelist, "REACH", 1000)
+    monkeypatch.setattr(criteria, "FEW", 1000)
+    monkeypatch.setattr(find, "FIRST_STEP", 1000)
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)

@@ -20,7 +20,7 @@ WAITING = 50  # the newest that have ended
 EDITED = 20
 START = 1_795_000_000
 
-LARGE = ("jobs_job", "jobs_jobtag", "django_admin_log")
+LARGE = ("jobs_job", "jobs_jobtag", "jobs_jobnode", "jobs_jobfootprint", "django_admin_log")
 """The tables that grow with the number of jobs."""
 
 _PAGE = 1000  # rows that may be sorted
@@ -30,11 +30,14 @@ _NAMES = {
     "sqlite_autoindex_jobs_job_1": "jobs_run_once",
     "sqlite_autoindex_jobs_jobtag_1": "jobs_tag_on_job_once",
     "jobs_jobtag_tag_id_06fa80cf": "links_by_tag",
+    "sqlite_autoindex_jobs_jobfootprint_1": "pk",
+    "PRIMARY": "jobs_of_node",  # SQLite keeps that table in the index of its key
+    "jobs_jobnode_pkey": "jobs_of_node",
 }
 # Those that lead to few rows, and so to no long sort.
 _FEW = {"pk", "jobs_run_once", "jobs_tag_on_job_once", "links_by_tag", "jobs_history_of_object", "jobs_running"}
-_FEW |= {"jobs_to_archive"}
-_SMALL = ("jobs_archivetask", "jobs_tag_once", "jobs_tag_pkey", "jobs_node")
+_FEW |= {"jobs_to_archive", "jobs_by_array", "jobs_of_node"}
+_SMALL = ("jobs_archivetask", "jobs_tag_once", "jobs_tag_pkey", "jobs_node", "jobs_host_once")
 _PARTIAL = ("jobs_running", "jobs_to_archive", "jobs_archiving_failed")
 
 _NUMBERS = {
@@ -43,7 +46,7 @@ _NUMBERS = {
 }
 _COLUMNS = """"id", "job_id", "cluster", "sub_cluster", "partition", "user", "project", "array_job_id", "num_nodes",
     "num_hwthreads", "num_acc", "exclusive", "monitoring_status", "smt", "job_state", "start_time", "duration",
-    "walltime", "resources", "statistics", "meta_data" """
+    "walltime", "resources", "statistics", "meta_data", "is_booked" """
 _JOB = f"""
     n, 100000 + n, CASE WHEN n % 10 < 7 THEN 'testcluster' ELSE 'other' END, 'main',
     CASE n % 5 WHEN 0 THEN 'gpu' WHEN 1 THEN 'short' ELSE 'main' END,
@@ -55,7 +58,7 @@ _JOB = f"""
     {START} + n, CASE WHEN n > {JOBS - RUNNING} THEN 0 ELSE 600 END, 3600, '[{{"hostname":"n' || (n % 40) || '"}}]',
     CASE WHEN n > {JOBS - RUNNING - WAITING} OR n % 2000 = 0 THEN NULL
          ELSE '{{"cpu_load":{{"avg":1,"min":1,"max":1}}}}' END,
-    '{{"jobName":"a job","jobScript":"{"srun ./solver " * 25}"}}'
+    '{{"jobName":"a job","jobScript":"{"srun ./solver " * 25}"}}', n <= {JOBS - RUNNING - WAITING}
 """
 
 
@@ -81,6 +84,15 @@ def fill(user: User, *, analyzed: bool) -> None:
             f"SELECT n * 3, 1 FROM series UNION ALL SELECT n * 11 + 1, 2 + n % 49 FROM series WHERE n < {JOBS // 12}"
         )
         insert('jobs_jobtag ("job_id", "tag_id")', links, JOBS // 3 - 1)
+        nodes = "SELECT n, CASE WHEN n <= 40 THEN 'testcluster' ELSE 'other' END, 'n' || (n % 40) FROM series"
+        insert('jobs_node ("id", "cluster", "hostname")', nodes, 80)
+        booked = f"FROM series WHERE n <= {JOBS - RUNNING - WAITING}"
+        columns = '"node_id", "start_time", "end_time", "job_id"'
+        insert(f"jobs_jobnode ({columns})", f"SELECT 1 + n % 80, {START} + n, {START} + n + 600, n {booked}", JOBS)
+        insert('jobs_footprintmetric ("slot", "name")', "SELECT n, 'metric' || n FROM series", 2)
+        columns = '"job_id", "start_time", "duration", "num_nodes", "cores", "accelerators", "waiting", "power", '
+        figures = f"SELECT n, {START} + n, 600, 1, 4, 0, 0, 0, n % 1000, n % 1000 {booked}"
+        insert(f'jobs_jobfootprint ({columns} "avg_share_1", "idle_1")', figures, JOBS)
         tasks = (
             f"SELECT n * 7, '', CURRENT_TIMESTAMP, 1, 0, '' FROM series UNION ALL SELECT {JOBS} - {RUNNING} - n, '', "
         )
