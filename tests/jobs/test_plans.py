@@ -22,6 +22,7 @@ from jobs.health import ghosts
 from jobs.health.look import Look
 from jobs.history import Actor
 from jobs.intake.services import start_job, stop_job
+from jobs.ledger import backlog
 from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
@@ -160,7 +161,7 @@ def worker() -> list[Case]:
     def work() -> None:
         first, second, third, *_ = queue.claim_waiting("me:1:a", "testcluster", 10)
         queue.renew("me:1:a")
-        queue.finish("me:1:a", [(first, "{}")])
+        queue.finish("me:1:a", [(first, queue.Written("{}"))])
         queue.fail("me:1:a", second, "no answer", permanent=False)
         queue.fail("me:1:a", third, "no answer", permanent=True)
         queue.clear_backoff(only=[second.row_id])
@@ -177,9 +178,14 @@ def worker() -> list[Case]:
         ArchiveTask.objects.create(job_id=2001, worker="dead:1:a", not_before=timezone.now())
         queue.reclaim_expired()
 
+    def book() -> None:
+        first, second = backlog.book_next(2)
+        assert (first, backlog.book_next(1, below=second)) == (JOBS // 2000 * 2000 - 2000, [second - 2000])
+
     return [
+        case("book", book, "jobs_to_book", "jobs_deleted_run_once", prepared=True),
         case("clusters that wait", queue.waiting_clusters, "jobs_to_archive", prepared=True),
-        case("archive", work, "jobs_to_archive", prepared=True),
+        case("archive", work, "jobs_to_archive", "jobs_deleted_run_once", prepared=True),
         case("claim edits", lambda: queue.claim_edited("me:1:a", 10), "pk", prepared=True),
         case("claim named edits", lambda: queue.claim_edited("me:1:a", 10, only=[7, 14]), "pk"),
         case("remove", remove, "pk", prepared=True),
