@@ -49,7 +49,7 @@ class Entry(NamedTuple):
         """Return the entry of a job with these values of ENTRY_COLUMNS."""
         row_id, job_id, *rest = values
         width = len(Kind._fields)
-        return cls(row_id, job_id, Kind(*rest[:width]), *rest[width:], footprint)
+        return cls._make((row_id, job_id, Kind(*rest[:width]), *rest[width:], footprint))
 
     @property
     def share(self) -> Share:
@@ -100,7 +100,7 @@ def keep_usage(row_ids: Sequence[int]) -> None:
         of_footprint = ", ".join(f'f."{name}"' for name in _NUMBERS)
         cursor.execute(
             f"INSERT INTO {_DELETED} ({names}, {numbers}) SELECT {of_job}, {of_footprint} FROM {_FOOTPRINTS} f "
-            f'JOIN "jobs_job" j ON j."id" = f."job_id" WHERE {chosen} ORDER BY j."job_id"',
+            f'JOIN "jobs_job" j ON j."id" = f."job_id" WHERE {chosen}',
             parameters,
         )
         cursor.execute(
@@ -115,6 +115,14 @@ def keep_usage(row_ids: Sequence[int]) -> None:
 
 _NUMBERS = Share._fields[1:]
 _NUMBERS_OF_BOOKED = ", ".join(f'"{name}"' for name in _NUMBERS)
+_KEYS = "(SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bigint[]) AS k(column1, column2, column3))"
+# A join in this order: SQLite would read the whole table for a list of keys.
+_RETURNED = f"""
+    DELETE FROM {_DELETED} WHERE "id" IN (
+        SELECT d."id" FROM {{given}} AS g CROSS JOIN {_DELETED} d
+        WHERE d."job_id" = g.column1 AND d."cluster" = g.column2 AND d."start_time" = g.column3)
+    RETURNING {", ".join(f'"{name}"' for name in Kind._fields)}, {_NUMBERS_OF_BOOKED}
+"""
 
 
 def _booked(row_ids: Sequence[int]) -> dict[int, tuple[int, ...]]:
@@ -134,18 +142,14 @@ def _take_away(entries: Sequence[Entry]) -> list[Share]:
     kinds = {entry.row_id: entry.kind for entry in entries}
     chosen, parameters = one_of('"job_id"', list(kinds))
     keys = [(entry.job_id, entry.kind.cluster, entry.start_time) for entry in entries]
-    deleted = f'DELETE FROM {_DELETED} WHERE ("job_id", "cluster", "start_time") IN '
-    names = ", ".join(f'"{name}"' for name in Kind._fields)
     with connection.cursor() as cursor:
         cursor.execute(f'DELETE FROM {_FOOTPRINTS} WHERE {chosen} RETURNING "job_id", {_NUMBERS_OF_BOOKED}', parameters)
         shares = [Share(kinds[row_id], *numbers) for row_id, *numbers in cursor.fetchall()]
-        returning = f" RETURNING {names}, {_NUMBERS_OF_BOOKED}"
         if connection.vendor == "postgresql":
-            given = "(SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bigint[]))"
-            cursor.execute(deleted + given + returning, columns(keys, 3))
+            cursor.execute(_RETURNED.format(given=_KEYS), columns(keys, 3))
         else:
-            places = ", ".join(["(%s, %s, %s)"] * len(keys))
-            cursor.execute(f"{deleted} (VALUES {places}){returning}", list(chain.from_iterable(keys)))
+            values = f"(VALUES {', '.join(['(%s, %s, %s)'] * len(keys))})"
+            cursor.execute(_RETURNED.format(given=values), list(chain.from_iterable(keys)))
         width = len(Kind._fields)
         return shares + [Share(Kind(*row[:width]), *row[width:]) for row in cursor.fetchall()]
 

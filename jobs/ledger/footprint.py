@@ -180,5 +180,5 @@ def _share(part: float | None, whole: float) -> int | None:
 def _idle(series: Sequence[Samples], limit: float) -> int | None:
     """Return the share of samples below a limit, per mille of those that are there."""
     samples = np.concatenate(series) if series and limit > 0 else np.empty(0)
-    present = np.count_nonzero(np.isfinite(samples))
-    return _share(np.count_nonzero(samples < limit), present)
+    present = int(np.count_nonzero(np.isfinite(samples)))
+    return _share(int(np.count_nonzero(samples < limit)), present)

@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=255, unique=True)),
             ],
         ),
-        migrations.CreateModel(
+        CreateModelWithoutRowid(
             name='JobFootprint',
             fields=[
                 ('job', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='footprint', serialize=False, to='jobs.job')),

@@ -16,6 +16,7 @@ from archive.format.layout import JobKey, job_folder
 from jobs import curation
 from jobs.archiving.worker import ArchiveWorker
 from jobs.history import Actor
+from jobs.ledger import audit
 from jobs.models import ArchiveTask, Job
 from tests.support.clients import AppClient
 from tests.support.waiting import wait_for
@@ -266,6 +267,7 @@ def machine_of(new_model: Callable[[], JobModel]) -> type[RuleBasedStateMachine]
         @invariant()
         def check(self) -> None:
             self.model.check()
+            assert list(audit.differences()) == []
 
     def as_rule(name: str) -> Any:
         def step(self: Machine, **arguments: Any) -> None:

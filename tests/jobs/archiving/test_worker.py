@@ -216,7 +216,7 @@ def test_a_job_that_somebody_holds_is_left_alone_until_the_lease_ends(archive_ro
     assert ArchiveWorker(at_once=True).drain().archived == 0, "at_once waits for leases"
     ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
     assert ArchiveWorker().drain().archived == 1
-    queue.finish("other:1:a", [(claim, "{}")])
+    queue.finish("other:1:a", [(claim, queue.Written("{}"))])
     assert not ArchiveTask.objects.exists()
 
 
