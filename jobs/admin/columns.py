@@ -9,11 +9,13 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.formatting import duration, scaled
 from accounts.models import User
 from jobs.admin import display
 from jobs.ledger.slots import slots
 from jobs.models import Job, ListColumns
 from jobs.records import PER_MILLE, JobFootprint
+from jobs.search.footprints import unit_of
 from jobs.states import JobState
 
 Shown = SafeString | str
@@ -93,15 +95,16 @@ def _energy(job: Job) -> Shown:
 
 
 def _waiting(job: Job) -> Shown:
-    return _number(display.duration(job.start_time - job.submit_time)) if job.submit_time else display.NOTHING
+    return _number(duration(job.start_time - job.submit_time)) if job.submit_time else display.NOTHING
 
 
 def _elapsed(job: Job) -> Shown:
-    return format_html('<span class="number">{}</span> {}', display.duration(job.elapsed), display.walltime_used(job))
+    return format_html('<span class="number">{}</span> {}', duration(job.elapsed), display.walltime_used(job))
 
 
-def _metric(slot: int) -> Callable[[Job], Shown]:
+def _metric(slot: int, unit: dict[str, str]) -> Callable[[Job], Shown]:
     """Return what shows a metric's average as a share of the peak, or as an amount if there is no peak."""
+    prefix, base = unit.get("prefix", ""), unit.get("base", "")
 
     def show(job: Job) -> Shown:
         found = footprint(job)
@@ -110,11 +113,11 @@ def _metric(slot: int) -> Callable[[Job], Shown]:
             return display.NOTHING
         share = getattr(found, f"avg_share_{slot}")
         if share is None:
-            return _number(display.number(average))
+            return _number(scaled(average, prefix=prefix, base=base))
         return format_html(
             '<span class="used" title="{} on average"><meter max="{}" value="{}" aria-hidden="true"></meter>'
             '<span class="number">{}&nbsp;%</span></span>',
-            display.number(average),
+            scaled(average, prefix=prefix, base=base),
             PER_MILLE,
             min(share, PER_MILLE),
             f"{100 * share / PER_MILLE:.0f}",
@@ -166,7 +169,14 @@ def _share_or_amount(slot: int) -> Callable[[int], Any]:
 def all_columns() -> dict[str, Column]:
     """Return all columns by name, in their order; those of metrics by the slots of footprints."""
     metrics = [
-        Column(f"{METRIC}{name}", name, _metric(slot), _share_or_amount(slot), needs="footprint", is_number=True)
+        Column(
+            f"{METRIC}{name}",
+            name,
+            _metric(slot, unit_of(name)),
+            _share_or_amount(slot),
+            needs="footprint",
+            is_number=True,
+        )
         for name, slot in slots().items()
     ]
     return {column.name: column for column in (*FIXED, *metrics)}

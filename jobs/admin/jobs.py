@@ -21,6 +21,7 @@ from jobs.admin.forms import AddTagForm
 from jobs.admin.tagging import JobActions
 from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet
+from jobs.samples.ending import ending
 from jobs.search.box import HELP
 from jobs.text import is_whole
 
@@ -139,6 +140,11 @@ class JobAdmin(JobActions):
         context |= {
             "title": f"Job {obj.job_id} on {obj.cluster}",
             "subtitle": name or None,
+            "ending": ending(obj),
+            "state_word": display.state(obj),
+            "started_at": display.moment(obj.start_time),
+            "ended_at": "" if obj.is_running else display.moment(obj.stop_time),
+            "facts": job_page.facts(obj),
             "groups": job_page.groups(obj),
             "tags": obj.tags.order_by("type", "name"),
             "may_tag": may_tag,
