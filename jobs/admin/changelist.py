@@ -133,7 +133,12 @@ class JobChangeList(ChangeList):
         return super().get_query_string(new_params, remove)
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> JobQuerySet:
-        """Search for the jobs that match the filters and the search box."""
+        """Search for the jobs that match the filters and the search box.
+
+        Django asks once more for an action on all jobs of the list.
+        """
+        if hasattr(self, "found") and self.can_sort:
+            return self.search.jobs.among("id", self.found.ids)
         super().get_queryset(request, exclude_parameters)  # sets filter_specs
         criteria, seen = Criteria(), seen_by(request.user)
         self._filters = [each for each in self.filter_specs if isinstance(each, JobFilter)]

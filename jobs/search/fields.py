@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from django.db.models import F, FloatField, Q
 from django.db.models.functions import Cast
-from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, IExact, IStartsWith, LessThan, LessThanOrEqual
+from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, IExact, In, IStartsWith, LessThan, LessThanOrEqual
 
 from jobs.ledger.slots import slots
 from jobs.models import Job, Tag
+from jobs.querysets import Plain
 from jobs.search import names as stored_names
 from jobs.search.criteria import (
     MOST_PATHS,
@@ -163,7 +164,7 @@ def _by_names(column: str, one: Callable[[str], Criterion]) -> Callable[[Names, 
 def any_value(column: str, one: Callable[[str], Criterion], values: Sequence[str]) -> Criterion:
     """Match the jobs whose column has one of some values; by an index if they are few enough for that."""
     if len(values) > MOST_PATHS:
-        return Criterion(Q((f"{column}__in", values)))
+        return Criterion(In(Plain(F(column)), values))
     return any_criterion([one(value) for value in values])
 
 

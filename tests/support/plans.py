@@ -31,8 +31,6 @@ _NAMES = {
     "sqlite_autoindex_jobs_job_1": "jobs_run_once",
     "sqlite_autoindex_jobs_jobtag_1": "jobs_tag_on_job_once",
     "jobs_jobtag_tag_id_06fa80cf": "links_by_tag",
-    "sqlite_autoindex_jobs_jobfootprint_1": "pk",
-    "PRIMARY": "jobs_of_node",  # SQLite keeps that table in the index of its key
     "jobs_jobnode_pkey": "jobs_of_node",
     "sqlite_autoindex_jobs_usage_1": "jobs_usage_once",
     "sqlite_autoindex_jobs_deletedjob_1": "jobs_deleted_run_once",
@@ -187,8 +185,11 @@ def _of_sqlite(sql: str, params: Sequence[Any]) -> Plan:
         if read is None or aliases.get(read[2], read[2]) not in LARGE:
             continue
         way, index = read[1], read[3]
+        table = aliases.get(read[2], read[2])
         if index is None or index == "AUTOMATIC":
-            plan.indexes.add(f"scan:{aliases.get(read[2], read[2])}")
+            plan.indexes.add(f"scan:{table}")
+        elif index == "PRIMARY":  # of a table without row ids
+            plan.indexes.add("jobs_of_node" if "jobs_jobnode" in sql else "pk")
         elif index == "INTEGER":
             plan.indexes.add("pk")
         else:

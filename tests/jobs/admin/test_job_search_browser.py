@@ -16,8 +16,9 @@ LONG = "a-very-long-name-of-a-job-that-a-script-made-up-" * 3
 
 def test_the_box_is_reached_by_a_key_and_conditions_are_taken_away(logged_in: Page, live_server: LiveServer) -> None:
     page = logged_in
+    tag = TagFactory.create(name=LONG)
     for user in ("alice", "bob"):
-        JobFactory.create(user=user, meta_data=f'{{"jobName":"{LONG}"}}', tags=[TagFactory.create(name=LONG)])
+        JobFactory.create(user=user, meta_data=f'{{"jobName":"{LONG}"}}', tags=[tag])
     page.goto(f"{live_server.url}/admin/jobs/job/")
     page.keyboard.press("/")
     page.keyboard.type("alice state:running,failed")
@@ -25,7 +26,9 @@ def test_the_box_is_reached_by_a_key_and_conditions_are_taken_away(logged_in: Pa
 
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     expect(page).to_have_title("user alice, state running,failed | Jobs | Job control")
-    expect(page.locator(".breadcrumbs")).to_contain_text("Jobs › user alice, state running,failed")
+    expect(page.locator(".breadcrumbs")).to_contain_text(
+        "Jobs \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} user alice, state running,failed"
+    )
     heights = "[...document.querySelectorAll('#result_list tbody tr')].map(row => row.getBoundingClientRect().height)"
     assert page.evaluate(heights) == [36]
 
