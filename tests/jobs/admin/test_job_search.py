@@ -10,6 +10,7 @@ from django.test import Client
 from accounts.models import User
 from jobs.admin import changelist
 from jobs.admin.changelist import JobPages
+from jobs.admin.columns import all_columns
 from jobs.models import Job, ListColumns
 from jobs.search import find
 from tests.support.admin_site import Login
@@ -92,7 +93,7 @@ def test_an_address_with_what_was_found_holds_for_an_hour_and_shows_nothing_hidd
     own = JobFactory.create(job_id=2, user="alice")
     now = int(time.time())
 
-    carried = {"q": "name:job", "tested": f"0-{now}", "found": f"{hidden.pk},{own.pk}"}
+    carried: dict[str, Any] = {"q": "name:job", "tested": f"0-{now}", "found": f"{hidden.pk},{own.pk}"}
     assert listed(login(alice), **carried) == [2]
     assert listed(login(admin), **carried) == [2, 1]
     assert listed(login(admin), **(carried | {"found": ""})) == []
@@ -134,7 +135,13 @@ def test_conditions_stand_above_the_list_and_in_title_and_trail_and_can_be_taken
     tag = TagFactory.create(type="perf", name="<bad>")
     JobFactory.create(tags=[tag])
     client = login(admin)
-    query = {"q": "alice -state:failed", "tag": tag.pk, "nodes_from": 1, "started": "last-month", "p": 1}
+    query: dict[str, Any] = {
+        "q": "alice -state:failed",
+        "tag": tag.pk,
+        "nodes_from": 1,
+        "started": "last-month",
+        "p": 1,
+    }
 
     response = client.get(LIST, query)
     page, chips = response.content.decode(), response.context["cl"].chips
@@ -204,7 +211,8 @@ def test_order_and_page_keep_what_was_found(admin: User, login: Login) -> None:
     job = JobFactory.create(job_id=1)
     now = int(time.time())
 
-    page = login(admin).get(LIST, {"q": "name:job", "tested": f"0-{now}", "found": job.pk}).content.decode()
+    query: dict[str, Any] = {"q": "name:job", "tested": f"0-{now}", "found": job.pk}
+    page = login(admin).get(LIST, query).content.decode()
 
     assert f"?found={job.pk}&amp;q=name%3Ajob&amp;sort=-nodes&amp;tested=0-{now}" in page
 
@@ -238,7 +246,7 @@ def test_columns_are_chosen_by_those_who_see_jobs(bench: User, login: Login) -> 
 
 def test_the_columns_cost_no_query_per_row(admin: User, login: Login, django_assert_max_num_queries: Any) -> None:
     give_slots("flops_any", "mem_bw")
-    known = changelist.all_columns()
+    known = all_columns()
     ListColumns.objects.create(owner=admin, names=",".join(known))
     for _ in range(5):
         booked_job({"avg_share_1": 5})
