@@ -138,7 +138,7 @@ class JobChangeList(ChangeList):
         Django asks once more for an action on all jobs of the list.
         """
         if hasattr(self, "found") and self.can_sort:
-            return self.search.jobs.among("id", self.found.ids)
+            return self.search.among(self.found.ids)
         super().get_queryset(request, exclude_parameters)  # sets filter_specs
         criteria, seen = Criteria(), seen_by(request.user)
         self._filters = [each for each in self.filter_specs if isinstance(each, JobFilter)]

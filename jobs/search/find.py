@@ -63,6 +63,7 @@ class Search:
         best = min(usable, key=lambda each: each.rank, default=Criterion(Q(), (Path(),)))
         self._since, self._until = criteria.since, criteria.until
         self._paths = best.paths
+        self._all_tests = [each.test for each in required]
         self._tests = [each.test for each in required if each is not best]
         self._walked = [path for path in self._paths if not path.few]
         is_index = len(self._paths) == 1 and self._paths[0].is_plain and not self._tests
@@ -73,6 +74,11 @@ class Search:
         """Return all matching jobs, the newest first; to read them may take long."""
         return self._between(None, None)
 
+    def among(self, row_ids: Sequence[int]) -> JobQuerySet:
+        """Return those of some jobs that match, the newest first."""
+        in_range = Job.objects.order_by("-start_time", "-pk").filter(started(self._since, self._until))
+        return in_range.among("id", row_ids).filter(*self._all_tests)
+
     def newest(self, limit: int, *, seconds: float | None = None, tested: Searched | None = None) -> Found:
         """Return the first `limit` jobs, or as many as are found within some seconds and by few queries.
 
@@ -81,7 +87,7 @@ class Search:
         if tested is None:
             return self._walk(limit, self._until, seconds)
         newer = self._walk(limit, self._until, None, since=tested.until + 1)
-        same = self.jobs.filter(pk__in=tested.found).values_list("pk", flat=True)
+        same = self.among(tested.found).values_list("pk", flat=True)
         older = self._walk(limit, tested.since - 1, seconds)
         return Found(list(dict.fromkeys([*newer.ids, *same, *older.ids]))[:limit], older.since)
 
