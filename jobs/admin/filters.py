@@ -22,9 +22,8 @@ from jobs.search.criteria import (
     by_state,
     by_tag,
     by_user,
-    with_value,
 )
-from jobs.search.fields import elapsed
+from jobs.search.fields import elapsed, nodes
 from jobs.search.find import Search
 from jobs.search.hosts import concurrent_with
 from jobs.search.values import Range, period, seconds
@@ -240,11 +239,11 @@ class NodesFilter(FormFilter):
 
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the criteria for the numbers."""
-        for lookup, value in zip(("num_nodes__gte", "num_nodes__lte"), values, strict=True):
-            if value:
-                if not (value.isascii() and value.isdecimal() and len(value) < 10):
-                    raise ValueError(value)
-                criteria.add(with_value(**{lookup: int(value)}))
+        if not all(value.isascii() and value.isdecimal() and len(value) < 10 for value in values if value):
+            raise ValueError(values)
+        if any(values):
+            least, most = (int(value) if value else None for value in values)
+            criteria.add(nodes((Range(least, most),)))
 
 
 class OwnerFilter(FormFilter):

@@ -16,6 +16,7 @@ from jobs.ledger.slots import slots
 from jobs.models import Job, Tag
 from jobs.querysets import Plain
 from jobs.search import names as stored_names
+from jobs.search.booked import by_footprint, by_number
 from jobs.search.criteria import (
     MOST_PATHS,
     Criterion,
@@ -33,7 +34,7 @@ from jobs.search.criteria import (
     name_contains,
     started,
 )
-from jobs.search.footprints import by_energy, by_footprint, energy, figure_of
+from jobs.search.footprints import by_energy, energy, figure_of
 from jobs.search.hosts import by_hosts
 from jobs.search.values import Names, Range, Ranges, any_in, count, names, ranges, seconds, share, times
 from jobs.states import WORDS, JobState, searched_state
@@ -220,6 +221,12 @@ def _column(column: str, found: Ranges, seen: Seen) -> Criterion:
     return Criterion(any_in(column, found))
 
 
+def nodes(found: Ranges, seen: Seen = None) -> Criterion:
+    """Match the jobs with such numbers of nodes."""
+    test = any_in("num_nodes", found)
+    return by_number(test, test)
+
+
 def elapsed(found: Ranges, seen: Seen = None) -> Criterion:
     """Match the jobs that ran for so many seconds, or have been running for so long until now."""
     now = int(time.time())
@@ -233,7 +240,7 @@ def elapsed(found: Ranges, seen: Seen = None) -> Criterion:
         )
         parts.append(Q(job_state=JobState.RUNNING) & begun.on("start_time"))
         parts.append(~Q(job_state=JobState.RUNNING) & each.on("duration"))
-    return Criterion(reduce(or_, parts))
+    return by_number(reduce(or_, parts), any_in("duration", found))
 
 
 def _compared(value: Any, each: Range, unit: Any = 1) -> Q:
@@ -286,7 +293,7 @@ FIELDS: dict[str, Field] = {
         Field("state", f"one of {', '.join(WORDS)}", names, _by_words(WORDS, _state)),
         Field("name", "a text, or one with blanks in quotes", names, _name),
         Field("tag", "type and name as perf:bad, or a type", names, _tag),
-        Field("nodes", _COUNT, ranges(count), partial(_column, "num_nodes")),
+        Field("nodes", _COUNT, ranges(count), nodes),
         Field("cores", _COUNT, ranges(count), partial(_column, "num_hwthreads")),
         Field("gpus", _COUNT, ranges(count), partial(_column, "num_acc")),
         Field("duration", _SECONDS, ranges(seconds), elapsed),

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Q
 
 from archive import root
 from jobs.ledger.slots import slots
-from jobs.records import PER_MILLE, JobFootprint
-from jobs.search.criteria import BY_FOOTPRINT, Criterion, Path
+from jobs.records import PER_MILLE
+from jobs.search.booked import by_footprint
+from jobs.search.criteria import Criterion
 from jobs.search.values import Range, Ranges, amount, any_in, ranges, share
 
 FIGURES = {
@@ -69,13 +70,6 @@ def unit_of(metric: str) -> dict[str, str]:
         if found is not None:
             return found.unit
     return {}
-
-
-def by_footprint(condition: Q) -> Criterion:
-    """Match the ended jobs whose footprint satisfies a condition."""
-    rows = JobFootprint.objects.filter(condition)
-    path = Path(rows=rows, walked=JobFootprint.objects.all())
-    return Criterion(Exists(rows.filter(job=OuterRef("pk"))), (path,), BY_FOOTPRINT)
 
 
 energy: Callable[[str], Ranges] = ranges(partial(amount, prefix="k", base="Wh"))

@@ -9,8 +9,8 @@ from django.db.models import F, Q
 from django.db.models.lookups import Contains, GreaterThan
 
 from jobs.models import Job
-from jobs.querysets import TO_BOOK, JobQuerySet
 from jobs.records import JobNode, Node
+from jobs.search.booked import not_yet
 from jobs.search.criteria import BY_HOST, Criterion, Path, by_cluster
 from jobs.search.values import Names
 from jobs.states import JobState
@@ -32,7 +32,7 @@ def by_hosts(found: Names, *, node_ids: Collection[int] | None = None) -> Criter
     `node_ids` are those of the hosts if they are known already.
     """
     test = on_hosts(found)
-    paths = [*_written_down(nodes_of(found) if node_ids is None else node_ids), *_not_yet(test)]
+    paths = [*_written_down(nodes_of(found) if node_ids is None else node_ids), *not_yet(test)]
     return Criterion(test, tuple(paths), BY_HOST)
 
 
@@ -49,18 +49,6 @@ def _written_down(node_ids: Collection[int]) -> list[Path]:
         return [Path(rows=rows, walked=rows) for rows in each]
     # In a range of times the index finds the jobs of each node; all jobs tell how long a range is.
     return [Path(rows=JobNode.objects.filter(node__in=node_ids), walked=Job.objects.all())]
-
-
-def _not_yet(test: Q) -> list[Path]:
-    """Return the paths to jobs whose nodes are not written down: those that run, wait, or have yet to be booked."""
-    paths = [Path(Q(job_state=JobState.RUNNING) & test, few=True), _of_keys(Job.objects.awaiting_archive(), test)]
-    to_book = Job.objects.filter(TO_BOOK)
-    return [*paths, _of_keys(to_book, test)] if to_book.order_by().exists() else paths
-
-
-def _of_keys(jobs: JobQuerySet, test: Q) -> Path:
-    # A subquery of keys, so that the database uses the small index of these jobs, not that of start times.
-    return Path(Q(pk__in=jobs.order_by().values("pk")) & test, few=True)
 
 
 def concurrent_with(job: Job) -> tuple[Criterion, ...]:

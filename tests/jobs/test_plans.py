@@ -245,6 +245,7 @@ def pages(admin: User) -> list[Case]:
     # A part of a small table that is as large as a step is read with the rest of it.
     footprints = "walk:jobs_footprints_by_start"
     footprints += " scan:jobs_jobfootprint" if connection.vendor == "postgresql" else ""
+    numbers = "jobs_running jobs_to_archive"
     unbooked, scanned, names = (
         "jobs_to_book walk:jobs_to_book",
         "scan:jobs_job",
@@ -259,7 +260,13 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?archiving=waiting", "jobs_to_archive"),
         page("jobs/job/?user=user7&state=failed", "jobs_by_user", may="jobs_by_rare_state"),
         page("jobs/job/?project=proj7", "jobs_by_project"),
-        page("jobs/job/?cluster=testcluster&nodes_from=9", "jobs_by_cluster|jobs_by_start"),
+        page(
+            "jobs/job/?cluster=testcluster&nodes_from=9",
+            "jobs_footprints_by_start",
+            may=f"{footprints} {unbooked} {numbers}",
+            sorts=True,
+            guessed=scanned,
+        ),
         page("jobs/job/?q=job:100007", "jobs_run_once"),
         page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
         page("jobs/job/?q=tag:ticket", may="links_by_tag scan:jobs_jobtag"),
@@ -277,7 +284,8 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?q=user:USER7", "jobs_by_user"),
         page("jobs/job/?q=user:user1*", may="jobs_by_user", sorts=True, guessed=scanned),
         page("jobs/job/?q=project:proj7*", "jobs_by_project", sorts=True),
-        page("jobs/job/?q=partition:gpu+nodes:>9", "jobs_by_partition|jobs_by_start", sorts=True, guessed=scanned),
+        page("jobs/job/?q=partition:gpu+limit:>9%25", "jobs_by_partition|jobs_by_start", sorts=True, guessed=scanned),
+        page("jobs/job/?q=user:user7+duration:>1h", "jobs_by_user", may=f"{unbooked}"),
         page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True),
         page("jobs/job/?q=array:77", "jobs_by_array"),
         page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
