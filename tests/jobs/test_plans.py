@@ -245,7 +245,7 @@ def pages(admin: User) -> list[Case]:
     # A part of a small table that is as large as a step is read with the rest of it.
     footprints = "walk:jobs_footprints_by_start"
     footprints += " scan:jobs_jobfootprint" if connection.vendor == "postgresql" else ""
-    numbers = "jobs_running jobs_to_archive"
+    numbers = "jobs_running jobs_to_archive jobs_by_cluster"
     unbooked, scanned, names = (
         "jobs_to_book walk:jobs_to_book",
         "scan:jobs_job",
