@@ -36,8 +36,8 @@ def time_element(when: datetime, text: str = "") -> SafeString:
 def scaled(value: float, *, prefix: str = "", base: str = "") -> str:
     """Return a value with its unit, with the SI prefix that leaves one to three digits before the point: '1.2 TB/s'.
 
-    `prefix` is that of the unit in which `value` is. A unit that takes no prefix stays as it is. jobs/figures.js has
-    the same rules.
+    `prefix` is that of the unit in which `value` is. A unit that takes no prefix stays as it is. The same rules are in
+    jobs/figures.js.
     """
     power = _POWERS.get(prefix)
     if power is None or base not in _SCALED:

@@ -47,6 +47,7 @@ class Statistic:
     avg: str
     max: str
     share: float | None
+    average: float | None
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,9 @@ def statistics(job: Job) -> list[Statistic]:
             least, mean, most = (_measured(values.get(key), *words) for key in ("min", "avg", "max"))
             top, average = peak(cluster, job.sub_cluster, metric, "node"), values.get("avg")
             part = average / top if top and isinstance(average, int | float) else None
-            found.append(Statistic(metric, least, mean, most, part))
+            found.append(
+                Statistic(metric, least, mean, most, part, average if isinstance(average, int | float) else None)
+            )
     return found
 
 

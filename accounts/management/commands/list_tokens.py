@@ -12,7 +12,7 @@ from accounts.console import ServerCommand, printable
 from accounts.formatting import local_time, quantity
 from accounts.models import ApiToken, User
 
-_HEADS = ("PREFIX", "USER", "NAME", "STATUS", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
+_HEADS = ("PREFIX", "USER", "NAME", "STATUS", "SCOPE", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
 
 
 class Command(ServerCommand):
@@ -51,6 +51,7 @@ def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:
         token.user.username,
         printable(token.name) or "-",
         token.status_at(now),
+        printable(token.reach),
         _time(token.created_at),
         _time(token.expires_at),
         _time(token.last_used_at),

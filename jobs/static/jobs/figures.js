@@ -131,7 +131,7 @@ const lonePlaces = (y) => {
   return Array.from(y.keys()).filter((place) => there(place) && !there(place - 1) && !there(place + 1));
 };
 
-const tooltip = (rows) => {
+export const tooltip = (rows) => {
   const table = element("table");
   table.style.cssText = "border-collapse: collapse; font-size: 12px; color: #222;";
   for (const [label, value] of rows) {
@@ -219,7 +219,7 @@ const addLines = (figure, job, metric, colours, places) => {
 };
 
 // The place of the number closest to `wanted` in an ascending array.
-const nearest = (ascending, wanted) => {
+export const nearest = (ascending, wanted) => {
   let [low, high] = [0, ascending.length - 1];
   while (low < high) {
     const middle = (low + high) >> 1;
