@@ -161,7 +161,7 @@ def _copy_books(shifts: range) -> None:
 
     from jobs.records import JobFootprint
 
-    names = [field.column for field in JobFootprint._meta.concrete_fields]
+    names = [str(field.column) for field in JobFootprint._meta.concrete_fields]
     of_job = {"job_id": "id", "start_time": "start_time", "duration": "duration"}
     values = ", ".join(f'j."{of_job[name]}"' if name in of_job else f'f."{name}"' for name in names)
     copies = f"(VALUES {', '.join(f'({shift})' for shift in shifts)})"
