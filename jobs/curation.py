@@ -89,7 +89,7 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: 
         for name, value in changed.items():
             _set(job, name, value)
         job.save(update_fields=["project", "partition", "meta_data"])
-        if kind_of(job) != kind:
+        if job.is_booked and kind_of(job) != kind:
             move([(row_id, kind, kind_of(job))])
         queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]

@@ -7,6 +7,7 @@ deadlock; usage comes last, since many jobs share its rows.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -116,12 +117,21 @@ def keep_usage(row_ids: Sequence[int]) -> None:
 _NUMBERS = Share._fields[1:]
 _NUMBERS_OF_BOOKED = ", ".join(f'"{name}"' for name in _NUMBERS)
 _KEYS = "(SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bigint[]) AS k(column1, column2, column3))"
+_OLD = f"""
+    DELETE FROM {_FOOTPRINTS} WHERE {{chosen}}
+    RETURNING "job_id", {", ".join(["CAST(NULL AS text)"] * len(Kind._fields))}, {_NUMBERS_OF_BOOKED}
+"""
 # A join in this order: SQLite would read the whole table for a list of keys.
 _RETURNED = f"""
     DELETE FROM {_DELETED} WHERE "id" IN (
         SELECT d."id" FROM {{given}} AS g CROSS JOIN {_DELETED} d
         WHERE d."job_id" = g.column1 AND d."cluster" = g.column2 AND d."start_time" = g.column3)
-    RETURNING {", ".join(f'"{name}"' for name in Kind._fields)}, {_NUMBERS_OF_BOOKED}
+    RETURNING CAST(NULL AS bigint), {", ".join(f'"{name}"' for name in Kind._fields)}, {_NUMBERS_OF_BOOKED}
+"""
+# Both at once, in one round trip.
+_TAKEN_AWAY = f"""
+    WITH old AS ({_OLD.format(chosen='"job_id" = ANY(%s)')}), returned AS ({_RETURNED.format(given=_KEYS)})
+    SELECT * FROM old UNION ALL SELECT * FROM returned
 """
 
 
@@ -142,57 +152,62 @@ def _take_away(entries: Sequence[Entry]) -> list[Share]:
     kinds = {entry.row_id: entry.kind for entry in entries}
     chosen, parameters = one_of('"job_id"', list(kinds))
     keys = [(entry.job_id, entry.kind.cluster, entry.start_time) for entry in entries]
+    width = len(Kind._fields)
     with connection.cursor() as cursor:
-        cursor.execute(f'DELETE FROM {_FOOTPRINTS} WHERE {chosen} RETURNING "job_id", {_NUMBERS_OF_BOOKED}', parameters)
-        shares = [Share(kinds[row_id], *numbers) for row_id, *numbers in cursor.fetchall()]
         if connection.vendor == "postgresql":
-            cursor.execute(_RETURNED.format(given=_KEYS), columns(keys, 3))
+            cursor.execute(_TAKEN_AWAY, [list(kinds), *columns(keys, 3)])
+            rows = cursor.fetchall()
         else:
+            cursor.execute(_OLD.format(chosen=chosen), parameters)
+            rows = cursor.fetchall()
             values = f"(VALUES {', '.join(['(%s, %s, %s)'] * len(keys))})"
             cursor.execute(_RETURNED.format(given=values), list(chain.from_iterable(keys)))
-        width = len(Kind._fields)
-        return shares + [Share(Kind(*row[:width]), *row[width:]) for row in cursor.fetchall()]
+            rows += cursor.fetchall()
+    return [Share(Kind(*row[1 : width + 1]) if row[0] is None else kinds[row[0]], *row[width + 1 :]) for row in rows]
 
 
-_COLUMNS = tuple(field.column for field in JobFootprint._meta.concrete_fields)
-_PLACES = {name: place for place, name in enumerate(_COLUMNS)}
+_ALWAYS = ("job_id", *_NUMBERS, "energy", "walltime_share")
 
 
 def _write_footprints(entries: Sequence[Entry]) -> None:
+    """Write footprints, with the slots that these jobs use: fewer columns take less time on both databases."""
     slots = slots_for(name for entry in entries for name in entry.footprint.metrics)
+    names = (*_ALWAYS, *(f"{figure}_{slot}" for slot in slots.values() for figure in Figures._fields))
     rows = [_footprint_row(entry, slots) for entry in entries]
-    names = ", ".join(f'"{name}"' for name in _COLUMNS)
+    sql = _insert_footprints(connection.vendor, names)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            types = ", ".join(
-                f'"{field.column}" {field.db_type(connection)}' for field in JobFootprint._meta.concrete_fields
-            )
-            documents = [
-                {name: value for name, value in zip(_COLUMNS, row, strict=True) if value is not None} for row in rows
-            ]
-            cursor.execute(
-                f"INSERT INTO {_FOOTPRINTS} ({names}) SELECT {names} FROM json_to_recordset(%s) AS given({types})",
-                [msgspec.json.encode(documents).decode()],
-            )
+            documents = [dict(zip(names, row, strict=True)) for row in rows]
+            cursor.execute(sql, [msgspec.json.encode(documents).decode()])
         else:
-            places = ", ".join(["%s"] * len(_COLUMNS))
-            cursor.executemany(f"INSERT INTO {_FOOTPRINTS} ({names}) VALUES ({places})", rows)
+            cursor.executemany(sql, rows)
+
+
+@lru_cache
+def _insert_footprints(vendor: str, names: tuple[str, ...]) -> str:
+    into = f"INSERT INTO {_FOOTPRINTS} ({', '.join(names)})"
+    if vendor == "sqlite":
+        return f"{into} VALUES ({', '.join(['%s'] * len(names))})"
+    fields = {field.column: field for field in JobFootprint._meta.concrete_fields}
+    types = ", ".join(f"{name} {fields[name].db_type(connection)}" for name in names)
+    return f"{into} SELECT {', '.join(names)} FROM json_to_recordset(%s) AS given({types})"
 
 
 def _footprint_row(entry: Entry, slots: dict[str, int]) -> list[Any]:
     """Return the values of a footprint's columns; a metric without a slot is left out."""
-    share, found = entry.share, entry.footprint
-    row: list[Any] = [None] * len(_COLUMNS)
-    row[: len(_NUMBERS) + 1] = [entry.row_id, *share[1:]]
-    if found.power is not None:
-        row[_PLACES["energy"]] = found.power * entry.duration / 3.6e9
-    if entry.walltime > 0:
-        row[_PLACES["walltime_share"]] = min(entry.duration * PER_MILLE // entry.walltime, MOST_SHARE)
-    for name, figures in found.metrics.items():
-        if slot := slots.get(name):
-            first = _PLACES[f"avg_{slot}"]
-            row[first : first + len(Figures._fields)] = figures
+    found, walltime = entry.footprint, entry.walltime
+    row = [
+        entry.row_id,
+        *entry.share[1:],
+        None if found.power is None else found.power * entry.duration / 3.6e9,
+        min(entry.duration * PER_MILLE // walltime, MOST_SHARE) if walltime > 0 else None,
+    ]
+    for name in slots:
+        row += found.metrics.get(name, _NOTHING)
     return row
+
+
+_NOTHING = Figures()
 
 
 _KEY = ("day", *Kind._fields)

@@ -74,14 +74,22 @@ _OLD_JOB_NODES = {
 def write_nodes(jobs: Iterable[JobNodes]) -> None:
     """Write which nodes these jobs ran on; what is written already stays."""
     rows = [row for job in jobs for row in job.rows()]
+    if _insert(rows) < len(rows):  # some hosts are new, or a job is booked again
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute(_NEW_NODES["postgresql"], columns(rows, 5))
+            else:
+                cursor.executemany(_NEW_NODES["sqlite"], sorted({row[3:] for row in rows}))
+        _insert(rows)
+
+
+def _insert(rows: list[tuple[int, int, int, str, str]]) -> int:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            given = columns(rows, 5)
-            cursor.execute(_NEW_NODES["postgresql"], given)
-            cursor.execute(_NEW_JOB_NODES["postgresql"], given)
+            cursor.execute(_NEW_JOB_NODES["postgresql"], columns(rows, 5))
         else:
-            cursor.executemany(_NEW_NODES["sqlite"], [row[3:] for row in rows])
             cursor.executemany(_NEW_JOB_NODES["sqlite"], rows)
+        return int(cursor.rowcount)
 
 
 def delete_nodes(jobs: Iterable[JobNodes]) -> None:

@@ -2,12 +2,18 @@
 
 from collections.abc import Iterable
 
+from django.db import connection
+
 from jobs.records import SLOTS, FootprintMetric
+
+_SLOTS = f'SELECT "name", "slot" FROM "{FootprintMetric._meta.db_table}" ORDER BY "slot"'
 
 
 def slots() -> dict[str, int]:
     """Return the slot (1 to SLOTS) of each metric that has one, by the metric's name."""
-    return dict(FootprintMetric.objects.order_by("slot").values_list("name", "slot"))
+    with connection.cursor() as cursor:  # each batch of archived jobs asks, and the ORM takes ten times as long
+        cursor.execute(_SLOTS)
+        return dict(cursor.fetchall())
 
 
 def slots_for(names: Iterable[str]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from jobs.archiving.worker import ArchiveWorker
 from jobs.history import Actor
 from jobs.ledger import audit
 from jobs.models import ArchiveTask, Job
+from jobs.records import DeletedJob, JobNode, Usage
 from tests.support.clients import AppClient
 from tests.support.waiting import wait_for
 
@@ -259,7 +260,8 @@ def machine_of(new_model: Callable[[], JobModel]) -> type[RuleBasedStateMachine]
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            Job.objects.all().delete()
+            for rows in (Job, Usage, JobNode, DeletedJob):
+                rows._default_manager.all().delete()
             self.model = new_model()
             for folder in (self.model.root / self.model.cluster).glob("[0-9]*"):
                 shutil.rmtree(folder)

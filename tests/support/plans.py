@@ -20,8 +20,10 @@ WAITING = 50  # the newest that have ended
 EDITED = 20
 START = 1_795_000_000
 
-LARGE = ("jobs_job", "jobs_jobtag", "django_admin_log", "jobs_jobnode", "jobs_jobfootprint", "jobs_usage")
-LARGE += ("jobs_deletedjob",)
+LARGE = (
+    *("jobs_job", "jobs_jobtag", "django_admin_log"),
+    *("jobs_jobnode", "jobs_jobfootprint", "jobs_usage", "jobs_deletedjob"),
+)
 """The tables that grow with the number of jobs."""
 
 _PAGE = 1000  # rows that may be sorted

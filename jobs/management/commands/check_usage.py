@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
+from accounts.console import INTERRUPTED, ServerCommand, printable
 from accounts.formatting import quantity
-from jobs.console import INTERRUPTED, ServerCommand, printable
 from jobs.ledger import audit, backlog
 from jobs.ledger.usage import DAY, Amounts
 

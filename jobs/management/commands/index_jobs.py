@@ -5,9 +5,10 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from accounts.console import INTERRUPTED, ServerCommand
 from accounts.formatting import quantity
 from archive.processes import uninterrupted
-from jobs.console import INTERRUPTED, ServerCommand, progress
+from jobs.console import progress
 from jobs.ledger import backlog
 from jobs.rows.insert import use_little_memory
 
