@@ -1,10 +1,15 @@
-"""Counts and times as pages and commands show them."""
+"""Counts, times and measured values as pages and commands show them."""
 
 from datetime import UTC, datetime
 
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+_PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
+_POWERS = {prefix: power for power, prefix in enumerate(_PREFIXES)} | {"K": 1}
+# Bases that take a prefix; the others (%, degrees, counts) are shown as they are.
+_SCALED = frozenset({"B", "B/s", "F/s", "Flops/s", "W", "J", "Wh", "Hz", "bit/s"})
 
 
 def quantity(number: int, noun: str) -> str:
@@ -26,3 +31,56 @@ def time_element(when: datetime, text: str = "") -> SafeString:
         f"{utc:%Y-%m-%d %H:%M:%S}",
         text or local_time(when),
     )
+
+
+def scaled(value: float, *, prefix: str = "", base: str = "") -> str:
+    """Return a value with its unit, with the SI prefix that leaves one to three digits before the point: '1.2 TB/s'.
+
+    `prefix` is that of the unit in which `value` is. A unit that takes no prefix stays as it is. The same rules are in
+    jobs/figures.js.
+    """
+    power = _POWERS.get(prefix)
+    if power is None or base not in _SCALED:
+        return f"{figure(value)} {prefix}{base}".rstrip()
+    while abs(value) >= 999.5 and power < len(_PREFIXES) - 1:
+        value, power = value / 1000, power + 1
+    while value and abs(value) < 0.9995 and power > 0:
+        value, power = value * 1000, power - 1
+    return f"{figure(value)} {_PREFIXES[power]}{base}"
+
+
+def figure(value: float) -> str:
+    """Return a number with three significant digits, or all before the point, with grouped thousands."""
+    size = abs(value)
+    if size and (size < 1e-3 or size >= 1e15):
+        return f"{value:.2e}"
+    decimals = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def share(value: float) -> str:
+    """Return a share as per cent: '8 %', '0.4 %'."""
+    percent = 100 * value
+    return f"{percent:.0f} %" if percent >= 0.95 or percent == 0 else f"{percent:.1g} %"
+
+
+def duration(seconds: int) -> str:
+    """Return seconds as '2 d 03:04:05', '3:04:05', '4:05' or '5 s'."""
+    minutes, rest = divmod(max(0, seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02}:{minutes:02}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
+
+
+def clock_time(seconds: int, beside: int) -> str:
+    """Return epoch seconds as a local time to the minute, with the day if that of `beside` is another."""
+    try:
+        when, other = (timezone.localtime(datetime.fromtimestamp(each, UTC)) for each in (seconds, beside))
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s after 1970"
+    return f"{when:%H:%M}" if when.date() == other.date() else f"{when:%d %b %H:%M}"

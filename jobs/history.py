@@ -131,6 +131,13 @@ def last_change(row_id: int, field: str) -> LogEntry | None:
     return None
 
 
+def last_note(row_id: int) -> tuple[LogEntry, str] | None:
+    """Return the entry of a job's newest note and the note; None if it has none."""
+    entry = of_job(row_id).filter(change_message__contains='"note":"').first()  # as `encode` writes it, and only there
+    message = decode(entry.change_message) if entry else None
+    return (entry, message.note) if entry and message else None
+
+
 def compared(field: str, old: str | None, new: str | None) -> Change:
     """Return the change of a text; long texts are shown from just before their first difference."""
     begin = 0

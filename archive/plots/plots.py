@@ -1,13 +1,14 @@
 """The plots of a job: for each metric in its data.json a line per series, or a band over many series."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from archive.exceptions import DECODE_ERRORS, DocumentError, reason
 from archive.format.cluster_json import SCOPES, Cluster, SubCluster
-from archive.format.data_document import EXPECTED, StoredMetric, StoredSeries, Unit, read_document
+from archive.format.data_document import EXPECTED, Document, StoredMetric, StoredSeries, Unit, read_document
 from archive.format.statistics import Samples, Statistics, combined_statistics, series_statistics, statistics_series
 from archive.plots.reduce import Band, Positions, reduce_band, reduce_line
 
@@ -59,12 +60,15 @@ class Range:
 class Plot:
     """One metric in one scope, as lines or as a band.
 
-    `timestep` is in seconds; `series` (the number of series) and `statistics` cover the whole time.
+    `timestep` is in seconds; `series` (the number of series) and `statistics` cover the whole time. `peak` is the
+    highest value that cluster.json says a node or accelerator can have, 0 if it says none.
     """
 
     name: str
     scope: str
     unit: str
+    prefix: str
+    peak: float
     timestep: int
     series: int
     statistics: dict[str, float]
@@ -82,23 +86,39 @@ class Plots:
 
 
 def plots(raw: bytes, request: PlotRequest) -> Plots:
-    """Return the plots of a data.json (uncompressed), in the order of cluster.json, then by name.
+    """Return the plots of a data.json (uncompressed); see `draw`. Raise DocumentError."""
+    with naming_data_json():
+        return draw(read_document(raw), request)
+
+
+def draw(document: Document, request: PlotRequest) -> Plots:
+    """Return the plots of a document, in the order of cluster.json, then by name.
 
     Each metric has the requested scope, or else the coarsest scope in the file. Series without samples are left out.
-    Raise DocumentError.
+    Raise one of DECODE_ERRORS.
     """
+    found = [_plot(name, scope, metric, request) for name, scope, metric in choose(document, request)]
+    scopes = {scope for scopes in document.values() for scope in scopes}
+    return Plots([scope for scope in SCOPES if scope in scopes], [plot for plot in found if plot.series])
+
+
+def choose(document: Document, request: PlotRequest) -> list[tuple[str, str, StoredMetric]]:
+    """Return the metrics to draw in their order, as (name, scope, metric)."""
+    order = {metric.name: place for place, metric in enumerate(request.cluster.metrics if request.cluster else ())}
+    names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
+    chosen = [(name, _choose(request.scope, document[name])) for name in names if document[name]]
+    return [(name, scope, document[name][scope]) for name, scope in chosen]
+
+
+@contextlib.contextmanager
+def naming_data_json() -> Iterator[None]:
+    """Turn the errors of a bad document into DocumentError with the name of the file."""
     try:
-        document = read_document(raw)
-        order = {metric.name: place for place, metric in enumerate(request.cluster.metrics if request.cluster else ())}
-        names = sorted(document, key=lambda name: (order.get(name, len(order)), name))
-        chosen = [(name, _choose(request.scope, document[name])) for name in names if document[name]]
-        found = [_plot(name, scope, document[name][scope], request) for name, scope in chosen]
+        yield
     except DocumentError as error:
         raise DocumentError(f"data.json: {error}") from error
     except DECODE_ERRORS as error:
         raise DocumentError(f"data.json: {reason(error)}; {EXPECTED}") from error
-    scopes = {scope for scopes in document.values() for scope in scopes}
-    return Plots([scope for scope in SCOPES if scope in scopes], [plot for plot in found if plot.series])
 
 
 def thresholds(cluster: Cluster | None, sub_cluster: str, name: str, scope: str) -> dict[str, float]:
@@ -107,12 +127,22 @@ def thresholds(cluster: Cluster | None, sub_cluster: str, name: str, scope: str)
     They apply to a whole node or, for metrics of accelerators, to one accelerator. If the metric is a sum, they are
     divided by the number of units of the scope in a node.
     """
+    found = _marks(cluster, sub_cluster, name, scope)
+    return {word: value for word, value in found.items() if word != "peak"}
+
+
+def peak(cluster: Cluster | None, sub_cluster: str, name: str, scope: str) -> float:
+    """Return the peak that cluster.json has for a metric and subcluster, per unit as in `thresholds`; 0 without one."""
+    return _marks(cluster, sub_cluster, name, scope).get("peak", 0.0)
+
+
+def _marks(cluster: Cluster | None, sub_cluster: str, name: str, scope: str) -> dict[str, float]:
     metric = cluster.metric(name) if cluster is not None else None
     metric = metric.for_subcluster(sub_cluster) if metric is not None else None
     if cluster is None or metric is None:
         return {}
     parts = _parts_of_node(cluster.subcluster(sub_cluster), scope) if metric.aggregation == "sum" else 1
-    found = {"normal": metric.normal, "caution": metric.caution, "alert": metric.alert}
+    found = {"peak": metric.peak, "normal": metric.normal, "caution": metric.caution, "alert": metric.alert}
     return {word: value / parts for word, value in found.items() if value and parts}
 
 
@@ -157,6 +187,8 @@ def _plot(name: str, scope: str, metric: StoredMetric, request: PlotRequest) -> 
         name=name,
         scope=scope,
         unit=f"{unit.prefix or ''}{unit.base}",
+        prefix=unit.prefix or "",
+        peak=peak(request.cluster, request.sub_cluster, name, scope),
         timestep=metric.timestep,
         series=count if statistics is not None else 0,
         statistics={} if statistics is None else statistics._asdict(),

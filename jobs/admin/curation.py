@@ -258,8 +258,18 @@ class JobCuration(JobSelection):
             "may_curate": self.has_curate_permission(request),
             "note_form": NoteForm(auto_id="note_%s") if may_annotate else None,
             "history": entries[:_ON_THE_PAGE],
+            "last_note": _last_note(job),
             "has_more_history": len(entries) > _ON_THE_PAGE,
         }
+
+
+def _last_note(job: Job) -> dict[str, Any] | None:
+    """Return text, user and time of a job's newest note."""
+    found = history.last_note(job.pk)
+    if found is None:
+        return None
+    entry, text = found
+    return {"text": text, "user": str(entry.user), "at": display.moment(int(entry.action_time.timestamp()))}
 
 
 def _named(row_ids: list[int]) -> str:

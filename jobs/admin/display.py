@@ -8,23 +8,11 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.formatting import time_element
+from accounts.formatting import duration, time_element
 from jobs.models import Job, Tag
 from jobs.states import MonitoringStatus
 
 NOTHING = "\N{EN DASH}"
-
-
-def duration(seconds: int) -> str:
-    """Return seconds as '2 d 03:04:05', '3:04:05', '4:05' or '5 s'."""
-    minutes, rest = divmod(max(0, seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours:02}:{minutes:02}:{rest:02}"
-    if hours:
-        return f"{hours}:{minutes:02}:{rest:02}"
-    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def walltime_used(job: Job) -> SafeString | str:

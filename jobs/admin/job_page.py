@@ -1,12 +1,16 @@
 """The content of a job page."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from django.urls import reverse
 
-from jobs.admin.display import NOTHING, archiving, duration, moment, number, ranges, state
+from accounts.formatting import duration, scaled
+from archive import root
+from archive.plots.plots import peak
+from jobs.admin.display import NOTHING, archiving, moment, ranges, state
 from jobs.models import Job
 
 # Characters of a text that the page shows: a job script may have several MB.
@@ -36,13 +40,22 @@ class Node:
 
 @dataclass(frozen=True)
 class Statistic:
-    """The statistics of a metric over the whole job."""
+    """The statistics of a metric over the whole job, with their units; `share` is the average by the peak."""
 
     metric: str
-    unit: str
     min: str
     avg: str
     max: str
+    share: float | None
+    average: float | None
+
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to a page, or does not if `address` is empty."""
+
+    text: str
+    address: str
 
 
 def decoded(text: str | None) -> Any:
@@ -99,40 +112,74 @@ def nodes(job: Job) -> list[Node]:
 
 
 def statistics(job: Job) -> list[Statistic]:
-    """Return the statistics, sorted by metric; empty before the job is archived."""
+    """Return the statistics in the order of the plots, that of cluster.json; empty before the job is archived."""
     table = decoded(job.statistics)
+    if not isinstance(table, dict):
+        return []
+    cluster = root.registry().get(job.cluster)
+    order = {metric.name: place for place, metric in enumerate(cluster.metrics if cluster else ())}
     found = []
-    for metric, values in sorted(table.items()) if isinstance(table, dict) else []:
+    for metric, values in sorted(table.items(), key=lambda item: (order.get(item[0], len(order)), item[0])):
         if isinstance(values, dict):
             unit = values.get("unit")
-            name = f"{unit.get('prefix') or ''}{unit.get('base') or ''}" if isinstance(unit, dict) else ""
-            found.append(Statistic(metric, name, *(number(values.get(key)) for key in ("min", "avg", "max"))))
+            words = (unit.get("prefix"), unit.get("base")) if isinstance(unit, dict) else ("", "")
+            least, mean, most = (_measured(values.get(key), *words) for key in ("min", "avg", "max"))
+            top, average = peak(cluster, job.sub_cluster, metric, "node"), values.get("avg")
+            part = average / top if top and isinstance(average, int | float) else None
+            found.append(
+                Statistic(metric, least, mean, most, part, average if isinstance(average, int | float) else None)
+            )
     return found
 
 
-def links(job: Job) -> list[tuple[str, str]]:
-    """Return links to lists of related jobs, as (label, address)."""
-    links = [("Jobs of this user", {"user": job.user})]
-    if job.project:
-        links.append(("Jobs of this project", {"project": job.project}))
-    if job.array_job_id:
-        links.append(("Jobs of this array", {"user": job.user, "array_job_id": str(job.array_job_id)}))
-    links += [
-        ("All runs of this job id", {"q": str(job.job_id)}),
-        ("Jobs on the same nodes at the same time", {"beside": str(job.pk)}),
+def _measured(value: Any, prefix: Any, base: Any) -> str:
+    """Return a value of the statistics with its unit, whatever stands there."""
+    return scaled(value, prefix=str(prefix or ""), base=str(base or "")) if isinstance(value, int | float) else NOTHING
+
+
+def facts(job: Job) -> list[tuple[str, list[Link]]]:
+    """Return what a job is in few words with links to what is like it, as (label, links)."""
+    hosts = [Link(node.hostname, _list(q=f"host:{_quoted(node.hostname)}")) for node in nodes(job)]
+    size = [f"{job.num_hwthreads:,} hardware threads" if job.num_hwthreads else ""]
+    size += [f"{job.num_acc:,} accelerator{'s' if job.num_acc > 1 else ''}" if job.num_acc else ""]
+    is_known = root.registry().get(job.cluster) is not None
+    place = [Link(job.cluster, reverse("admin:cluster", args=[job.cluster]) if is_known else "")]
+    place += [Link(word, "") for word in (job.sub_cluster, job.partition) if word]
+    found = [
+        ("User", [Link(job.user, _list(user=job.user))]),
+        ("Project", [Link(job.project, _list(project=job.project))] if job.project else []),
+        ("On", place),
+        (f"{job.num_nodes:,} node{'' if job.num_nodes == 1 else 's'}", hosts),
+        ("With", [Link(word, "") for word in size if word]),
+        ("Array", [Link(str(job.array_job_id), _list(user=job.user, array_job_id=str(job.array_job_id)))]
+         if job.array_job_id else []),
+    ]  # fmt: skip
+    return [(label, links) for label, links in found if links]
+
+
+def links(job: Job) -> list[Link]:
+    """Return links to lists of related jobs."""
+    found = [
+        Link("All runs of this job id", _list(q=str(job.job_id))),
+        Link("Jobs on the same nodes at the same time", _list(beside=str(job.pk))),
     ]
-    return [(label, reverse("admin:jobs_job_changelist", query=parameters)) for label, parameters in links]
+    if name := job_name(job):
+        found.append(Link("Jobs of this user with this name", _list(user=job.user, q=f"name:{_quoted(name)}")))
+    return found
+
+
+def _list(**parameters: str) -> str:
+    """Return the address of the list of jobs with these parameters."""
+    return reverse("admin:jobs_job_changelist", query=parameters)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as one word of the search box."""
+    return f'"{text.replace(chr(34), chr(34) * 2)}"' if re.search(r'[\s"*,:]', text) else text
 
 
 def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
     """Return the properties of a job in groups, as (heading, (label, value) pairs)."""
-    owner: list[tuple[str, Any]] = [
-        ("Cluster", job.cluster),
-        ("Subcluster", job.sub_cluster),
-        ("Partition", job.partition),
-        ("User", job.user),
-        ("Project", job.project),
-    ]
     times: list[tuple[str, Any]] = [
         ("State", state(job)),
         ("Started", moment(job.start_time)),
@@ -150,5 +197,5 @@ def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
         ("Array job", job.array_job_id or ""),
         ("Database id", job.pk),
     ]
-    found = [("Cluster and owner", owner), ("Time and state", times), ("Size", size)]
+    found = [("Time and state", times), ("Size", size)]
     return [(heading, [(label, value) for label, value in facts if value != ""]) for heading, facts in found]

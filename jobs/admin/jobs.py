@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.formatting import duration
 from jobs.admin import display, export, job_page, plots, saved_filters
 from jobs.admin.changelist import JobChangeList, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
@@ -22,6 +23,7 @@ from jobs.admin.forms import AddTagForm
 from jobs.admin.tagging import JobActions
 from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet
+from jobs.samples.ending import ending
 from jobs.search.box import HELP
 from jobs.text import is_whole
 
@@ -156,9 +158,7 @@ class JobAdmin(JobActions):
     @admin.display(description="Duration")
     def elapsed(self, job: Job) -> SafeString:
         """Show the duration, until now for running jobs, and its share of the requested time."""
-        return format_html(
-            '<span class="number">{}</span>{}', display.duration(job.elapsed), display.walltime_used(job)
-        )
+        return format_html('<span class="number">{}</span>{}', duration(job.elapsed), display.walltime_used(job))
 
     @admin.display(description="Archiving")
     def archive(self, job: Job) -> SafeString | str:
@@ -188,6 +188,11 @@ class JobAdmin(JobActions):
         context |= {
             "title": f"Job {obj.job_id} on {obj.cluster}",
             "subtitle": name or None,
+            "ending": ending(obj),
+            "state_word": display.state(obj),
+            "started_at": display.moment(obj.start_time),
+            "ended_at": "" if obj.is_running else display.moment(obj.stop_time),
+            "facts": job_page.facts(obj),
             "groups": job_page.groups(obj),
             "tags": obj.tags.order_by("type", "name"),
             "may_tag": may_tag,

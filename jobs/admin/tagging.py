@@ -7,6 +7,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
+from jobs.admin.comparison import JobComparison
 from jobs.admin.curation import JobCuration
 from jobs.admin.deletion import JobDeletion
 from jobs.admin.forms import AddTagForm, RemoveTagForm
@@ -17,10 +18,10 @@ from jobs.models import Job, Tag
 from jobs.tags.services import tag_job, tag_jobs, untag_jobs
 
 
-class JobActions(JobCuration, JobDeletion, JobGhosts):
-    """The part of JobAdmin that changes jobs: tags here, curation, deletion and ghosts in the base classes."""
+class JobActions(JobComparison, JobCuration, JobDeletion, JobGhosts):
+    """What JobAdmin does with jobs: tags here, comparison, curation, deletion and ghosts in the base classes."""
 
-    actions = ("add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
+    actions = ("compare", "add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
 
     def has_tag_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may tag jobs."""

@@ -12,11 +12,14 @@ from django.utils import timezone
 from archive import root
 from archive.exceptions import READ_ERRORS, SourceError
 from archive.exceptions import reason as reason_of
-from archive.plots import plots
-from archive.plots.plots import Plot, PlotRequest
+from archive.format.data_document import read_document
+from archive.plots.hosts import Host, hosts
+from archive.plots.plots import Plot, PlotRequest, choose, draw, naming_data_json
+from archive.plots.roofline import BANDWIDTH, FLOPS, Roofline, roofline
 from jobs.exceptions import NoSamplesError
 from jobs.rows.columns import Row
 from jobs.samples.load import data_document
+from jobs.samples.rules import Finding, findings
 from jobs.states import JobState, MonitoringStatus
 
 MOST_BYTES = 256 * 1024 * 1024
@@ -32,11 +35,13 @@ _WAIT = 10.0  # seconds
 _places = threading.BoundedSemaphore(_MOST_AT_ONCE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobPlots:
     """The plots of a page; times in epoch seconds, `offset` of the page's time zone from UTC in seconds.
 
-    `reason` is why there are no plots. `archived`: a part of the time is cheap to load; `failed`: a retry may help.
+    `findings`, `hosts` (with statistics in the order of `metrics`) and `roofline` are of the whole time, and left out
+    if a part of it is drawn. `reason` is why there are no plots. `archived`: a part of the time is cheap to load;
+    `failed`: a retry may help.
     """
 
     start: int
@@ -47,6 +52,9 @@ class JobPlots:
     scope: str
     scopes: list[str] = field(default_factory=list)
     metrics: list[Plot] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    hosts: list[Host] = field(default_factory=list)
+    roofline: Roofline | None = None
     reason: str = ""
     failed: bool = False
 
@@ -61,23 +69,36 @@ def job_plots(*, row: Row, scope: str, part: tuple[int, int] | None = None) -> J
     elapsed = max(0, int(time.time()) - row.start_time) if running else row.duration
     zone, offset = _zone(row.start_time)
     seconds = (part[0] - row.start_time, part[1] - row.start_time) if part else None
-    scopes: list[str] = []
-    metrics: list[Plot] = []
-    reason, failed = "", False
+    made = JobPlots(row.start_time, row.start_time + elapsed, zone, offset, archived, scope)
     try:
         with _place() if archived else contextlib.nullcontext():
             raw = data_document(row, None, MOST_BYTES)
-            cluster = root.registry().get(row.cluster)
-            found = plots.plots(raw, PlotRequest(scope, cluster, row.sub_cluster, seconds))
-            scopes, metrics = found.scopes, found.metrics
+            request = PlotRequest(scope, root.registry().get(row.cluster), row.sub_cluster, seconds)
+            with naming_data_json():
+                _fill(made, raw, request, row)
     except NoSamplesError as error:
-        reason = str(error)
+        made.reason = str(error)
     except READ_ERRORS as error:
-        reason, failed = f"The samples could not be loaded: {str(error) or reason_of(error)}", True
-    if not metrics and not reason:
-        reason = _why_nothing(elapsed, running=running, archived=archived)
-    end = row.start_time + elapsed
-    return JobPlots(row.start_time, end, zone, offset, archived, scope, scopes, metrics, reason, failed)
+        made.reason, made.failed = f"The samples could not be loaded: {str(error) or reason_of(error)}", True
+    if not made.metrics and not made.reason:
+        made.reason = _why_nothing(elapsed, running=running, archived=archived)
+    return made
+
+
+def _fill(made: JobPlots, raw: bytes, request: PlotRequest, row: Row) -> None:
+    """Draw the samples of a data.json; raise one of DECODE_ERRORS."""
+    document = read_document(raw)
+    found = draw(document, request)
+    if request.part is None:
+        drawn = {plot.name for plot in found.metrics}
+        chosen = [metric for metric in choose(document, request) if metric[0] in drawn]
+        made.hosts = hosts(chosen, request.cluster)
+        made.findings = findings(document, found.metrics, row, made.end - made.start)
+        rates = {name: metric for name, _, metric in chosen if name in (FLOPS, BANDWIDTH)}
+        if len(rates) == 2:
+            sub_cluster = request.cluster.subcluster(row.sub_cluster) if request.cluster is not None else None
+            made.roofline = roofline(rates[FLOPS], rates[BANDWIDTH], sub_cluster)
+    made.scopes, made.metrics = found.scopes, found.metrics
 
 
 def _why_nothing(elapsed: int, *, running: bool, archived: bool) -> str:

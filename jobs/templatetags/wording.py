@@ -7,6 +7,7 @@ from django import template
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from accounts import formatting
 from accounts.formatting import time_element
 from jobs import history
 from jobs.admin import display
@@ -15,8 +16,9 @@ from jobs.overview.dashboard import MOST_COUNTED
 register = template.Library()
 
 register.filter("moment", display.moment)
-register.filter("duration", display.duration)
+register.filter("duration", formatting.duration)
 register.filter("number", display.number)
+register.filter("share", formatting.share)
 register.filter("ranges", display.ranges)
 register.filter("history_text", history.text_of)
 
@@ -47,7 +49,7 @@ def health_word(word: str) -> SafeString:
 @lru_cache(maxsize=256)
 def ago(seconds: int, age: int) -> SafeString:
     """Return an age (seconds) of a time (epoch seconds), such as '4:05 ago', with UTC on hover."""
-    return time_element(datetime.fromtimestamp(seconds, UTC), f"{display.duration(age)} ago")
+    return time_element(datetime.fromtimestamp(seconds, UTC), f"{formatting.duration(age)} ago")
 
 
 @register.filter

@@ -39,8 +39,24 @@ export const theme = () => {
 const number = (value) => {
   if (value === null || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size !== 0 && (size < 0.01 || size >= 1e9)) return value.toExponential(3);
-  return value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+  if (size !== 0 && (size < 1e-3 || size >= 1e15)) return value.toExponential(2);
+  const decimals = size >= 99.95 ? 0 : size >= 9.995 ? 1 : size >= 0.9995 ? 2 : 3;
+  return value.toLocaleString("en-US", { maximumFractionDigits: decimals });
+};
+
+// As accounts/formatting.py: units of these bases are shown with the SI prefix that fits.
+const PREFIXES = ["", "k", "M", "G", "T", "P", "E"];
+const SCALED = new Set(["B", "B/s", "F/s", "Flops/s", "W", "J", "Wh", "Hz", "bit/s"]);
+
+const scaleOf = (value, unit, prefix) => {
+  const base = unit.slice(prefix.length);
+  let power = PREFIXES.indexOf(prefix === "K" ? "k" : prefix);
+  if (power < 0 || !SCALED.has(base) || !Number.isFinite(value)) return { factor: 1, unit };
+  const before = power;
+  let size = Math.abs(value);
+  for (; size >= 999.5 && power < PREFIXES.length - 1; size /= 1000) power++;
+  for (; size && size < 0.9995 && power > 0; size *= 1000) power--;
+  return { factor: 1000 ** (before - power), unit: `${PREFIXES[power]}${base}` };
 };
 
 const clock = (milliseconds) => {
@@ -48,7 +64,30 @@ const clock = (milliseconds) => {
   return Number.isNaN(date.getTime()) ? "–" : date.toISOString().slice(0, 19).replace("T", " ");
 };
 
-export const withUnit = (value, unit) => (unit ? `${number(value)} ${unit}` : number(value));
+// The metric in the unit that suits its greatest value.
+export const rescaled = (metric) => {
+  const { factor, unit } = scaleOf(metric.statistics.max, metric.unit, metric.prefix);
+  if (factor === 1) return metric;
+  const times = (value) => (value === null ? null : value * factor);
+  const all = (values) => values.map(times);
+  const each = (table) => Object.fromEntries(Object.entries(table).map(([name, value]) => [name, times(value)]));
+  const { min, mean, max, ...rest } = metric.band ?? {};
+  return {
+    ...metric,
+    unit,
+    prefix: PREFIXES.find((prefix) => prefix && unit.startsWith(prefix)) ?? "",
+    statistics: each(metric.statistics),
+    thresholds: each(metric.thresholds),
+    lines: metric.lines.map((line) => ({ ...line, values: all(line.values) })),
+    band: metric.band && { ...rest, min: all(min), mean: all(mean), max: all(max) },
+  };
+};
+
+export const withUnit = (value, unit, prefix = "") => {
+  if (value === null || !Number.isFinite(value)) return "–";
+  const scale = scaleOf(value, unit, prefix);
+  return `${number(value * scale.factor)} ${scale.unit}`.trim();
+};
 
 // Some archives have an id for the only series of a node.
 export const nameOf = (line, metric) =>
@@ -92,7 +131,7 @@ const lonePlaces = (y) => {
   return Array.from(y.keys()).filter((place) => there(place) && !there(place - 1) && !there(place + 1));
 };
 
-const tooltip = (rows) => {
+export const tooltip = (rows) => {
   const table = element("table");
   table.style.cssText = "border-collapse: collapse; font-size: 12px; color: #222;";
   for (const [label, value] of rows) {
@@ -128,49 +167,66 @@ const addBand = (figure, job, metric, colours) => {
     xs: { field: "xs" }, ys: { field: "ys" }, source: area,
     fill_color: colour, fill_alpha: 0.25, line_color: colour, line_alpha: 0.4,
   });
-  const renderers = [
-    figure.line({ x, y, source, line_color: colour, line_width: 1.5 }),
-    figure.scatter({ x, y, source: lone, size: 5, color: colour }),
-  ];
+  const renderers = [figure.line({ x, y, source, line_color: colour, line_width: 1.5 })];
+  figure.scatter({ x, y, source: lone, size: 5, color: colour });
   const rows = (data, place) => [
-    ["Maximum", withUnit(data.high[place], metric.unit)],
-    ["Mean", withUnit(data.mean[place], metric.unit)],
-    ["Minimum", withUnit(data.low[place], metric.unit)],
+    ["Maximum", withUnit(data.high[place], metric.unit, metric.prefix)],
+    ["Mean", withUnit(data.mean[place], metric.unit, metric.prefix)],
+    ["Minimum", withUnit(data.low[place], metric.unit, metric.prefix)],
     ["Series", String(metric.series)],
   ];
-  return { renderers, mode: "vline", rows, update };
+  return { renderers, rows, update };
 };
 
+// One tooltip tells the values of all lines at a time: an invisible line through all times is what the mouse finds.
 const addLines = (figure, job, metric, colours, places) => {
   const line_width = metric.lines.length > 8 ? 1 : 1.5;
   const names = metric.lines.map((line) => nameOf(line, metric));
   const looks = names.map((name) => look(places.get(name), colours.name));
   const sources = names.map(() => new Bokeh.ColumnDataSource());
-  const lone = new Bokeh.ColumnDataSource();
+  const [lone, guide] = [new Bokeh.ColumnDataSource(), new Bokeh.ColumnDataSource()];
   const update = ({ lines, timestep }) => {
-    const dots = { x: [], y: [], series: [], colour: [] };
+    const dots = { x: [], y: [], colour: [] };
+    const all = new Set();
     lines.forEach((line, number) => {
       const y = floats(line.values);
       const x = times(job, line.at, y.length, timestep);
-      sources[number].data = { x, y, series: new Int32Array(y.length).fill(number) };
+      sources[number].data = { x, y };
+      for (const at of x) all.add(at);
       for (const place of lonePlaces(y)) {
         dots.x.push(x[place]);
         dots.y.push(y[place]);
-        dots.series.push(number);
         dots.colour.push(looks[number].colour);
       }
     });
     lone.data = dots;
+    const x = Float64Array.from(all).sort();
+    guide.data = { x, y: new Float64Array(x.length) };
   };
   update(metric);
   const [x, y] = [{ field: "x" }, { field: "y" }];
-  const renderers = sources.map((source, number) => {
+  sources.forEach((source, number) => {
     const { colour, dash } = looks[number];
-    return figure.line({ x, y, source, line_color: colour, line_dash: dash, line_width });
+    figure.line({ x, y, source, line_color: colour, line_dash: dash, line_width });
   });
-  renderers.push(figure.scatter({ x, y, source: lone, size: 5, color: { field: "colour" } }));
-  const rows = (data, place) => [[names[data.series[place]], withUnit(data.y[place], metric.unit)]];
-  return { renderers, mode: metric.lines.length > 4 ? "mouse" : "vline", rows, update };
+  figure.scatter({ x, y, source: lone, size: 5, color: { field: "colour" } });
+  const renderers = [figure.line({ x, y, source: guide, line_alpha: 0 })];
+  const rows = ({ x: when }, place) => names.map((name, number) => {
+    const { data } = sources[number];
+    return [name, withUnit(data.y[nearest(data.x, when[place])] ?? null, metric.unit, metric.prefix)];
+  });
+  return { renderers, rows, update };
+};
+
+// The place of the number closest to `wanted` in an ascending array.
+export const nearest = (ascending, wanted) => {
+  let [low, high] = [0, ascending.length - 1];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ascending[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low > 0 && wanted - ascending[low - 1] < ascending[low] - wanted ? low - 1 : low;
 };
 
 // A threshold far above all samples would flatten them: it is left out of the plot and named in the caption.
@@ -181,7 +237,7 @@ const highest = (metric) => {
   return Math.max(metric.statistics.max, ...near);
 };
 
-const dress = (figure, colours) => {
+export const dress = (figure, colours) => {
   for (const axis of figure.axes) {
     axis.axis_line_color = axis.major_tick_line_color = colours.border;
     axis.minor_tick_line_color = null;
@@ -189,11 +245,14 @@ const dress = (figure, colours) => {
     axis.major_label_text_font = colours.font;
     axis.major_label_text_font_size = "11px";
   }
+  for (const lines of figure.grids) lines.grid_line_color = colours.line;
+};
+
+const showTimes = (figure) => {
   const [day, minutes, seconds] = ["%d %b", "%H:%M", "%H:%M:%S"];
   figure.xaxes[0].formatter = new Bokeh.DatetimeTickFormatter({
     milliseconds: seconds, seconds, minsec: seconds, minutes, hourmin: minutes, hours: minutes, days: day, months: day,
   });
-  for (const lines of figure.grids) lines.grid_line_color = colours.line;
 };
 
 // Returns the figure, its time range, and a function to show other points. `job` is the response of the server.
@@ -218,11 +277,12 @@ export const figureOf = (job, metric, colours, places) => {
     lod_threshold: null,
   });
   dress(figure, colours);
+  showTimes(figure);
   for (const [word, value] of Object.entries(metric.thresholds)) {
     const { dash, [colours.name]: line_color } = THRESHOLDS[word];
     figure.add_layout(new Bokeh.Span({ location: value, dimension: "width", line_color, line_dash: dash, line_width: 1.5 }));
   }
-  const { renderers, mode, rows, update } = metric.band
+  const { renderers, rows, update } = metric.band
     ? addBand(figure, job, metric, colours)
     : addLines(figure, job, metric, colours, places);
   const tooltips = (source, vars) => {
@@ -230,7 +290,7 @@ export const figureOf = (job, metric, colours, places) => {
     return tooltip([...whenRows(job, data.x[vars.index]), ...rows(data, vars.index)]);
   };
   figure.add_tools(
-    new Bokeh.HoverTool({ renderers, mode, tooltips, line_policy: "nearest", point_policy: "snap_to_data" }),
+    new Bokeh.HoverTool({ renderers, mode: "vline", tooltips, line_policy: "nearest", point_policy: "follow_mouse" }),
     new Bokeh.BoxZoomTool({ dimensions: "width" }),
   );
   return { figure, x_range, update };

@@ -1,5 +1,5 @@
 // The plots of the job page: load the samples, which the server has reduced, and draw one plot after the other.
-import { COLOURS, THRESHOLDS, element, figureOf, isFar, look, nameOf, theme, withUnit } from "./figures.js";
+import { COLOURS, THRESHOLDS, element, figureOf, isFar, look, nameOf, rescaled, theme, withUnit } from "./figures.js";
 
 const section = document.getElementById("plots");
 const part = (role) => section.querySelector(`[data-role="${role}"]`);
@@ -81,21 +81,22 @@ const follow = (range) => {
 const describe = (metric) => {
   const { min, avg, max } = metric.statistics;
   const many = metric.series === 1 ? "one series" : `${metric.series} series`;
-  const lines = Object.entries(metric.thresholds).map(([word, value]) => `${word} ${withUnit(value, metric.unit)}`);
+  const lines = Object.entries(metric.thresholds).map(([word, value]) => `${word} ${withUnit(value, metric.unit, metric.prefix)}`);
   return [
     `${metric.name} over time, ${metric.scope} scope, ${many}`,
-    `minimum ${withUnit(min, metric.unit)}, average ${withUnit(avg, metric.unit)}, maximum ${withUnit(max, metric.unit)}`,
+    `minimum ${withUnit(min, metric.unit, metric.prefix)}, average ${withUnit(avg, metric.unit, metric.prefix)}, maximum ${withUnit(max, metric.unit, metric.prefix)}`,
     ...(lines.length ? [`lines at ${lines.join(", ")}`] : []),
   ].join("; ");
 };
 
 const cellOf = (metric) => {
   const cell = element("figure", undefined, "plot");
+  cell.dataset.metric = metric.name;
   const caption = element("figcaption");
   caption.append(element("strong", metric.name));
   caption.append(element("span", [metric.unit, metric.scope === "node" ? "" : metric.scope].filter(Boolean).join(" · "), "quiet"));
   const far = Object.entries(metric.thresholds).filter(([, value]) => isFar(metric, value));
-  const above = far.map(([word, value]) => `${word} at ${withUnit(value, metric.unit)}`).join(", ");
+  const above = far.map(([word, value]) => `${word} at ${withUnit(value, metric.unit, metric.prefix)}`).join(", ");
   if (above) caption.append(element("span", `${above}, above the picture`, "quiet small"));
   const canvas = element("div", undefined, "plot-canvas");
   canvas.setAttribute("role", "img");
@@ -174,6 +175,14 @@ const draw = async () => {
   section.dataset.drawn = String(cells.length);
 };
 
+// Scroll to the plot of a finding and zoom to its time.
+const show = ({ metric, begin, end }) => {
+  const cell = [...grid.children].find((each) => each.dataset.metric === metric);
+  if (!cell || !ranges.length) return;
+  zoom((begin + shown.offset) * 1000, (end + shown.offset) * 1000);
+  cell.scrollIntoView({ block: "center" });
+};
+
 const say = (text, className) => {
   status.textContent = text;
   status.className = `plot-status ${className}`;
@@ -203,7 +212,9 @@ const answer = async (part = {}) => {
   }
   const found = await response.json();
   if (!response.ok) throw new Error(found.reason);
-  return found;
+  // `hosts` has the values as they were sent, in the units as they were sent.
+  const units = found.metrics.map(({ name, unit, prefix }) => ({ name, unit, prefix }));
+  return { ...found, units, metrics: found.metrics.map(rescaled) };
 };
 
 const load = async () => {
@@ -221,6 +232,8 @@ const load = async () => {
     say(shown.reason, shown.failed ? "errornote" : "quiet");
     part("time").hidden = !shown.metrics.length;
     controls.hidden = !again && !shown.metrics.length;
+    // For the other parts of the page: the findings above, the use of the nodes below.
+    document.dispatchEvent(new CustomEvent("jobs:samples", { detail: { job: shown, findings: shown.findings, show } }));
     await draw();
   } catch (error) {
     again = true;

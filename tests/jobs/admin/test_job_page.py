@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from accounts import formatting
 from accounts.models import User
 from jobs.admin import display, job_page
 from jobs.models import Job
@@ -108,7 +109,7 @@ def test_links_lead_to_the_jobs_of_user_project_and_array(admin: User, login: Lo
     [(0, "0 s"), (59, "59 s"), (61, "1:01"), (3661, "1:01:01"), (86_400, "1 d 00:00:00"), (-5, "0 s")],
 )
 def test_durations_are_written_for_people(seconds: int, text: str) -> None:
-    assert display.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(

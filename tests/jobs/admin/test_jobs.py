@@ -82,10 +82,10 @@ def test_a_user_with_the_role_api_alone_cannot_log_in(client: Client, bench: Use
 @pytest.mark.parametrize(
     ("person", "actions"),
     [
-        ("admin", {"add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs"}),
-        ("carol", {"add_tag", "remove_tag", "annotate"}),
-        ("bob", {"add_tag", "remove_tag"}),
-        ("alice", set()),
+        ("admin", {"compare", "add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs"}),
+        ("carol", {"compare", "add_tag", "remove_tag", "annotate"}),
+        ("bob", {"compare", "add_tag", "remove_tag"}),
+        ("alice", {"compare"}),
     ],
 )
 def test_actions_follow_the_role(person: str, actions: set[str], login: Login, request: pytest.FixtureRequest) -> None:

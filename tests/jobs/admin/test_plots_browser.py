@@ -220,3 +220,17 @@ def test_a_session_that_ended_is_told(plots: Page, live_server: LiveServer, clus
     refresh.click()
     expect(page.locator(".plot-status")).to_have_text("You are logged out. Load the page again to log in.")
     expect(refresh).to_be_enabled()
+
+
+def test_each_metric_of_compared_jobs_has_a_line_for_each_job(
+    logged_in: Page, live_server: LiveServer, cluster: Path, synthetic: None
+) -> None:
+    jobs = [JobFactory.create(finished=True, duration=seconds) for seconds in (3600, 9000)]
+    ArchiveWorker().drain()
+
+    logged_in.goto(f"{live_server.url}/admin/jobs/job/compare/?jobs={jobs[0].pk},{jobs[1].pk}")
+
+    expect(logged_in.locator("#compare-plots")).to_have_attribute("data-drawn", "2", timeout=20_000)
+    expect(logged_in.locator(".plot-key li")).to_have_text([f"Job {job.job_id}" for job in jobs])
+    label = logged_in.locator(".plot-canvas").first.get_attribute("aria-label") or ""
+    assert all(f"Job {job.job_id}" in label for job in jobs)
