@@ -347,6 +347,7 @@ ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=
 DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
 SLURMRESTD = _slurmrestd()
 INTAKE_LOG_DAYS = _whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+NODE_HISTORY_DAYS = _whole("NODE_HISTORY_DAYS", 365, minimum=1, maximum=3650)
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = _text("TIME_ZONE", "UTC")
