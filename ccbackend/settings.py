@@ -240,6 +240,7 @@ SLURMRESTD: dict[str, dict[str, str]] = read_json(
     '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}',
 )
 INTAKE_LOG_DAYS = read_whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+NODE_HISTORY_DAYS = read_whole("NODE_HISTORY_DAYS", 365, minimum=1, maximum=3650)
 
 TIME_ZONE = read_text("TIME_ZONE", "UTC")
 try:
