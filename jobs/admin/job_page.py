@@ -2,9 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from string import Template
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
+from django.conf import settings
 from django.urls import reverse
 
 from accounts.formatting import duration, scaled
@@ -15,6 +18,7 @@ from jobs.models import Job
 
 # Characters of a text that the page shows: a job script may have several MB.
 MOST_TEXT = 100_000
+_MOST_HOSTS = 200  # in an address
 _KNOWN_TEXTS = {"jobName": "Job name", "jobScript": "Job script", "slurmInfo": "Scheduler information"}
 
 
@@ -176,6 +180,21 @@ def _list(**parameters: str) -> str:
 def _quoted(text: str) -> str:
     """Return a text as one word of the search box."""
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if re.search(r'[\s"*,:]', text) else text
+
+
+def outside(job: Job) -> list[Link]:
+    """Return the links of JOB_LINKS for a job; a running job stops now."""
+    hosts = [node.hostname for node in nodes(job)]
+    facts = {
+        "cluster": job.cluster,
+        "jobid": job.job_id,
+        "user": job.user,
+        "start": job.start_time,
+        "stop": job.start_time + job.elapsed,
+        "hosts": ",".join(hosts[:_MOST_HOSTS]),
+    }
+    quoted = {name: quote(str(value), safe=",") for name, value in facts.items()}
+    return [Link(name, Template(url).substitute(quoted)) for name, url in settings.JOB_LINKS]
 
 
 def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:
