@@ -1,6 +1,6 @@
 """Changes of users and tokens, for the API, the admin site and the commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.contrib.auth.password_validation import get_default_password_validators
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -32,7 +32,7 @@ def create_user(
     breaks AUTH_PASSWORD_VALIDATORS means the same, and is refused otherwise. Raise InvalidAccountError for an invalid
     value, AccountError if the username is taken.
     """
-    _check_username(username)
+    check_username(username)
     _check_texts(name=name, email=email)
     if password == "" and roles and set(roles) != {Role.API}:
         raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
@@ -67,7 +67,7 @@ def adopt_user(
     """
     if User.objects.filter(username=username).exists():
         return False
-    _check_username(username)
+    check_username(username)
     _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
     for role in roles:
         _check_role(role)
@@ -160,6 +160,15 @@ def remove_role(*, username: str, role: str) -> None:
         UserRole.objects.filter(user=user, role=role).delete()
 
 
+def take_roles(*, user: User, roles: Collection[str]) -> None:
+    """Take roles from a user, projects or not; refuse to take the role admin from the last active admin."""
+    if Role.ADMIN in roles:
+        _keep_an_admin(user)
+    if roles:
+        UserRole.objects.filter(user=user, role__in=roles).delete()
+        del user.roles  # a cached property
+
+
 def add_project(*, username: str, project: str) -> None:
     """Add a project to those of a manager."""
     with transaction.atomic():
@@ -217,7 +226,8 @@ def _check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
         raise InvalidAccountError("managers require a project to manage (can be changed later)")
 
 
-def _check_username(username: str) -> None:
+def check_username(username: str) -> None:
+    """Raise InvalidAccountError for a username that cannot be."""
     try:
         UnicodeUsernameValidator()(username)
     except ValidationError:

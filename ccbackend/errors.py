@@ -17,6 +17,7 @@ from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 
+from accounts import bad_tokens
 from accounts.addresses import client_address
 from accounts.api.authentication import CHALLENGE, sent_token
 from ccbackend.callers import note_refusal, prefix_of
@@ -41,6 +42,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse
     note_refusal(request, status, shown(message), error)
     plain = status in _PLAIN and getattr(context["view"], "plain_errors", False)
     response = error_response(status, message, plain=plain)
+    if getattr(error, "is_repeated", False):
+        response.headers["Retry-After"] = str(bad_tokens.DELAY)  # ccbackend.fastpath delays it
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         response.headers["Allow"] = ", ".join(context["view"].allowed_methods)
     response._has_been_logged = True  # type: ignore[attr-defined]  # Django would log a less detailed line
@@ -183,7 +186,7 @@ class HiddenSettings(SafeExceptionReporterFilter):
 
     # Django's own words, and settings whose values have secrets in them.
     hidden_settings = re.compile(
-        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES|SLURMRESTD", re.I
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|DATABASE|METRIC_SOURCES|SLURMRESTD|LDAP|OIDC", re.I
     )
 
 

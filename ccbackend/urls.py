@@ -1,10 +1,12 @@
 """Paths: the API, its description, the admin site, monitoring."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView, TemplateView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from accounts.log_in import oidc
 from ccbackend import __version__, errors, monitoring
 from jobs.overview.job_link import newest_run
 
@@ -12,8 +14,16 @@ urlpatterns = [
     path("api/", include("jobs.api.urls")),
     path("api/", include("accounts.api.urls")),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^api/docs/?$", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     re_path(r"^api(?:/.*)?$", errors.api_not_found, name="no_such_path"),
+    *(
+        [
+            path("oidc/callback/", oidc.CallbackView.as_view(), name="oidc_authentication_callback"),
+            path("oidc/authenticate/", oidc.AuthenticationView.as_view(), name="oidc_authentication_init"),
+        ]
+        if settings.OIDC
+        else []
+    ),
     path("healthz", monitoring.healthz, name="healthz"),
     path("readyz", monitoring.readyz, name="readyz"),
     path("metrics", monitoring.metrics, name="metrics"),

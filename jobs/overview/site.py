@@ -64,6 +64,7 @@ class JobControlSite(AdminSite):
         if isinstance(request.user, User) and health_page.may_see(request.user):
             models["Health"] = ("Health", reverse("admin:health"))
         context["version"] = settings.VERSION
+        context["oidc_name"] = settings.OIDC.get("name", "")
         context["site_sections"] = [models[name] for name in _SECTIONS if name in models]
         return context
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from jobs.admin import changelist, filters
-from jobs.api import conditions, parameters
+from jobs.api import conditions, limits, parameters
 from jobs.api.pages import select_json
 from jobs.archiving import queue
 from jobs.curation import set_metadata
@@ -80,6 +80,17 @@ def listed(query: str, *uses: str, **options: Any) -> Case:
     return case(f"list {query}", act, *uses, **options)
 
 
+def limited(name: str, pairs: list[tuple[str, str]], *uses: str, **options: Any) -> Case:
+    """Return the case of a list for a token that reaches jobs alone for which one of some columns has its value."""
+
+    def act() -> None:
+        found = parameters.parse({}, [limits.one_of(pairs)])
+        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=0, part=1000):
+            pass
+
+    return case(f"list of {name}", act, *uses, **options)
+
+
 def lists() -> list[Case]:
     """Return the cases of GET jobs/."""
     span = f"start-time={START}-{START + JOBS}"
@@ -115,6 +126,23 @@ def lists() -> list[Case]:
         listed("tag=ticket:7&user=alice", "links_by_tag", may="jobs_by_user"),
         listed("tag=ticket:1", "walk:jobs_by_start", may="links_by_tag scan:jobs_jobtag"),
         listed(f"job-id={100_000 + 7}&cluster=testcluster", "jobs_run_once", guessed="jobs_by_cluster"),
+        limited("a user", [("user", "nobody")], "jobs_by_user"),
+        limited(
+            "a manager", [("user", "nobody"), ("project", "nothing")], "jobs_by_user", "jobs_by_project", sorts=True
+        ),
+        limited(
+            "a busy manager",
+            [("user", "alice"), ("project", "bio")],
+            "walk:jobs_by_start",
+            may="jobs_by_user jobs_by_project scan:jobs_job",
+        ),
+        limited(
+            "two clusters",
+            [("cluster", "nowhere"), ("cluster", "nor here")],
+            "jobs_by_cluster",
+            may="walk:jobs_by_start",
+            sorts=True,
+        ),
     ]
 
 

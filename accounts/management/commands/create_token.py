@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.addresses import parse_network
 from accounts.console import BAD_USAGE, ServerCommand, whole_number
 from accounts.formatting import local_time
-from accounts.models import ApiToken, Role, User
+from accounts.models import ApiToken, Role, TokenScope, User
 
 _MOST_DAYS = 36_500
 _LONGEST_NAME = 255
@@ -45,6 +45,22 @@ class Command(ServerCommand):
             help="Days until the token expires; without this option it never expires.",
         )
         parser.add_argument(
+            "--scope",
+            choices=TokenScope.values,
+            metavar="SCOPE",
+            help=f"What the token may be used for: {'; '.join(TokenScope.labels)}. Without this option, all for a user "
+            "with the role api or admin, else read.",
+        )
+        parser.add_argument(
+            "--cluster",
+            dest="clusters",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="CLUSTER",
+            help="Clusters whose jobs alone the token reaches; without this option, all.",
+        )
+        parser.add_argument(
             "--network",
             dest="networks",
             type=_network,
@@ -74,15 +90,25 @@ class Command(ServerCommand):
                 self.note(f"Token {token} of {user.username} is there already; none was created.")
                 return
         row, secret = ApiToken.issue(
-            user=user, name=options["name"], days=options["days"], networks=dict.fromkeys(options["networks"])
+            user=user,
+            name=options["name"],
+            days=options["days"],
+            scope=options["scope"] or user.usual_scope,
+            clusters=dict.fromkeys(options["clusters"]),
+            networks=dict.fromkeys(options["networks"]),
         )
         self.stdout.write(secret)
         self.stdout.flush()
-        self.note(f"1 token created for {user.username}: {_life(row)}. Store it safely: it is not shown again.")
+        self.note(
+            f"1 token created for {user.username}: scope {row.reach}; {_life(row)}. "
+            "Store it safely: it is not shown again."
+        )
         if not user.is_active:
             self.note(f"User {user.username} is inactive: the token is refused until the user is activated.")
         if not user.has_role(Role.API, Role.ADMIN):
-            self.note(f"User {user.username} has neither role api nor admin: the REST API will answer 403.")
+            reads = "GET jobs/ and GET jobs/{id} have the user's jobs, other calls answer 403"
+            does = reads if row.scope == TokenScope.READ else "the REST API will answer 403"
+            self.note(f"User {user.username} has neither role api nor admin: {does}.")
 
 
 def _life(token: ApiToken) -> str:

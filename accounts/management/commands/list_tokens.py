@@ -11,7 +11,7 @@ from accounts.console import ServerCommand, printable, table
 from accounts.formatting import local_time, quantity
 from accounts.models import ApiToken, User
 
-_HEADS = ("PREFIX", "USER", "NAME", "STATUS", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
+_HEADS = ("PREFIX", "USER", "NAME", "STATUS", "SCOPE", "CREATED", "EXPIRES", "LAST USED", "NETWORKS")
 
 
 class Command(ServerCommand):
@@ -55,6 +55,8 @@ def _described(token: ApiToken, now: datetime) -> dict[str, Any]:
         "user": token.user.username,
         "name": token.name,
         "status": token.status_at(now),
+        "scope": token.scope,
+        "clusters": token.clusters,
         **{name: None if when is None else when.isoformat() for name, when in times.items()},
         "networks": token.networks,
     }
@@ -66,6 +68,7 @@ def _row(token: ApiToken, now: datetime) -> tuple[str, ...]:
         token.user.username,
         printable(token.name) or "-",
         token.status_at(now),
+        printable(token.reach),
         _time(token.created_at),
         _time(token.expires_at),
         _time(token.last_used_at),
