@@ -121,6 +121,14 @@ def _config(address: str, query: str | None, known_options: re.Pattern[str]) -> 
     return {"OPTIONS": {}, **Env.db_url_config(f"{address}?{query or ''}")}
 
 
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON document; raise ValueError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON, {error}") from None
+
+
 def parse_links(text: str) -> list[tuple[str, str]]:
     """Return the names and addresses of links that pages of jobs have; raise ValueError."""
     form = '[{"name": "Metrics", "url": "https://grafana.example.org/d/x?var-host=$hosts&from=${start}000"}]'

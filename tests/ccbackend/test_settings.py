@@ -20,7 +20,7 @@ NAMES = {
     name
     for module in ("ccbackend.settings", LOG_IN)
     for name in re.findall(
-        r'read_(?:flag|whole|mode|path|words|text|numbers|json|object)\(\s*"([A-Z_]+)"',
+        r'read_(?:flag|whole|mode|path|words|text|numbers|parsed|json|object)\(\s*"([A-Z_]+)"',
         (PROJECT / module.replace(".", "/")).with_suffix(".py").read_text(),
     )
 }
@@ -192,6 +192,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPat
 
 MAY_BE_EMPTY = {"DEBUG", "BEHIND_TLS_PROXY", "FAST_PATH", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "API_ALLOWED_IPS"}
 MAY_BE_EMPTY |= {"ADMINS", "METRIC_BLANKS", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS", "TRUSTED_PROXIES"}
+MAY_BE_EMPTY |= {"FOOTPRINT_METRICS"}
 MAY_BE_EMPTY |= {"JWT_PUBLIC_KEYS", "REMOTE_USER_HEADER", "REMOTE_GROUPS_HEADER"}
 
 
