@@ -9,7 +9,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from accounts import credentials
+from accounts import credentials, hashers
 from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.models import ApiToken, Role, User, UserProject, UserRole
 
@@ -33,17 +33,10 @@ def create_user(
     value, AccountError if the username is taken.
     """
     check_username(username)
-    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
-    for role in roles:
-        _check_role(role)
-    if not roles:
-        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
-    if password == "" and set(roles) != {Role.API}:
+    _check_texts(name=name, email=email)
+    if password == "" and roles and set(roles) != {Role.API}:
         raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
-    if projects and Role.MANAGER not in roles:
-        raise InvalidAccountError("only managers require a project (can be changed later)")
-    if Role.MANAGER in roles and not projects:
-        raise InvalidAccountError("managers require a project to manage (can be changed later)")
+    _check_access(roles, projects)
     if password and (broken := _broken_rules(password, User(username=username, name=name, email=email))):
         if set(roles) != {Role.API}:
             raise InvalidAccountError(f"password: {' '.join(broken)}")
@@ -56,6 +49,39 @@ def create_user(
     except IntegrityError:
         raise AccountError(f"username {username!r} is already taken") from None
     return user
+
+
+def adopt_user(
+    *,
+    username: str,
+    name: str,
+    email: str,
+    roles: Sequence[str],
+    projects: Sequence[str],
+    password: str,
+    dry_run: bool = False,
+) -> bool:
+    """Create a user of cc-backend with its roles and projects; return False if there is a user of this name.
+
+    `password` is a bcrypt hash, or empty. A manager may be without projects, as there. Raise InvalidAccountError.
+    """
+    if User.objects.filter(username=username).exists():
+        return False
+    check_username(username)
+    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if password and not hashers.is_bcrypt(password):
+        raise InvalidAccountError("password: expected a hash by bcrypt")
+    if not dry_run:
+        with transaction.atomic():
+            user = User.objects.create_user(username, email, None, name=name)
+            user.add_roles(roles)
+            user.add_projects(projects)
+            if password:
+                user.password = hashers.adopted(password)
+                user.save(update_fields=["password"])
+    return True
 
 
 def delete_user(*, username: str, actor: User) -> None:
@@ -87,6 +113,26 @@ def revoke_token(*, token: ApiToken) -> bool:
     revoked = token.revoke()
     credentials.clear_cache()
     return revoked
+
+
+def set_access(*, username: str, roles: Sequence[str], projects: Sequence[str]) -> User:
+    """Give a user exactly these roles and projects, and return it.
+
+    Raise InvalidAccountError for roles or projects that cannot be together, AccountError if there is no such user, or
+    if the last active admin would lose the role.
+    """
+    _check_access(roles, projects)
+    with transaction.atomic():
+        user = _locked(username)
+        if Role.ADMIN not in roles:
+            _keep_an_admin(user)
+        UserRole.objects.filter(user=user).exclude(role__in=roles).delete()
+        UserProject.objects.filter(user=user).exclude(project__in=projects).delete()
+        user = User.objects.with_access().get(pk=user.pk)
+        user.add_roles(roles)
+        user.add_projects(projects)
+    credentials.clear_cache()
+    return User.objects.with_access().get(pk=user.pk)
 
 
 def add_role(*, username: str, role: str) -> None:
@@ -165,6 +211,19 @@ def _keep_an_admin(user: User) -> None:
     """Raise AccountError if `user` is the last active admin."""
     if [row.user_id for row in _active_admins()] == [user.pk]:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
+
+
+def _check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
+    """Raise InvalidAccountError unless a user may have these roles and projects together."""
+    _check_texts(**{f"project {number}": project for number, project in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if not roles:
+        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
+    if projects and Role.MANAGER not in roles:
+        raise InvalidAccountError("only managers require a project (can be changed later)")
+    if Role.MANAGER in roles and not projects:
+        raise InvalidAccountError("managers require a project to manage (can be changed later)")
 
 
 def check_username(username: str) -> None:

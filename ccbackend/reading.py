@@ -111,6 +111,14 @@ def read_mode(name: str, default: str) -> int:
     return int(text, 8)
 
 
+def read_parsed(name: str, default: str, parse: Callable[[str], Any]) -> Any:
+    """Read a setting by a function that raises ValueError for what it cannot be."""
+    try:
+        return parse(read_text(name, default))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
+
+
 def read_json(name: str, default: str, check: Callable[[Any], bool], expected: str) -> dict[str, Any]:
     """Read a JSON object whose values all pass a check. A mistake is not repeated, since it may have a secret."""
     try:

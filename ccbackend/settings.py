@@ -1,7 +1,6 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend import __version__, logs
-from ccbackend.environment import parse_database_url, parse_mail_url
+from ccbackend.environment import parse_database_url, parse_json, parse_links, parse_mail_url
 from ccbackend.reading import (
     BASE_DIR,
     TESTING,
@@ -24,6 +23,7 @@ from ccbackend.reading import (
     read_json,
     read_mode,
     read_numbers,
+    read_parsed,
     read_path,
     read_text,
     read_whole,
@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "whitenoise.runserver_nostatic",
+    "ccbackend.apps.ProjectConfig",
     "ccbackend.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -155,10 +156,7 @@ DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
 
 def _database() -> dict[str, Any]:
     """Add the options to DATABASE_URL with which concurrent writers wait instead of failing, for either engine."""
-    try:
-        config = parse_database_url(read_text("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3"))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+    config: dict[str, Any] = read_parsed("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3", parse_database_url)
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
     options: dict[str, Any] = config["OPTIONS"]
     if config["ENGINE"] == "django.db.backends.sqlite3":
@@ -213,13 +211,10 @@ TRUSTED_PROXIES = read_words("TRUSTED_PROXIES")
 METRIC_STORE_IPS = read_words("METRIC_STORE_IPS", "127.0.0.1,::1")
 MONITORING_ALLOWED_IPS = read_words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
-# For `doctor --mail`; nothing else sends mails.
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
 ADMINS = [("", address) for address in read_words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
-try:
-    _mail = parse_mail_url(read_text("EMAIL_URL", "smtp://localhost:25"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
+_mail = read_parsed("EMAIL_URL", "smtp://localhost:25", parse_mail_url)
+JOB_LINKS = read_parsed("JOB_LINKS", "[]", parse_links)
 EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["user"], _mail["password"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["how"] == "+tls", _mail["how"] == "+ssl"
@@ -228,14 +223,11 @@ EMAIL_SUBJECT_PREFIX = "[ccbackend] "
 SERVER_EMAIL = read_text("EMAIL_FROM", f"ccbackend@{socket.gethostname()}")
 if not re.fullmatch(_ADDRESS, SERVER_EMAIL):
     raise ImproperlyConfigured(f"EMAIL_FROM={SERVER_EMAIL!r}: expected an address such as ops@example.org")
-MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail said
+MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail of `doctor --mail` said
 
 ARCHIVE_ROOT = read_path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = read_mode("ARCHIVE_MODE", "0600")
-try:
-    METRIC_SOURCES: dict[str, Any] = json.loads(read_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
-except (ValueError, RecursionError) as error:
-    raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
+METRIC_SOURCES: dict[str, Any] = read_parsed("METRIC_SOURCES", '{"*": {"kind": "none"}}', parse_json)
 METRIC_BLANKS = read_numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
 FOOTPRINT_METRICS = read_words("FOOTPRINT_METRICS")
 METRIC_TIMEOUT = read_whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
@@ -248,8 +240,8 @@ SLURMRESTD: dict[str, dict[str, str]] = read_json(
     '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}',
 )
 INTAKE_LOG_DAYS = read_whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+NODE_HISTORY_DAYS = read_whole("NODE_HISTORY_DAYS", 365, minimum=1, maximum=3650)
 
-LANGUAGE_CODE = "en-us"
 TIME_ZONE = read_text("TIME_ZONE", "UTC")
 try:
     zoneinfo.ZoneInfo(TIME_ZONE)
@@ -259,7 +251,6 @@ except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
     raise ImproperlyConfigured(f"TIME_ZONE={TIME_ZONE!r}: expected a name such as Europe/Berlin or UTC") from None
 USE_I18N = False
 FORMAT_MODULE_PATH = "ccbackend.formats"
-USE_TZ = True
 
 STATIC_PACKAGES = ("bokeh", "django", "djangorestframework", "drf-spectacular-sidecar")
 

@@ -158,6 +158,6 @@ class JobAdmin(JobActions):
             "archive_task": getattr(obj, "archive_task", None),
             "archiving_word": display.archiving_word(obj),
             "may_archive_again": self.has_archive_permission(request) and obj.is_given_up,
-            "links": job_page.links(obj),
+            "links": [*job_page.links(obj), *job_page.outside(obj)],
         } | self.curation_context(request, obj)
         return super().render_change_form(request, context, add, change, form_url, obj)

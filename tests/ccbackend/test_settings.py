@@ -20,7 +20,7 @@ NAMES = {
     name
     for module in ("ccbackend.settings", LOG_IN)
     for name in re.findall(
-        r'read_(?:flag|whole|mode|path|words|text|numbers|json|object)\(\s*"([A-Z_]+)"',
+        r'read_(?:flag|whole|mode|path|words|text|numbers|parsed|json|object)\(\s*"([A-Z_]+)"',
         (PROJECT / module.replace(".", "/")).with_suffix(".py").read_text(),
     )
 }
@@ -136,6 +136,12 @@ IMPOSSIBLE = [
     ("TIME_ZONE", "../UTC"),
     ("TIME_ZONE", "zone.tab"),
     ("METRIC_SOURCES", "{"),
+    ("JOB_LINKS", "{"),
+    ("JOB_LINKS", '[{"name": "x"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "javascript:alert(1)"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$nothing"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$"}]'),
+    ("JOB_LINKS", '[{"name": 1, "url": "https://a/"}]'),
     ("SLURMRESTD", "{"),
     ("SLURMRESTD", "[1]"),
     ("SLURMRESTD", '{"fritz": {"url": "ctl:6820"}}'),

@@ -250,6 +250,7 @@ def commands() -> list[Case]:
         case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
         case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
         case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
+        case("newest run", Job.objects.with_keys(cluster="testcluster", job_id=100_017).first, "jobs_run_once"),
         case("ids of keys", lambda: Job.objects.ids_of(keys), "jobs_run_once"),
         case("rows of folders", first_rows, "pk"),
         case("busy", lambda: list(Job.objects.filter(pk__in=[1, 2]).busy()), "pk", may="jobs_running"),

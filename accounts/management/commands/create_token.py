@@ -71,6 +71,12 @@ class Command(ServerCommand):
             help="Addresses or networks from which the token may be used, e.g. 10.1.0.0/16; without this option, any.",
         )
 
+        parser.add_argument(
+            "--exists-ok",
+            action="store_true",
+            help="If the user has an active token of this name, print nothing on stdout and end with status 0.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the token; print the secret to stdout and remarks about it to stderr."""
         if len(options["name"]) > _LONGEST_NAME:
@@ -78,6 +84,11 @@ class Command(ServerCommand):
         user = User.objects.with_access().filter(username=options["username"]).first()
         if user is None:
             raise CommandError(f"no such user: {options['username']!r}; create it with create_user")
+        if options["exists_ok"]:
+            named = user.tokens.select_related("user").filter(name=options["name"])
+            if token := next((token for token in named if token.status == "active"), None):
+                self.note(f"Token {token} of {user.username} is there already; none was created.")
+                return
         row, secret = ApiToken.issue(
             user=user,
             name=options["name"],
