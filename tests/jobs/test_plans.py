@@ -134,7 +134,7 @@ def lists() -> list[Case]:
         limited(
             "a busy manager",
             [("user", "alice"), ("project", "bio")],
-            "walk:jobs_by_start",
+            "walk:jobs_by_start|jobs_by_project",  # PostgreSQL, which may know nothing of the table yet
             may="jobs_by_user jobs_by_project scan:jobs_job",
         ),
         limited(
