@@ -18,7 +18,7 @@ from gunicorn.glogging import Logger
 # project would stay that of before an update, beside new modules that it had not: so it forgets all but the counts.
 # Other programs that run this file, such as tests, keep theirs.
 _KEPT = "ccbackend.fastpath.shared"
-if "gunicorn" in sys.argv[0]:
+if re.search(r"gunicorn(/__main__\.py)?$", sys.argv[0]):
     for _name in [*sys.modules]:
         if _name.partition(".")[0] in {"accounts", "archive", "ccbackend", "jobs"} and _name != _KEPT:
             del sys.modules[_name]

@@ -11,7 +11,7 @@ from django.db.models.signals import pre_migrate
 from ccbackend.postgresql import migrating
 from tests.support.paths import PROJECT
 
-LAST_BEFORE = {"jobs": "0013", "accounts": "0001"}
+LAST_BEFORE = {"jobs": "0013", "accounts": "0002"}
 """The newest migrations that were written before these rules."""
 
 NEW = [

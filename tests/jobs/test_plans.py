@@ -134,8 +134,9 @@ def lists() -> list[Case]:
         limited(
             "a busy manager",
             [("user", "alice"), ("project", "bio")],
-            "walk:jobs_by_start|jobs_by_project",  # PostgreSQL, which may know nothing of the table yet
-            may="jobs_by_user jobs_by_project scan:jobs_job",
+            "jobs_by_user|walk:jobs_by_start",
+            may="jobs_by_project scan:jobs_job",
+            sorts=True,
         ),
         limited(
             "two clusters",

@@ -55,6 +55,8 @@ def _described(token: ApiToken, now: datetime) -> dict[str, Any]:
         "user": token.user.username,
         "name": token.name,
         "status": token.status_at(now),
+        "scope": token.scope,
+        "clusters": token.clusters,
         **{name: None if when is None else when.isoformat() for name, when in times.items()},
         "networks": token.networks,
     }
