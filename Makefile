@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer proxies typescript screenshots clean clean-data
+.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer proxies slapd typescript screenshots clean clean-data
 
 run: $(VENV)/.server .env
 	@exec $(BIN)/python manage.py run_demo --port "$(PORT)" --bind "$(BIND)"
@@ -23,7 +23,7 @@ demo: $(VENV)/.server .env
 	@umask 077; { echo 'SECRET_KEY='$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))') \
 	&& echo 'METRIC_SOURCES={"demo": {"kind": "synthetic"}, "*": {"kind": "none"}}'; } > .env.new && mv .env.new .env
 
-test: $(VENV)/.development browser prometheus pgbouncer proxies typescript
+test: $(VENV)/.development browser prometheus pgbouncer proxies slapd typescript
 	$(BIN)/python -m tests.both $(PYTEST)
 
 test-sqlite: $(VENV)/.development
@@ -54,7 +54,7 @@ $(VENV)/.server: requirements.txt | $(VENV)/.made
 	@$(PIP) install -r requirements.txt
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements.txt | $(VENV)/.made
+$(VENV)/.development: requirements-dev.txt requirements-log-in.txt requirements.txt | $(VENV)/.made
 	@echo "installing the requirements of the server and the tests ..."
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@
@@ -98,6 +98,17 @@ proxies: | $(VENV)/.made
 	&& apt-get download -qq nginx apache2-bin $$(apt-cache depends apache2-bin | grep -oE 'Depends: libapr(util)?1(t64)?$$' | cut -d' ' -f2) 2>/dev/null \
 	&& for package in *.deb; do dpkg-deb -x "$$package" files || exit 1; done && rm -rf "$$to" && mv files "$$to"; } \
 	|| echo "no nginx and Apache, their tests will be skipped; root can install Debian's packages nginx and apache2"
+
+# The tests of log-ins by LDAP start Debian's slapd, unpacked in the same way with the libraries that it needs.
+slapd: | $(VENV)/.made
+	@test -x /usr/sbin/slapd || test -x $(VENV)/slapd/usr/sbin/slapd || { \
+	command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null \
+	&& echo "unpacking Debian's package slapd into $(VENV)/slapd for its tests ..." \
+	&& folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && to=$$(realpath $(VENV))/slapd && cd "$$folder" \
+	&& { apt-cache show slapd >/dev/null 2>&1 || apt-get update -qq; } \
+	&& apt-get download -qq slapd $$(apt-cache depends slapd | grep -oE 'Depends: lib(ldap|ltdl|odbc|sasl2|wrap|argon2)[-.0-9a-z]*$$' | cut -d' ' -f2) 2>/dev/null \
+	&& for package in *.deb; do dpkg-deb -x "$$package" files || exit 1; done && rm -rf "$$to" && mv files "$$to"; } \
+	|| echo "no slapd, its tests will be skipped; root can install Debian's package slapd"
 
 # The packages that check the API's description with TypeScript, where npm is; elsewhere that check is skipped.
 typescript: | $(VENV)/.made

@@ -8,14 +8,24 @@ import gc
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from ccbackend import logs
-from ccbackend.environment import parse_file
-from ccbackend.fastpath import shared  # noqa: F401  loaded here, its counts are those of all processes
+# gunicorn reads this file anew at each HUP, and starts its processes as copies of its own. What it has loaded of the
+# project would stay that of before an update, beside new modules that it had not: so it forgets all but the counts.
+# Other programs that run this file, such as tests, keep theirs.
+_KEPT = "ccbackend.fastpath.shared"
+if re.search(r"gunicorn(/__main__\.py)?$", sys.argv[0]):
+    for _name in [*sys.modules]:
+        if _name.partition(".")[0] in {"accounts", "archive", "ccbackend", "jobs"} and _name != _KEPT:
+            del sys.modules[_name]
+
+from ccbackend import logs  # noqa: E402
+from ccbackend.environment import parse_file  # noqa: E402
+from ccbackend.fastpath import shared  # noqa: E402, F401  loaded here, its counts are those of all processes
 
 _MOST_WORKERS = 1000  # as in ccbackend.settings
 
@@ -61,6 +71,30 @@ forwarder_headers = ""  # a client's SCRIPT_NAME or PATH_INFO would pass a proxy
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}  # which proxies overwrite, unlike others that gunicorn knows
 limit_request_line = 8190  # bytes; a list with many filters
 control_socket_disable = True
+
+
+def on_reload(server: Any) -> None:
+    """Let the old processes answer until the new ones do; gunicorn would end them while those load, for 2 s or more."""
+    end_old_ones, last = server.manage_workers, server.worker_age
+
+    def once_the_new_ones_answer() -> None:
+        del server.manage_workers  # the method of the class is the next one again
+        waiting = [(worker, worker.tmp.last_update()) for worker in server.WORKERS.values() if worker.age > last]
+        deadline = time.monotonic() + graceful_timeout
+        while waiting and time.monotonic() < deadline:
+            time.sleep(0.05)
+            waiting = [(worker, at) for worker, at in waiting if worker.tmp.last_update() == at and _lives(worker.pid)]
+        end_old_ones()
+
+    server.manage_workers = once_the_new_ones_answer
+
+
+def _lives(pid: int) -> bool:
+    """Return whether a process of the server has not ended."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
 
 
 def post_worker_init(worker: Any) -> None:

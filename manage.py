@@ -8,7 +8,7 @@ import sys
 try:
     import django
     from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
+    from django.core.management import execute_from_command_line, load_command_class
     from django.db import OperationalError
 except ModuleNotFoundError as error:
     sys.exit(f"{sys.executable} has no {error.name}: call it as .venv/bin/python manage.py, see README.md")
@@ -25,7 +25,10 @@ def main() -> None:
         print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
         return
     try:
-        execute_from_command_line(sys.argv)
+        if sys.argv[1:2] == ["setup"]:  # it writes the settings, without which no other command is found
+            load_command_class("ccbackend", "setup").run_from_argv(sys.argv)
+        else:
+            execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration error: {error}")
     except OperationalError as error:  # Django's own commands; those of the project say more

@@ -70,6 +70,12 @@ def client_address(request: HttpRequest) -> str:
     return peer
 
 
+def known_address(request: HttpRequest) -> str | None:
+    """Return the client's IP address; None if it is `unix` or another text."""
+    address = _address(client_address(request))
+    return None if address is None else str(address)
+
+
 def is_forwarded(request: HttpRequest) -> bool:
     """Return whether a proxy passed the request on that is not among TRUSTED_PROXIES: its client is unknown."""
     peer = request.META.get("REMOTE_ADDR") or UNIX_PEER

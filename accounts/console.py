@@ -1,6 +1,7 @@
 """The base of all commands: output, exit statuses, interruption."""
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -96,7 +97,18 @@ class ServerCommand(BaseCommand):
             self.stdout.write(text)
             self.stdout.flush()
 
+    def print_json(self, document: object) -> None:
+        """Print a result to stdout as JSON."""
+        self.stdout.write(json.dumps(document, indent=1))
+        self.stdout.flush()
+
     def note(self, text: str) -> None:
         """Print a remark to stderr, unless the verbosity is 0."""
         if self.verbosity > 0:
             self.stderr.write(text, lambda line: line)
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table whose columns are as wide as their widest cell."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

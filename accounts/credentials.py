@@ -11,10 +11,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from accounts import tokens
+from accounts import bad_tokens, reference_tokens, tokens
 from accounts.addresses import is_listed
 from accounts.exceptions import AddressRefusedError, InvalidTokenError
-from accounts.models import ApiToken, User
+from accounts.models import ApiToken, TokenScope, User
 
 logger = logging.getLogger(__name__)
 without_waiting = import_string(settings.DATABASE_WITHOUT_WAITING)
@@ -31,24 +31,44 @@ _USE_INTERVAL = timedelta(minutes=1)  # write last_used_at at most this often
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A token with which a call was authenticated: its first characters and name, and what limits it."""
+
+    label: str
+    source: str
+    """What calls are counted by: the token's first characters, or `user NAME` for a JWT."""
+    scope: str = TokenScope.ALL
+    clusters: frozenset[str] = frozenset()
+    is_limited: bool = False
+    """Whether anything but the user's roles limits it; computed once, because each call asks."""
+
+    def __str__(self) -> str:
+        """Return the label."""
+        return self.label
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     until: float
     user: User | None
     refusal: str
     networks: tuple[str, ...] = ()
-    label: str = ""
+    credential: Credential = Credential("", "")
 
 
 _entries: dict[str, _Entry] = {}
+_refusals: dict[str, _Entry] = {}
+"""Of bad tokens, apart: whoever invents them must not make the server forget the good ones."""
 
 
 def clear_cache() -> None:
     """Empty the cache of this process, so that it sees a change at once."""
     _entries.clear()
+    _refusals.clear()
 
 
-def user_of(token: str, address: str) -> tuple[User, str]:
-    """Return the user of a token, with roles and projects loaded, and the token's label (prefix and name).
+def user_of(token: str, address: str) -> tuple[User, Credential]:
+    """Return the user of a token, with roles and projects loaded, and what the token is.
 
     `address` is that of the client (see accounts.addresses). Raise InvalidTokenError with the reason if the token is
     not valid or its user is inactive, AddressRefusedError if it may not be used from this address.
@@ -56,17 +76,32 @@ def user_of(token: str, address: str) -> tuple[User, str]:
     digest = tokens.digest(token)
     entry = _entries.get(digest)
     if entry is None or entry.until < time.monotonic():
-        if not tokens.is_well_formed(token):
-            raise InvalidTokenError("malformed token: it is cut, mistyped, or not a token of this server")
-        entry = _look_up(digest)
-        if len(_entries) >= _MAX_ENTRIES:
-            _entries.clear()
-        _entries[digest] = entry
+        entry = _new_entry(token, digest)
     if entry.user is None:
-        raise InvalidTokenError(entry.refusal)
+        error = InvalidTokenError(entry.refusal)
+        error.is_repeated = bad_tokens.note(address)
+        raise error
     if entry.networks and not is_listed(address, entry.networks):
         raise AddressRefusedError(f"this token may not be used from address {address}")
-    return entry.user, entry.label
+    return entry.user, entry.credential
+
+
+def _new_entry(token: str, digest: str) -> _Entry:
+    """Look a token up and remember the outcome; of one that cannot be a token there is nothing to remember."""
+    entry = _refusals.get(digest)
+    if entry is not None and entry.until >= time.monotonic():
+        return entry
+    if tokens.is_well_formed(token):
+        entry = _look_up(digest)
+    elif settings.JWT_PUBLIC_KEYS and reference_tokens.is_jwt(token):
+        entry = _look_up_jwt(token)
+    else:
+        return _Entry(0, None, "malformed token: it is cut, mistyped, or not a token of this server")
+    remembered = _refusals if entry.user is None else _entries
+    if len(remembered) >= _MAX_ENTRIES:
+        remembered.clear()
+    remembered[digest] = entry
+    return entry
 
 
 def _store_use(token: ApiToken, now: datetime) -> None:
@@ -95,4 +130,24 @@ def _look_up(digest: str) -> _Entry:
     if token.expires_at is not None:
         lifetime = min(lifetime, (token.expires_at - now).total_seconds())
     _ = (user.roles, user.projects)  # cached properties: fill them before threads share the user
-    return _Entry(time.monotonic() + lifetime, user, "", tuple(token.networks), str(token))
+    clusters = frozenset(token.clusters)
+    is_limited = bool(clusters) or token.scope != TokenScope.ALL
+    credential = Credential(str(token), token.prefix, token.scope, clusters, is_limited)
+    return _Entry(time.monotonic() + lifetime, user, "", tuple(token.networks), credential)
+
+
+def _look_up_jwt(token: str) -> _Entry:
+    """Look up the user of a JWT, who has only those of the roles that the JWT is for."""
+    try:
+        claims = reference_tokens.read(token, settings.JWT_PUBLIC_KEYS)
+    except InvalidTokenError as error:
+        return _Entry(time.monotonic() + _UNKNOWN_FOR, None, str(error))
+    user = User.objects.with_access().filter(username=claims.username).first()
+    if user is None or not user.is_active:
+        refusal = f"user {claims.username[:150]!r} of the JWT is {'unknown' if user is None else 'inactive'}"
+        return _Entry(time.monotonic() + _UNKNOWN_FOR, None, refusal)
+    user.roles = [role for role in user.roles if role in claims.roles]
+    _ = user.projects  # see _look_up
+    left = CACHED if claims.expires_at is None else claims.expires_at - timezone.now().timestamp()
+    credential = Credential(f"JWT of {user.username}", f"user {user.username}")
+    return _Entry(time.monotonic() + min(CACHED, left), user, "", (), credential)

@@ -17,6 +17,8 @@ class InvalidTokenError(Exception):
     """A token that does not authenticate; the message gives the reason."""
 
     status_code = 401
+    is_repeated = False
+    """Whether its address has sent many bad tokens."""
 
 
 class AddressRefusedError(Exception):

@@ -23,11 +23,28 @@ class Role(models.TextChoices):
     API = "api", "api: job operations of the REST API"
 
 
+class TokenScope(models.TextChoices):
+    """What a token may be used for, within the roles of its user."""
+
+    REPORT = "report", "report: start, stop and tag jobs, report nodes, list running jobs"
+    READ = "read", "read: jobs and their samples"
+    ALL = "all", "all: whatever the user's roles allow"
+
+
 STAFF_ROLES = frozenset({Role.USER, Role.MANAGER, Role.SUPPORT, Role.ADMIN})
 
 
 class AccountManager(UserManager["User"]):
     """Create users; a superuser is a user with the role admin."""
+
+    def get_queryset(self) -> models.QuerySet["User"]:
+        """Return users, which can be filtered by is_staff and is_superuser as if these were columns."""
+        of_user = UserRole.objects.filter(user=models.OuterRef("pk"))
+        flags: dict[str, Any] = {
+            "is_staff": models.Exists(of_user.filter(role__in=STAFF_ROLES)),
+            "is_superuser": models.Exists(of_user.filter(role=Role.ADMIN)),
+        }
+        return super().get_queryset().alias(**flags)
 
     def create_superuser(
         self, username: str, email: str | None = None, password: str | None = None, **fields: Any
@@ -83,7 +100,7 @@ class User(AbstractUser):
         present = self.roles
         new = [UserRole(role=role) for role in dict.fromkeys(roles) if role not in present]
         self.role_set.add(*new, bulk=False)
-        del self.roles  # a cached property
+        self.__dict__.pop("roles", None)  # a cached property
 
     def add_projects(self, projects: Iterable[str]) -> None:
         """Add managed projects; skip those that the user already manages."""
@@ -93,14 +110,57 @@ class User(AbstractUser):
         del self.projects  # a cached property
 
     @property
-    def is_staff(self) -> bool:  # type: ignore[override]
-        """Return whether the user may log in to the admin site, which takes a role other than api."""
-        return self.has_role(*STAFF_ROLES)
+    def is_staff(self) -> bool:
+        """Whether the user may log in to the admin site, which takes a role other than api.
+
+        Libraries for log-ins set it: true gives the role user unless another such role is there, false takes all of
+        them, with `save`.
+        """
+        return self._set_flags.get("is_staff", self.has_role(*STAFF_ROLES))
+
+    @is_staff.setter
+    def is_staff(self, value: bool) -> None:
+        self._set_flags["is_staff"] = value
 
     @property
-    def is_superuser(self) -> bool:  # type: ignore[override]
-        """Return whether the user may do everything in the admin site."""
-        return self.has_role(Role.ADMIN)
+    def is_superuser(self) -> bool:
+        """Whether the user may do everything in the admin site: the role admin, set as is_staff is."""
+        return self._set_flags.get("is_superuser", self.has_role(Role.ADMIN))
+
+    @is_superuser.setter
+    def is_superuser(self, value: bool) -> None:
+        self._set_flags["is_superuser"] = value
+
+    @cached_property
+    def _set_flags(self) -> dict[str, bool]:
+        """Return what of is_staff and is_superuser was set and not saved."""
+        return {}
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the user, and the roles that is_staff and is_superuser stand for where these were set."""
+        super().save(*args, **kwargs)
+        flags, self._set_flags = self._set_flags, {}
+        if flags.get("is_staff") is False:
+            self._take_roles(STAFF_ROLES)
+        elif flags.get("is_staff") and not self.is_staff and not flags.get("is_superuser"):
+            self.add_roles([Role.USER])
+        if flags.get("is_superuser") is False:
+            self._take_roles([Role.ADMIN])
+        elif flags.get("is_superuser"):
+            self.add_roles([Role.ADMIN])
+
+    def _take_roles(self, roles: Iterable[str]) -> None:
+        """Take roles from the user; the last active admin keeps that one."""
+        admins = UserRole.objects.filter(role=Role.ADMIN, user__is_active=True).exclude(user=self)
+        kept = () if admins.exists() else (Role.ADMIN,)
+        UserRole.objects.filter(user=self, role__in=set(roles) - set(kept)).delete()
+        self.refresh_from_db(fields=["role_set"])  # which may have been loaded before
+        self.__dict__.pop("roles", None)  # a cached property
+
+    @property
+    def usual_scope(self) -> str:
+        """Return the scope of a new token if none is chosen: without the role api or admin, it can only read."""
+        return TokenScope.ALL if self.has_role(Role.API, Role.ADMIN) else TokenScope.READ
 
     def get_full_name(self) -> str:
         """Return the name, or else the username."""
@@ -156,6 +216,8 @@ class ApiToken(models.Model):
     )
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)  # unique: its index serves each look-up
+    scope = models.CharField(max_length=16, choices=TokenScope.choices, default=TokenScope.ALL)
+    clusters = models.JSONField(default=list, blank=True, help_text="The only clusters whose jobs it reaches.")
     networks = models.JSONField(
         default=list, blank=True, help_text='Networks from which it may be used, e.g. ["10.0.0.0/8"].'
     )
@@ -167,6 +229,9 @@ class ApiToken(models.Model):
     class Meta:
         verbose_name = "API token"
         ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=models.Q(scope__in=TokenScope.values), name="accounts_token_scope_known")
+        ]
 
     def __str__(self) -> str:
         """Return the first characters of the token and its name."""
@@ -174,11 +239,19 @@ class ApiToken(models.Model):
 
     @classmethod
     def issue(
-        cls, *, user: User, name: str = "", days: int | None = None, networks: Iterable[str] = ()
+        cls,
+        *,
+        user: User,
+        name: str = "",
+        days: int | None = None,
+        scope: str = TokenScope.ALL,
+        clusters: Iterable[str] = (),
+        networks: Iterable[str] = (),
     ) -> tuple["ApiToken", str]:
         """Create a token; return it with its secret, which is not stored.
 
-        The token expires after `days`, or never. `networks` are valid CIDR networks.
+        The token expires after `days`, or never. `clusters`, and `networks`, valid CIDR networks, limit it if there are
+        any.
         """
         secret = tokens.generate()
         row = cls.objects.create(
@@ -186,10 +259,17 @@ class ApiToken(models.Model):
             name=name,
             prefix=tokens.visible_prefix(secret),
             digest=tokens.digest(secret),
+            scope=scope,
+            clusters=list(clusters),
             networks=list(networks),
             expires_at=None if days is None else timezone.now() + timedelta(days=days),
         )
         return row, secret
+
+    @property
+    def reach(self) -> str:
+        """Return the scope and the clusters in words, such as 'report on fritz, alex'."""
+        return f"{self.scope} on {', '.join(self.clusters)}" if self.clusters else self.scope
 
     @property
     def status(self) -> str:

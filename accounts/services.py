@@ -1,6 +1,6 @@
 """Changes of users and tokens, for the API, the admin site and the commands."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from django.contrib.auth.password_validation import get_default_password_validators
 from django.contrib.auth.validators import UnicodeUsernameValidator
@@ -9,7 +9,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from accounts import credentials
+from accounts import credentials, hashers
 from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.models import ApiToken, Role, User, UserProject, UserRole
 
@@ -32,18 +32,11 @@ def create_user(
     breaks AUTH_PASSWORD_VALIDATORS means the same, and is refused otherwise. Raise InvalidAccountError for an invalid
     value, AccountError if the username is taken.
     """
-    _check_username(username)
-    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
-    for role in roles:
-        _check_role(role)
-    if not roles:
-        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
-    if password == "" and set(roles) != {Role.API}:
+    check_username(username)
+    _check_texts(name=name, email=email)
+    if password == "" and roles and set(roles) != {Role.API}:
         raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
-    if projects and Role.MANAGER not in roles:
-        raise InvalidAccountError("only managers require a project (can be changed later)")
-    if Role.MANAGER in roles and not projects:
-        raise InvalidAccountError("managers require a project to manage (can be changed later)")
+    _check_access(roles, projects)
     if password and (broken := _broken_rules(password, User(username=username, name=name, email=email))):
         if set(roles) != {Role.API}:
             raise InvalidAccountError(f"password: {' '.join(broken)}")
@@ -56,6 +49,39 @@ def create_user(
     except IntegrityError:
         raise AccountError(f"username {username!r} is already taken") from None
     return user
+
+
+def adopt_user(
+    *,
+    username: str,
+    name: str,
+    email: str,
+    roles: Sequence[str],
+    projects: Sequence[str],
+    password: str,
+    dry_run: bool = False,
+) -> bool:
+    """Create a user of cc-backend with its roles and projects; return False if there is a user of this name.
+
+    `password` is a bcrypt hash, or empty. A manager may be without projects, as there. Raise InvalidAccountError.
+    """
+    if User.objects.filter(username=username).exists():
+        return False
+    check_username(username)
+    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if password and not hashers.is_bcrypt(password):
+        raise InvalidAccountError("password: expected a hash by bcrypt")
+    if not dry_run:
+        with transaction.atomic():
+            user = User.objects.create_user(username, email, None, name=name)
+            user.add_roles(roles)
+            user.add_projects(projects)
+            if password:
+                user.password = hashers.adopted(password)
+                user.save(update_fields=["password"])
+    return True
 
 
 def delete_user(*, username: str, actor: User) -> None:
@@ -89,6 +115,26 @@ def revoke_token(*, token: ApiToken) -> bool:
     return revoked
 
 
+def set_access(*, username: str, roles: Sequence[str], projects: Sequence[str]) -> User:
+    """Give a user exactly these roles and projects, and return it.
+
+    Raise InvalidAccountError for roles or projects that cannot be together, AccountError if there is no such user, or
+    if the last active admin would lose the role.
+    """
+    _check_access(roles, projects)
+    with transaction.atomic():
+        user = _locked(username)
+        if Role.ADMIN not in roles:
+            _keep_an_admin(user)
+        UserRole.objects.filter(user=user).exclude(role__in=roles).delete()
+        UserProject.objects.filter(user=user).exclude(project__in=projects).delete()
+        user = User.objects.with_access().get(pk=user.pk)
+        user.add_roles(roles)
+        user.add_projects(projects)
+    credentials.clear_cache()
+    return User.objects.with_access().get(pk=user.pk)
+
+
 def add_role(*, username: str, role: str) -> None:
     """Give a user another role; raise AccountError if the user has it."""
     with transaction.atomic():
@@ -112,6 +158,15 @@ def remove_role(*, username: str, role: str) -> None:
         if role == Role.ADMIN:
             _keep_an_admin(user)
         UserRole.objects.filter(user=user, role=role).delete()
+
+
+def take_roles(*, user: User, roles: Collection[str]) -> None:
+    """Take roles from a user, projects or not; refuse to take the role admin from the last active admin."""
+    if Role.ADMIN in roles:
+        _keep_an_admin(user)
+    if roles:
+        UserRole.objects.filter(user=user, role__in=roles).delete()
+        del user.roles  # a cached property
 
 
 def add_project(*, username: str, project: str) -> None:
@@ -158,7 +213,21 @@ def _keep_an_admin(user: User) -> None:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
 
 
-def _check_username(username: str) -> None:
+def _check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
+    """Raise InvalidAccountError unless a user may have these roles and projects together."""
+    _check_texts(**{f"project {number}": project for number, project in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+    if not roles:
+        raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
+    if projects and Role.MANAGER not in roles:
+        raise InvalidAccountError("only managers require a project (can be changed later)")
+    if Role.MANAGER in roles and not projects:
+        raise InvalidAccountError("managers require a project to manage (can be changed later)")
+
+
+def check_username(username: str) -> None:
+    """Raise InvalidAccountError for a username that cannot be."""
     try:
         UnicodeUsernameValidator()(username)
     except ValidationError:

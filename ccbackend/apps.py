@@ -1,6 +1,19 @@
-"""The configuration of the project's admin site."""
+"""The project's own app, which has no models, and its admin site."""
 
+from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+
+from ccbackend.postgresql.migrating import watch_migrations
+
+
+class ProjectConfig(AppConfig):
+    """The project itself: its commands, and how migrations wait."""
+
+    name = "ccbackend"
+
+    def ready(self) -> None:
+        """Bound the waits of migrations."""
+        watch_migrations()
 
 
 class SiteConfig(AdminConfig):

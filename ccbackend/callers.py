@@ -35,9 +35,9 @@ def note_refusal(request: HttpRequest, status: int, message: str, error: Excepti
         outcome = CallOutcome.FAILED
     else:
         outcome = CallOutcome.REPEAT if isinstance(error, _REPEATS) else CallOutcome.REFUSED
-    label, user, address = getattr(request, "auth", None), authenticated(request), client_address(request)
-    source = prefix_of(request) if label is None else label[: tokens.VISIBLE_LENGTH]
-    is_known = label is not None or isinstance(user, User)
+    token, user, address = getattr(request, "auth", None), authenticated(request), client_address(request)
+    source = prefix_of(request) if token is None else token.source
+    is_known = token is not None or isinstance(user, User)
     if not source:
         source = f"user {user.username}" if isinstance(user, User) else address
     operation = operation_of(request.resolver_match, request.method) or "other"

@@ -3,8 +3,10 @@
 No error here has any part of a value, since each value may be a secret.
 """
 
+import json
 import re
 import urllib.parse
+from string import Template
 from typing import Any
 
 from environ import Env
@@ -28,6 +30,11 @@ _POSTGRES_OPTIONS = re.compile(
 _MAIL = re.compile(
     r"smtp(?P<how>|\+tls|\+ssl)://(?:(?P<user>[^:/@\s]+):(?P<password>[^:/@\s]*)@)?(?P<server>[^/?#@\s]+)/?"
 )
+_WEB = re.compile(r"https?://[^\s$]")
+
+LINK_WORDS = ("cluster", "jobid", "user", "start", "stop", "hosts")
+"""What addresses of JOB_LINKS may have for facts of a job."""
+
 _HOW_TO_WRITE = (
     "expected sqlite:///PATH or postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters of user and password "
     "as %2F for /, %23 for #, %3F for ?, %40 for @ and %25 for %"
@@ -112,6 +119,32 @@ def _config(address: str, query: str | None, known_options: re.Pattern[str]) -> 
         if not known_options.fullmatch(name):
             raise ValueError("there is an unknown option after the question mark")
     return {"OPTIONS": {}, **Env.db_url_config(f"{address}?{query or ''}")}
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON document; raise ValueError."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON, {error}") from None
+
+
+def parse_links(text: str) -> list[tuple[str, str]]:
+    """Return the names and addresses of links that pages of jobs have; raise ValueError."""
+    form = '[{"name": "Metrics", "url": "https://grafana.example.org/d/x?var-host=$hosts&from=${start}000"}]'
+    try:
+        links = [(entry["name"], entry["url"]) for entry in json.loads(text)]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"expected JSON such as {form}") from None
+    if not all(isinstance(name, str) and name.strip() and _WEB.match(str(url)) for name, url in links):
+        raise ValueError("expected names, and addresses that begin with http:// or https://")
+    try:
+        for _, url in links:
+            Template(url).substitute(dict.fromkeys(LINK_WORDS, ""))
+    except (KeyError, ValueError):
+        words = ", ".join(f"${word}" for word in LINK_WORDS)
+        raise ValueError(f"expected no words in addresses but {words}, and $$ for a dollar sign") from None
+    return links
 
 
 def parse_mail_url(url: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What holds for every request: clean addresses, sessions that end, times in the viewer's zone.
+"""What holds for every request: policies for browsers, clean addresses, sessions that end, times in the viewer's zone.
 
 The browser sends its zone in a cookie (jobs/static/jobs/zone.js).
 """
@@ -29,6 +29,24 @@ def zone_of(name: str) -> zoneinfo.ZoneInfo | None:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, OSError):  # the latter for a folder such as "Europe"
         return None
+
+
+class PermissionsPolicy:
+    """Middleware that denies pages what none of them uses, so that nobody who got a script into one can use it."""
+
+    DENIED = ", ".join(
+        f"{name}=()" for name in ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
+    )
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer the request with the header."""
+        response = self.get_response(request)
+        response.headers["Permissions-Policy"] = self.DENIED
+        return response
 
 
 class CleanAddress:

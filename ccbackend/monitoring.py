@@ -14,7 +14,7 @@ from accounts.addresses import client_address, is_from
 from accounts.api.authentication import sent_token
 from accounts.credentials import user_of
 from accounts.exceptions import AddressRefusedError, InvalidTokenError
-from accounts.models import Role
+from accounts.models import Role, TokenScope
 from ccbackend.errors import error_response
 from ccbackend.fastpath import counts
 from jobs.health.checks import not_ready
@@ -38,9 +38,11 @@ def for_monitoring(view: View) -> View:
             reason = f"address {address} is not in MONITORING_ALLOWED_IPS, and no token of role admin was sent"
             return error_response(403, reason)
         try:
-            user, _ = user_of(token, address)
+            user, credential = user_of(token, address)
         except (InvalidTokenError, AddressRefusedError) as error:
             return error_response(error.status_code, str(error))
+        if credential.scope == TokenScope.REPORT or credential.clusters:
+            return error_response(403, f"this token is limited to {credential.scope}, or to some clusters")
         return view(request) if user.has_role(Role.ADMIN) else error_response(403, "missing role: admin")
 
     return restricted

@@ -1,13 +1,10 @@
 """Settings: read once from the environment and `.env`; every name is documented in docs/configuration.md."""
 
 import hashlib
-import json
 import logging
-import math
 import os
 import re
 import socket
-import sys
 import zoneinfo
 from importlib.metadata import version
 from pathlib import Path
@@ -16,170 +13,89 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend import __version__, logs
-from ccbackend.environment import parse_database_url, parse_file, parse_mail_url
+from ccbackend.environment import parse_database_url, parse_json, parse_links, parse_mail_url
+from ccbackend.reading import (
+    BASE_DIR,
+    TESTING,
+    load_env_file,
+    private_folder,
+    read_flag,
+    read_json,
+    read_mode,
+    read_numbers,
+    read_parsed,
+    read_path,
+    read_text,
+    read_whole,
+    read_words,
+)
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-TESTING = "pytest" in sys.modules
 VERSION = __version__
 
-
-def _load_env_file() -> None:
-    """Add the settings of ENV_FILE to the environment, which takes precedence."""
-    default = str(BASE_DIR / ".env")
-    # Also set for the processes that this one starts, so that those of a test do not read the settings of the checkout.
-    path = os.environ.setdefault("ENV_FILE", os.devnull if TESTING else default)
-    try:
-        found = parse_file(Path(path).read_bytes())
-    except FileNotFoundError:
-        if path == default:
-            return
-        raise ImproperlyConfigured(f"ENV_FILE: there is no file {path}") from None
-    except OSError as error:
-        raise ImproperlyConfigured(f"ENV_FILE: {path!r} cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ImproperlyConfigured(f"The settings in {path} cannot be read: {error}") from None
-    for name, value in found.items():
-        os.environ.setdefault(name, value)
+load_env_file()
+from ccbackend.log_in_settings import *  # noqa: E402, F403  what it reads may be in that file
+from ccbackend.log_in_settings import REMOTE_USER_HEADER  # noqa: E402
 
 
-_load_env_file()
+def _is_slurmrestd(entry: dict[str, str]) -> bool:
+    has_texts = all(isinstance(text, str) for text in entry.values())
+    return has_texts and entry["url"].startswith(("http://", "https://")) and entry.keys() <= {"url", "user", "token"}
 
 
-def _text(name: str, default: str) -> str:
-    """Read a setting; refuse one that is set but empty."""
-    text = os.environ.get(name, default)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ImproperlyConfigured(f"{name}: expected UTF-8") from None
-    if default and not text.strip():
-        hint = f"give a value, or remove the setting, which means {default}"
-        raise ImproperlyConfigured(f"{name} is set but empty: {hint}")
-    return text.strip()
+DEBUG = read_flag("DEBUG")
 
-
-def _flag(name: str, default: str = "false") -> bool:
-    """Read a yes/no setting; any other value is refused instead of being taken as false. Empty means the default."""
-    text = (_text(name, "") or default).lower()
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    if text in {"0", "false", "no", "off"}:
-        return False
-    raise ImproperlyConfigured(f"{name}={text!r}: expected true or false")
-
-
-def _whole(name: str, default: int, minimum: int, maximum: int = 2**31 - 1) -> int:
-    """Read a whole number within limits."""
-    text = _text(name, str(default))
-    if not re.fullmatch("[0-9]{1,18}", text) or not minimum <= int(text) <= maximum:
-        raise ImproperlyConfigured(f"{name}={text!r}: expected a whole number from {minimum} to {maximum}")
-    return int(text)
-
-
-def _numbers(name: str, default: str) -> tuple[float, ...]:
-    """Read a comma-separated list of finite numbers."""
-    try:
-        numbers = tuple(float(word) for word in _words(name, default))
-    except ValueError:
-        numbers = (math.nan,)
-    if not all(map(math.isfinite, numbers)):
-        raise ImproperlyConfigured(f"{name}={_text(name, default)!r}: expected numbers such as -1,9223372036854775792")
-    return numbers
-
-
-def _path(name: str, default: str) -> Path:
-    """Read a path; a relative one is relative to the project's root, which itself is refused."""
-    text = _text(name, default)
-    if text[0] in "'\"":
-        raise ImproperlyConfigured(f"{name}={text!r}: expected a path without quotes")
-    try:
-        path = BASE_DIR / Path(text).expanduser()
-    except RuntimeError:
-        raise ImproperlyConfigured(f"{name}={text!r}: expected a path, but there is no such user") from None
-    if BASE_DIR.is_relative_to(os.path.normpath(path)):  # the file system itself may hang
-        raise ImproperlyConfigured(f"{name}={text!r}: expected a folder of its own, not one that has the project in it")
-    return path
-
-
-def _words(name: str, default: str = "", pattern: str = ".*", expected: str = "") -> list[str]:
-    """Read a comma-separated list, each of whose words must match the pattern; an empty list means the default."""
-    words = [word.strip() for word in (_text(name, "").strip(", ") or default).split(",") if word.strip()]
-    for word in words:
-        if not re.fullmatch(pattern, word):
-            raise ImproperlyConfigured(f"{name}={word!r}: expected {expected}")
-    return words
-
-
-def _mode(name: str, default: str) -> int:
-    """Read the permissions of files as chmod takes them: the owner's 6, then 0, 4 or 6 for the group and for others."""
-    text = _text(name, default)
-    if not re.fullmatch("0?6[046][046]", text):
-        raise ImproperlyConfigured(f"{name}={text!r}: expected 0600, 0640 or 0660 for a group, or 0644 for everybody")
-    return int(text, 8)
-
-
-def _private_folder(path: Path) -> None:
-    """Create a folder and those above it, for the account of the server alone."""
-    for folder in reversed([path, *path.parents]):
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _slurmrestd() -> dict[str, dict[str, str]]:
-    """Read the addresses of slurmrestd by cluster; a mistake is not repeated, since it may have a token."""
-    try:
-        found = json.loads(_text("SLURMRESTD", "{}"))
-        entries = list(found.values())
-        is_right = all(entry["url"].startswith(("http://", "https://")) for entry in entries) and all(
-            isinstance(text, str) for entry in entries for text in entry.values()
-        )
-        is_right = is_right and all(entry.keys() <= {"url", "user", "token"} for entry in entries)
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
-        is_right = False
-    if not is_right:
-        form = '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}'
-        raise ImproperlyConfigured(f"SLURMRESTD: expected JSON such as {form}")
-    return dict(found)
-
-
-DEBUG = _flag("DEBUG")
-
-SECRET_KEY = _text("SECRET_KEY", "")
+SECRET_KEY = read_text("SECRET_KEY", "")
 if not SECRET_KEY:
     if not (DEBUG or TESTING):
         raise ImproperlyConfigured("SECRET_KEY is not set: put a long random text into the environment or .env")
     SECRET_KEY = "only-for-tests-and-debugging"  # noqa: S105  the branch above keeps it out of production
 
-ALLOWED_HOSTS = _words(
+ALLOWED_HOSTS = read_words(
     "ALLOWED_HOSTS",
     "localhost,127.0.0.1",
     r"\*|\.?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.?|\[[0-9A-Fa-f:.]+\]",
     "names such as jobs.example.org, .example.org for all below it, or addresses such as 192.0.2.1 or [2001:db8::1], "
     "or *, without https://, port or path",
 )
-CSRF_TRUSTED_ORIGINS = _words(
+CSRF_TRUSTED_ORIGINS = read_words(
     "CSRF_TRUSTED_ORIGINS",
     "",
     r"https?://(?:(?:\*\.)?[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?",
     "https://NAME or https://NAME:PORT, without a path or a slash at the end",
 )
-BEHIND_TLS_PROXY = _flag("BEHIND_TLS_PROXY")
+BEHIND_TLS_PROXY = read_flag("BEHIND_TLS_PROXY")
 if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
 
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],  # Bokeh and Swagger UI make style sheets as they draw
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+SECURE_REFERRER_POLICY = "same-origin"  # not stricter: behind TLS the check of forms needs the header
+
 # What `check --deploy` asks for and the proxy decides: redirects to HTTPS, and what holds for other hosts.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"] if BEHIND_TLS_PROXY else []
+SILENCED_SYSTEM_CHECKS += ["axes.W002"]  # the log-in form says that a name is locked, not axes's middleware
 
 INSTALLED_APPS = [
     "accounts",
     "archive",
     "jobs",
+    "axes",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "whitenoise.runserver_nostatic",
+    "ccbackend.apps.ProjectConfig",
     "ccbackend.apps.SiteConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -191,12 +107,15 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "ccbackend.middleware.PermissionsPolicy",
     "ccbackend.middleware.CleanAddress",
     "ccbackend.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    *(["accounts.log_in.proxy.ProxyLogIn"] if REMOTE_USER_HEADER else []),
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "ccbackend.middleware.KeepSession",
@@ -205,9 +124,9 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "ccbackend.urls"
 WSGI_APPLICATION = "ccbackend.wsgi.application"
-FAST_PATH = _flag("FAST_PATH", default="true")
+FAST_PATH = read_flag("FAST_PATH", default="true")
 # gunicorn reads it from the environment, but does not name it where it cannot be.
-SERVER_PROCESSES = _whole("WEB_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
+SERVER_PROCESSES = read_whole("WEB_CONCURRENCY", os.cpu_count() or 1, minimum=1, maximum=1000)
 CONNECTIONS_PER_PROCESS = 16  # at most: of the main loop, the counts, and the threads of ccbackend.fastpath.guarded
 APPEND_SLASH = False  # a redirect turns a POST into a GET; the API answers with and without the slash
 DATA_UPLOAD_MAX_MEMORY_SIZE = 32 * 1024 * 1024  # bytes: job scripts of several MB are normal
@@ -237,17 +156,14 @@ DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
 
 def _database() -> dict[str, Any]:
     """Add the options to DATABASE_URL with which concurrent writers wait instead of failing, for either engine."""
-    try:
-        config = parse_database_url(_text("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3"))
-    except ValueError as error:
-        raise ImproperlyConfigured(f"DATABASE_URL: {error}") from None
+    config: dict[str, Any] = read_parsed("DATABASE_URL", "sqlite:///var/ccbackend.sqlite3", parse_database_url)
     config["CONN_MAX_AGE"] = None  # reconnecting for each request costs several times the request
     options: dict[str, Any] = config["OPTIONS"]
     if config["ENGINE"] == "django.db.backends.sqlite3":
         if config["NAME"] != ":memory:":
             config["NAME"] = path = BASE_DIR / config["NAME"]
             try:
-                _private_folder(path.parent)
+                private_folder(path.parent)
             except OSError as error:
                 raise ImproperlyConfigured(f"DATABASE_URL: the database's folder cannot be made: {error}") from None
             if path.is_dir():
@@ -287,69 +203,46 @@ def _prepare_threshold(text: str) -> int | None:
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["accounts.backends.RoleBackend"]
-# The permissions of each role in the admin site; admin (superuser) has all. JobQuerySet.visible_to alone decides which
-# jobs a user sees.
-ROLE_PERMISSIONS = {
-    "user": {"jobs.view_job"},
-    "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
-    "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"}
-    | {"jobs.view_refusedcall"},
-}
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
-    for name, options in (
-        ("UserAttributeSimilarityValidator", {"user_attributes": ["username", "name", "email"]}),
-        ("MinimumLengthValidator", {}),
-        ("CommonPasswordValidator", {}),
-    )
-]
-LOGIN_URL = "admin:login"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "ccbackend.errors.HiddenSettings"
 CSRF_FAILURE_VIEW = "ccbackend.errors.csrf_failure"
-LOGIN_REDIRECT_URL = "admin:index"
-SESSION_ENGINE = "ccbackend.sessions"
-SESSION_COOKIE_AGE = 12 * 60 * 60  # seconds without a request; ccbackend.middleware.KeepSession counts them
 
-API_ALLOWED_IPS = _words("API_ALLOWED_IPS", "127.0.0.1,::1")
-TRUSTED_PROXIES = _words("TRUSTED_PROXIES")
-METRIC_STORE_IPS = _words("METRIC_STORE_IPS", "127.0.0.1,::1")
-MONITORING_ALLOWED_IPS = _words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
+API_ALLOWED_IPS = read_words("API_ALLOWED_IPS", "127.0.0.1,::1")
+TRUSTED_PROXIES = read_words("TRUSTED_PROXIES")
+METRIC_STORE_IPS = read_words("METRIC_STORE_IPS", "127.0.0.1,::1")
+MONITORING_ALLOWED_IPS = read_words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
-# For `doctor --mail`; nothing else sends mails.
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
-ADMINS = [("", address) for address in _words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
-try:
-    _mail = parse_mail_url(_text("EMAIL_URL", "smtp://localhost:25"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"EMAIL_URL: {error}") from None
+ADMINS = [("", address) for address in read_words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
+_mail = read_parsed("EMAIL_URL", "smtp://localhost:25", parse_mail_url)
+JOB_LINKS = read_parsed("JOB_LINKS", "[]", parse_links)
 EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["user"], _mail["password"]
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail["how"] == "+tls", _mail["how"] == "+ssl"
 EMAIL_TIMEOUT = 30  # seconds
 EMAIL_SUBJECT_PREFIX = "[ccbackend] "
-SERVER_EMAIL = _text("EMAIL_FROM", f"ccbackend@{socket.gethostname()}")
+SERVER_EMAIL = read_text("EMAIL_FROM", f"ccbackend@{socket.gethostname()}")
 if not re.fullmatch(_ADDRESS, SERVER_EMAIL):
     raise ImproperlyConfigured(f"EMAIL_FROM={SERVER_EMAIL!r}: expected an address such as ops@example.org")
-MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail said
+MAILED_STATE = BASE_DIR / "var" / "mailed-state.json"  # what the last mail of `doctor --mail` said
 
-ARCHIVE_ROOT = _path("ARCHIVE_ROOT", "var/job-archive")
-ARCHIVE_MODE = _mode("ARCHIVE_MODE", "0600")
-try:
-    METRIC_SOURCES: dict[str, Any] = json.loads(_text("METRIC_SOURCES", '{"*": {"kind": "none"}}'))
-except (ValueError, RecursionError) as error:
-    raise ImproperlyConfigured(f"METRIC_SOURCES: expected JSON, {error}") from None
-METRIC_BLANKS = _numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
-FOOTPRINT_METRICS = _words("FOOTPRINT_METRICS")
-METRIC_TIMEOUT = _whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
-ARCHIVE_MAX_JSON = _whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
-DUPLICATE_START_WINDOW = _whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
-SLURMRESTD = _slurmrestd()
-INTAKE_LOG_DAYS = _whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+ARCHIVE_ROOT = read_path("ARCHIVE_ROOT", "var/job-archive")
+ARCHIVE_MODE = read_mode("ARCHIVE_MODE", "0600")
+METRIC_SOURCES: dict[str, Any] = read_parsed("METRIC_SOURCES", '{"*": {"kind": "none"}}', parse_json)
+METRIC_BLANKS = read_numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
+FOOTPRINT_METRICS = read_words("FOOTPRINT_METRICS")
+METRIC_TIMEOUT = read_whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
+ARCHIVE_MAX_JSON = read_whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
+DUPLICATE_START_WINDOW = read_whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
+SLURMRESTD: dict[str, dict[str, str]] = read_json(
+    "SLURMRESTD",
+    "{}",
+    _is_slurmrestd,
+    '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}',
+)
+INTAKE_LOG_DAYS = read_whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+NODE_HISTORY_DAYS = read_whole("NODE_HISTORY_DAYS", 365, minimum=1, maximum=3650)
 
-LANGUAGE_CODE = "en-us"
-TIME_ZONE = _text("TIME_ZONE", "UTC")
+TIME_ZONE = read_text("TIME_ZONE", "UTC")
 try:
     zoneinfo.ZoneInfo(TIME_ZONE)
     if Path("/usr/share/zoneinfo").exists():  # there Django looks too
@@ -358,7 +251,6 @@ except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
     raise ImproperlyConfigured(f"TIME_ZONE={TIME_ZONE!r}: expected a name such as Europe/Berlin or UTC") from None
 USE_I18N = False
 FORMAT_MODULE_PATH = "ccbackend.formats"
-USE_TZ = True
 
 STATIC_PACKAGES = ("bokeh", "django", "djangorestframework", "drf-spectacular-sidecar")
 
@@ -379,7 +271,7 @@ def _release() -> str:
 
 _RELEASE = "" if DEBUG else f"{_release()}/"  # with DEBUG files may change at any time
 STATIC_URL = f"static/{_RELEASE}"
-STATIC_ROOT = _path("STATIC_ROOT", "var/static") / _RELEASE
+STATIC_ROOT = read_path("STATIC_ROOT", "var/static") / _RELEASE
 STATICFILES_FINDERS = [
     "django.contrib.staticfiles.finders.AppDirectoriesFinder",
     "ccbackend.static_files.BokehFinder",
@@ -432,13 +324,13 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "validatorUrl": None},
 }
 
-LOG_LEVEL = _text("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()
 if LOG_LEVEL not in logging.getLevelNamesMapping():
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: expected DEBUG, INFO, WARNING, ERROR or CRITICAL")
-LOG_FORMAT = _text("LOG_FORMAT", "text").lower()
+LOG_FORMAT = read_text("LOG_FORMAT", "text").lower()
 if LOG_FORMAT not in logs.FORMATS:
     raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r}: expected {' or '.join(logs.FORMATS)}")
 LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL) | {
@@ -447,5 +339,6 @@ LOGGING = logs.configuration(LOG_FORMAT, LOG_LEVEL) | {
         "django.server": {"propagate": True, "handlers": []},
         "httpx": {"level": "WARNING"},  # otherwise a line for each request to a metric store
         "httpcore": {"level": "WARNING"},
+        "axes": {"level": "ERROR"},  # the log-in form has lines of its own
     }
 }

@@ -22,7 +22,10 @@ from tqdm import tqdm
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, on_terminal, printable, whole_number
 from accounts.models import User
+from archive import root
+from archive.format.layout import is_valid_cluster_name
 from jobs.history import Actor
+from jobs.models import Job
 from jobs.text import LATEST_TIME, TOO_LATE
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "printable",
     "progress",
     "require_answer",
+    "require_cluster",
     "shell_actor",
     "shown_size",
     "shown_time",
@@ -95,6 +99,13 @@ def parse_when(text: str) -> int:
 def days_ago(text: str) -> int:
     """Parse a number of days and return the time that many days ago (epoch seconds)."""
     return int(time.time()) - whole_number(text, least=0, most=_MOST_DAYS) * 86400
+
+
+def require_cluster(name: str) -> None:
+    """Raise CommandError, with the exit status of bad usage, for a cluster that neither archive nor database knows."""
+    in_archive = is_valid_cluster_name(name) and (root.store().root / name).is_dir()
+    if not in_archive and not Job.objects.filter(cluster=name).exists():
+        raise CommandError(f"--cluster {name[:80]!r}: there is no such cluster here", returncode=BAD_USAGE)
 
 
 def shown_time(seconds: int) -> str:

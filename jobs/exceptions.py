@@ -19,6 +19,12 @@ class InvalidJobError(JobError):
     status_code = 400
 
 
+class RefusedByTokenError(JobError):
+    """A call about a cluster that the token is not for."""
+
+    status_code = 403
+
+
 class DuplicateJobError(JobError):
     """A start of a run that is known already: one with the same start, `is_known`, or one with a start nearby."""
 

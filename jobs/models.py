@@ -108,6 +108,8 @@ class Job(models.Model):
             # GET jobs/?partition=.. and ?sub-cluster=..
             models.Index(fields=["partition", "start_time"], name="jobs_by_partition"),
             models.Index(fields=["sub_cluster", "start_time"], name="jobs_by_sub_cluster"),
+            # The jobs of an array; a start or stop of a job that is in none does not touch it.
+            models.Index(fields=["array_job_id"], name="jobs_by_array", condition=Q(array_job_id__gt=0)),
             # The archive worker's search for finished jobs that wait, cluster by cluster.
             models.Index(fields=["cluster", "id"], name="jobs_to_archive", condition=AWAITS_ARCHIVE),
             # Ended jobs whose usage nobody has booked yet; empty but for some seconds. Neither starts nor stops of jobs
@@ -378,3 +380,16 @@ class SavedFilter(models.Model):
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+
+class ListColumns(models.Model):
+    """The columns of the job list that a user has chosen."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="list_columns"
+    )
+    names = models.TextField(help_text="Names of columns, separated by commas.")
+
+    def __str__(self) -> str:
+        """Return the names."""
+        return self.names

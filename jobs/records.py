@@ -4,9 +4,13 @@
 reasons for their shape.
 """
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.conf import settings
+from django.db import models, transaction
+
+from jobs.querysets import DROPPED_AT_ONCE
 
 if TYPE_CHECKING:
     FloatField = models.FloatField[float | None, float | None]
@@ -20,6 +24,20 @@ PER_MILLE = 1000
 """The shares of a footprint are whole numbers: 1000 is the whole. They end at MOST_SHARE."""
 
 MOST_SHARE = 2**15 - 1
+
+
+class NodeChangeQuerySet(models.QuerySet["NodeChange"]):
+    """What is known of the nodes' states over time."""
+
+    def drop_old(self) -> int:
+        """Delete changes older than NODE_HISTORY_DAYS, at most DROPPED_AT_ONCE; return how many.
+
+        They are looked for at the end of the primary key, so that it takes a millisecond whatever there is.
+        """
+        last_day = int(time.time()) - settings.NODE_HISTORY_DAYS * 86_400
+        with transaction.atomic():  # what another process is deleting is left to it
+            oldest = self.select_for_update(skip_locked=True).order_by("pk").values("pk")[:DROPPED_AT_ONCE]
+            return self.filter(at__lt=last_day, pk__in=oldest).delete()[0]
 
 
 class RealField(FloatField):
@@ -44,6 +62,27 @@ class Node(models.Model):
     def __str__(self) -> str:
         """Return cluster and hostname."""
         return f"{self.cluster} {self.hostname}"
+
+
+class NodeChange(models.Model):
+    """That a node was reported in other states than before. A report without news leaves no row."""
+
+    cluster = models.CharField(max_length=255)
+    hostname = models.CharField(max_length=255)
+    at = models.BigIntegerField(help_text="Of the report, epoch seconds.")
+    before = models.TextField(
+        help_text='JSON: the states of the report before, e.g. ["IDLE"]; empty for the first one.'
+    )
+    states = models.TextField(help_text="JSON: the states since then.")
+
+    objects = NodeChangeQuerySet.as_manager()
+
+    class Meta:
+        indexes = [models.Index(fields=["cluster", "hostname", "at"], name="jobs_node_changes")]
+
+    def __str__(self) -> str:
+        """Return cluster, hostname and time."""
+        return f"{self.cluster} {self.hostname} at {self.at}"
 
 
 class JobNode(models.Model):

@@ -14,7 +14,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import override_settings
 
-from accounts import credentials
+from accounts import bad_tokens, credentials
 from accounts.models import User
 from archive.clusters import registry_for
 from ccbackend.fastpath import counts
@@ -123,6 +123,7 @@ def _test_settings() -> Iterator[None]:
 def _fresh_start() -> Iterator[None]:
     """Forget tokens and counts of calls, which outlive the rows of a test, and count jobs from 0 in each test."""
     credentials.clear_cache()
+    bad_tokens.forget()
     counts.recent.clear()
     counting.forget()
     JobFactory.reset_sequence(0, force=True)  # type: ignore[no-untyped-call]

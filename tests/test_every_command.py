@@ -41,9 +41,9 @@ def test_each_option_is_explained(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_and_option_is_documented(name: str) -> None:
-    page = (PROJECT / "docs" / "commands.md").read_text()
-    section = page.partition(f"## {name}\n")[2].partition("\n## ")[0]
-    assert section, f"docs/commands.md has no section for {name}"
+    pages = "\n".join(path.read_text() for path in sorted((PROJECT / "docs").glob("commands*.md")))
+    section = pages.partition(f"## {name}\n")[2].partition("\n## ")[0]
+    assert section, f"docs/commands*.md have no section for {name}"
     common = {option for action in BaseCommand().create_parser("", "")._actions for option in action.option_strings}
     own = {option for action in load(name).create_parser("", name)._actions for option in action.option_strings}
     missing = [option for option in own - common if option not in section]

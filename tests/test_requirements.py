@@ -18,11 +18,11 @@ PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x8
 QUICKLY = ("--quiet", "--retries", "0", "--timeout", "20", "--disable-pip-version-check")
 
 
-def pinned(part: int | None = None) -> dict[str, Requirement]:
+def pinned(part: int | None = None, file: str = "requirements.txt") -> dict[str, Requirement]:
     """Return the requirements by name: all, those that the code imports (part 0), or what they need (part 1)."""
-    text = (PROJECT / "requirements.txt").read_text()
+    text = (PROJECT / file).read_text()
     lines = (text if part is None else text.split("# ---\n")[part]).splitlines()
-    found = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    found = [Requirement(line) for line in lines if line and not line.startswith(("#", "-r "))]
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 
@@ -56,16 +56,20 @@ def test_every_package_has_a_wheel_and_a_pin(tmp_path: Path) -> None:
         assert chosen - {"psycopg-binary"} == pinned().keys()  # that one is of psycopg's own version
 
 
-def test_each_version_is_pinned() -> None:
-    for name, requirement in pinned().items():
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-log-in.txt"])
+def test_each_version_is_pinned(file: str) -> None:
+    for name, requirement in pinned(file=file).items():
         (specifier,) = requirement.specifier
         assert specifier.operator == "==", name
 
 
-def test_pyproject_names_the_same_packages() -> None:
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-log-in.txt"])
+def test_pyproject_names_the_same_packages(file: str) -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    named = {canonicalize_name(one.name): one for one in map(Requirement, project["dependencies"])}
-    pins = pinned(0)
+    extras = [name for names in project["optional-dependencies"].values() for name in names]
+    names = project["dependencies"] if file == "requirements.txt" else extras
+    named = {canonicalize_name(one.name): one for one in map(Requirement, names)}
+    pins = pinned(0, file)
     assert named.keys() == pins.keys()
     for name, requirement in named.items():
         (pin,) = pins[name].specifier

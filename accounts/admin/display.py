@@ -15,10 +15,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.formatting import time_element
-from accounts.models import ApiToken, Role, User
+from accounts.models import ApiToken, Role, TokenScope, User
 
-# A first call for the page of a new token; the role api is enough.
-_FIRST_CALL = "api/jobs/?items-per-page=5"
+# A first call for the page of a new token, which each scope allows.
+_FIRST_CALL = "api/jobs/?state=running&items-per-page=5"
 
 
 def time_or_never(when: datetime | None) -> SafeString | str:
@@ -45,6 +45,7 @@ class TokenLine:
     created: SafeString | str
     last_used: SafeString | str
     expires: SafeString | str
+    reach: str
     networks: str
 
 
@@ -57,6 +58,7 @@ def token_lines(tokens: Iterable[ApiToken]) -> list[TokenLine]:
             created=time_or_never(token.created_at),
             last_used=time_or_never(token.last_used_at),
             expires=time_or_never(token.expires_at),
+            reach=token.reach,
             networks=networks(token),
         )
         for token in tokens
@@ -70,6 +72,11 @@ def tokens_of(user: User, most: int) -> tuple[list[TokenLine], bool]:
     return token_lines(tokens[:most]), len(tokens) > most
 
 
+def lacks_api(user: User) -> bool:
+    """Return whether operations on jobs refuse the user's tokens, but for reading with the scope read."""
+    return not user.has_role(Role.API)
+
+
 def new_token_page(request: HttpRequest, token: ApiToken, secret: str, context: dict[str, Any]) -> TemplateResponse:
     """Return the page that shows a new token: the only place where the secret ever appears.
 
@@ -81,7 +88,7 @@ def new_token_page(request: HttpRequest, token: ApiToken, secret: str, context: 
         "token": token,
         "secret": secret,
         "curl": f"curl -H {shlex.quote(f'X-Auth-Token: {secret}')} {shlex.quote(_api_address(request))}",
-        "lacks_api": not token.user.has_role(Role.API),
+        "lacks_api": lacks_api(token.user) and token.scope != TokenScope.READ,
         "expires": time_or_never(token.expires_at),
         "networks": networks(token),
     }

@@ -10,7 +10,7 @@ from django.db import transaction
 from accounts import credentials, services
 from accounts.addresses import parse_network
 from accounts.exceptions import AccountError
-from accounts.models import ApiToken, Role, User
+from accounts.models import ApiToken, Role, TokenScope, User
 
 if TYPE_CHECKING:
     CreationForm = AdminUserCreationForm[User]
@@ -162,9 +162,9 @@ def _rehearse(form: forms.BaseForm, change: Any) -> None:
 
 
 class NewTokenForm(TokenModelForm):
-    """Create an API token; the page supplies the user."""
+    """Create an API token for a user."""
 
-    field_order = ("name", "days", "networks")
+    field_order = ("name", "scope", "clusters", "days", "networks")
 
     days = forms.IntegerField(
         label="Days until expiry",
@@ -172,6 +172,9 @@ class NewTokenForm(TokenModelForm):
         min_value=1,
         max_value=_LONGEST_LIFE,
         help_text="Leave empty for a token that never expires.",
+    )
+    clusters = LinesField(
+        help_text="Names of clusters, one per line: the token reaches their jobs alone. Leave empty for all."
     )
     networks = LinesField(
         help_text="Addresses or networks, such as 10.0.0.0/8, from which the token may be used, one per line. Leave"
@@ -182,7 +185,19 @@ class NewTokenForm(TokenModelForm):
         """The fields of the token's row."""
 
         model = ApiToken
-        fields = ("name", "networks")
+        fields = ("name", "scope", "clusters", "networks")
+
+    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+        """Offer the scopes that are of use to the user."""
+        super().__init__(*args, **kwargs)
+        self._user = user
+        if user.usual_scope == TokenScope.READ:
+            self.fields["scope"] = forms.ChoiceField(
+                choices=[(TokenScope.READ, "read: the jobs that this site shows to the user")],
+                help_text="Other scopes need the role api.",
+            )
+        self.fields["scope"].required = False
+        self.initial["scope"] = user.usual_scope
 
     def clean_networks(self) -> list[str]:
         """Return the networks in canonical form; report each invalid one."""
@@ -196,7 +211,11 @@ class NewTokenForm(TokenModelForm):
             raise ValidationError(errors)
         return networks
 
-    def issue(self, user: User) -> tuple[ApiToken, str]:
+    def clean_scope(self) -> str:
+        """Return the scope, the usual one if none was chosen."""
+        return self.cleaned_data["scope"] or self._user.usual_scope
+
+    def issue(self) -> tuple[ApiToken, str]:
         """Create the token; return it with its secret."""
-        data = self.cleaned_data
-        return ApiToken.issue(user=user, name=data["name"], days=data["days"], networks=data["networks"])
+        fields = ("name", "days", "scope", "clusters", "networks")
+        return ApiToken.issue(user=self._user, **{field: self.cleaned_data[field] for field in fields})

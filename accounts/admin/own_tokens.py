@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST
 from accounts import credentials, services
 from accounts.admin import display
 from accounts.admin.forms import NewTokenForm
-from accounts.models import ApiToken, Role, User
+from accounts.models import ApiToken, User
 
 MOST_LISTED = 100
 
@@ -20,9 +20,9 @@ def own_tokens(request: HttpRequest) -> HttpResponse:
     """List the user's tokens; a POST creates one, always for that user."""
     user = request.user
     assert isinstance(user, User)
-    form = NewTokenForm(request.POST if request.method == "POST" else None)
+    form = NewTokenForm(user, request.POST if request.method == "POST" else None)
     if form.is_valid():
-        token, secret = form.issue(user)
+        token, secret = form.issue()
         _log(token, ADDITION, "Created.")
         return display.new_token_page(request, token, secret, {"trail": [(_here(), "My API tokens")], "is_own": True})
     tokens, more = display.tokens_of(user, MOST_LISTED)
@@ -34,7 +34,7 @@ def own_tokens(request: HttpRequest) -> HttpResponse:
         "revoke_url": "admin:accounts_apitoken_revoke_own",
         "form": form,
         "create_url": _here(),
-        "lacks_api": not user.has_role(Role.API),
+        "lacks_api": display.lacks_api(user),
     }
     return TemplateResponse(request, "admin/accounts/apitoken/own.html", context)
 

@@ -51,7 +51,17 @@ class StatusFilter(SimpleListFilter):
 class ApiTokenAdmin(TokenModelAdmin):
     """List and revoke tokens; they cannot be edited, and revoked ones stay in the list."""
 
-    list_display = ("prefix", "user", "name", "coloured_status", "created", "expiry", "last_used", "network_list")
+    list_display = (
+        "prefix",
+        "user",
+        "name",
+        "coloured_status",
+        "reach",
+        "created",
+        "expiry",
+        "last_used",
+        "network_list",
+    )
     list_display_links = ("prefix",)
     list_filter = (StatusFilter,)
     show_facets = ShowFacets.NEVER
@@ -59,7 +69,7 @@ class ApiTokenAdmin(TokenModelAdmin):
     list_per_page = 100
     search_fields = ("prefix", "name", "user__username")
     ordering = ("-created_at", "-id")
-    fields = ("user", "name", "prefix", "coloured_status", "created", "expiry", "last_used", "network_list")
+    fields = ("user", "name", "prefix", "coloured_status", "reach", "created", "expiry", "last_used", "network_list")
     actions = ("revoke",)
     change_form_template = "admin/accounts/apitoken/change_form.html"
 
@@ -91,6 +101,11 @@ class ApiTokenAdmin(TokenModelAdmin):
     def coloured_status(self, token: ApiToken) -> SafeString:
         """Show the status as a coloured word."""
         return display.status(token)
+
+    @admin.display(description="Scope", ordering="scope")
+    def reach(self, token: ApiToken) -> str:
+        """Show the scope and the clusters."""
+        return token.reach
 
     @admin.display(description="Created", ordering="created_at")
     def created(self, token: ApiToken) -> SafeString | str:

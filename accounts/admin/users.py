@@ -131,8 +131,8 @@ class UserAdmin(UserModelAdmin):
                 if more
                 else "",
                 "revoke_url": "admin:accounts_apitoken_revoke",
-                "token_form": NewTokenForm(auto_id="token_%s"),
-                "lacks_api": not user.has_role(Role.API),
+                "token_form": NewTokenForm(user, auto_id="token_%s"),
+                "lacks_api": display.lacks_api(user),
                 "may_delete": self.has_delete_permission(request, user),
                 "show_delete": False,  # the page has its own link, which explains the consequences
                 "show_save_and_add_another": False,
@@ -152,10 +152,10 @@ class UserAdmin(UserModelAdmin):
         if not user.is_active:
             self.message_user(request, f"User {user.username} is inactive: activate the user first.", messages.ERROR)
             return redirect(back[0])
-        form = NewTokenForm(request.POST, auto_id="token_%s")
+        form = NewTokenForm(user, request.POST, auto_id="token_%s")
         trail = [(reverse("admin:accounts_user_changelist"), "Users"), back]
         if form.is_valid():
-            token, secret = form.issue(user)
+            token, secret = form.issue()
             self.log_change(request, user, f"Created API token {token}.")
             LogEntry.objects.log_actions(request.user.pk, [token], ADDITION, "Created.")  # type: ignore[arg-type]
             return display.new_token_page(request, token, secret, {"trail": trail})
@@ -164,7 +164,7 @@ class UserAdmin(UserModelAdmin):
             "title": f"Create an API token for {user.username}",
             "form": form,
             "create_url": request.get_full_path(),
-            "lacks_api": not user.has_role(Role.API),
+            "lacks_api": display.lacks_api(user),
             "trail": trail,
         }
         return TemplateResponse(request, "admin/accounts/apitoken/create.html", context)

@@ -1,7 +1,7 @@
 """Authentication of API calls: a token in one of two headers, or a session of the admin site."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -11,7 +11,7 @@ from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
 from accounts.addresses import client_address, is_from
-from accounts.credentials import user_of
+from accounts.credentials import Credential, user_of
 from accounts.models import User
 
 CHALLENGE = 'Bearer realm="api"'
@@ -21,6 +21,11 @@ def caller(request: Request) -> User:
     """Return the user of an authenticated request."""
     assert isinstance(request.user, User)
     return request.user
+
+
+def credential(request: Request) -> Credential | None:
+    """Return the token of an authenticated request; None for a session or an address."""
+    return cast("Credential | None", request.auth)
 
 
 def sent_token(meta: Mapping[str, Any]) -> str | None:
@@ -39,8 +44,8 @@ def sent_token(meta: Mapping[str, Any]) -> str | None:
 class TokenAuthentication(authentication.BaseAuthentication):
     """Accept `X-Auth-Token: <token>` or `Authorization: Bearer <token>`; an invalid token is an error."""
 
-    def authenticate(self, request: Request) -> tuple[User, str] | None:
-        """Return the token's user and its label, or None if no token was sent."""
+    def authenticate(self, request: Request) -> tuple[User, Credential] | None:
+        """Return the token's user and what the token is, or None if none was sent."""
         token = sent_token(request.META)
         return None if token is None else user_of(token, client_address(request._request))
 

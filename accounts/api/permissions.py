@@ -1,16 +1,18 @@
 """Permissions for the operations of the API."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from rest_framework import permissions
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from accounts.addresses import client_address, is_listed
 from accounts.api.authentication import caller
+from accounts.credentials import Credential
 from accounts.exceptions import AddressRefusedError
-from accounts.models import Role
+from accounts.models import Role, TokenScope
 
 
 class Denied(permissions.BasePermission):
@@ -21,13 +23,26 @@ class Denied(permissions.BasePermission):
         return False
 
 
+def check_limits(token: Credential, view: Any) -> None:
+    """Raise PermissionDenied if the token's scope or clusters do not allow the call."""
+    if token.scope != TokenScope.ALL and token.scope not in view.scopes.get(view.action, ()):
+        raise PermissionDenied(f"this token has the scope {token.scope}, which does not allow {view.action}")
+    if token.clusters:
+        view.limit_to(token.clusters)
+
+
 class HasApiRole(permissions.BasePermission):
-    """Require the literal role api."""
+    """Require the literal role api; with a token of scope read a person may do without it in some operations."""
 
     message = "missing role: api"
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """Return whether the caller has the role."""
+        """Return whether the caller has the role; raise PermissionDenied if the token does not allow the call."""
+        token: Credential | None = request.auth  # type: ignore[assignment]  # of our own class
+        if token is not None and token.is_limited:
+            check_limits(token, view)
+            if token.scope == TokenScope.READ and view.action in view.for_persons:
+                return True
         return caller(request).has_role(Role.API)
 
 
@@ -48,6 +63,8 @@ class HasAdminRole(permissions.BasePermission):
         """Return whether the caller has the role; raise AddressRefusedError if its address is not allowed."""
         if not caller(request).has_role(Role.ADMIN):
             return False
+        if request.auth is not None:
+            check_limits(cast("Credential", request.auth), view)
         address = client_address(request._request)
         if not is_listed(address, settings.API_ALLOWED_IPS):
             raise AddressRefusedError(f"address {address} is not allowed here, see API_ALLOWED_IPS")

@@ -35,6 +35,11 @@ class Arrival(enum.Enum):
     """A thread reads the rest: it is long, or of unknown length, or its client waits for an answer first."""
 
 
+def is_delayed(answer: bytes) -> bool:
+    """Return whether an answer refuses one of many bad tokens of an address, see accounts.bad_tokens."""
+    return answer.startswith(b"HTTP/1.1 401 ") and b"\r\nRetry-After: " in answer
+
+
 def arrival_of(received: bytes) -> Arrival:
     """Return how much of a request has arrived with these bytes."""
     end = received.find(_END)
@@ -53,6 +58,8 @@ class ClientSocket(socket.socket):
     """A client's socket. In a thread, reading ends at a deadline, which moves with what arrives, and sending too."""
 
     deadline = 0.0
+    held = b""
+    """An answer that the main loop will send, later."""
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Receive bytes; raise TimeoutError after the deadline if the socket is blocking."""
@@ -65,6 +72,9 @@ class ClientSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send bytes; a client that does not read them has closed the connection, as far as gunicorn is concerned."""
+        if self.held or is_delayed(data):
+            self.held += data
+            return
         self.settimeout(_SEND)
         try:
             super().sendall(data, flags)

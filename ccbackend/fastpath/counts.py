@@ -13,7 +13,6 @@ from django.http import HttpRequest
 from django.urls import ResolverMatch
 
 from accounts.models import User
-from accounts.tokens import VISIBLE_LENGTH
 from ccbackend.fastpath.shared import VALUES, requests
 from jobs.health import counting
 
@@ -60,10 +59,11 @@ def note(request: HttpRequest, status: int, begin: float, end: float) -> None:
     """Remember a request that was answered with this status, and when."""
     if not _threads and counts_by_itself:
         _keep_counting()
-    label = getattr(request, "auth", None)
-    if label is None and isinstance(user := authenticated(request), User):
-        label = f"user {user.username}"
-    recent.append((request.resolver_match, request.method, status, begin, end, label))
+    token = getattr(request, "auth", None)
+    source = token and token.source
+    if token is None and isinstance(user := authenticated(request), User):
+        source = f"user {user.username}"
+    recent.append((request.resolver_match, request.method, status, begin, end, source))
 
 
 def tally() -> None:
@@ -71,13 +71,13 @@ def tally() -> None:
     clock = time() - perf_counter()
     while recent:
         try:
-            match, method, status, begin, end, label = recent.popleft()
+            match, method, status, begin, end, source = recent.popleft()
         except IndexError:  # another thread counts too
             return
         operation = operation_of(match, method)
         shared.add(f"{status} {operation}", bisect_left(LIMITS, end - begin), end - begin)
-        if label is not None and status < HTTPStatus.BAD_REQUEST:
-            counting.answered(label if label.startswith("user ") else label[:VISIBLE_LENGTH], operation, clock + end)
+        if source is not None and status < HTTPStatus.BAD_REQUEST:
+            counting.answered(source, operation, clock + end)
 
 
 def authenticated(request: HttpRequest) -> object:

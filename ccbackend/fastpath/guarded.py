@@ -20,6 +20,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from accounts.bad_tokens import DELAY
 from ccbackend.fastpath import refusals
 from ccbackend.fastpath.connection import FIRST_BYTES, LARGEST, Arrival, Connection, arrival_of
 
@@ -42,6 +43,7 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._lingering: deque[Connection] = deque()
+        self._delayed: deque[Connection] = deque()
         self.bound_threads(None)
         self._unread_forms, self._next_notice = 0, 0.0
         super().init_process()
@@ -77,13 +79,13 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
             self.log.warning("Closing silent connections; no new one until one ends, or for a second: %s", error)
             self.worker_connections = self.nr_conns
             for _ in range(_TOO_MANY):
-                self._drop_oldest(self._lingering, self.pending_conns)
+                self._drop_oldest(self._lingering, self._delayed, self.pending_conns)
             return
         self.nr_conns += 1
         self._wait(Connection(self.cfg, client, address, listener.getsockname()), self.pending_conns, FIRST_BYTES)
         if self.nr_conns >= self.worker_connections:
             others = [self.pending_conns] if len(self.pending_conns) > 1 else []
-            self._drop_oldest(self._lingering, *others, self.keepalived_conns)
+            self._drop_oldest(self._lingering, self._delayed, *others, self.keepalived_conns)
 
     def on_client_socket_readable(self, conn: Connection, client: socket.socket) -> None:
         """Take a part of a request."""
@@ -150,6 +152,9 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def _finish(self, conn: Connection, *, keep: bool) -> None:
         self._unread_forms -= conn.is_large_form
         conn.is_large_form = False
+        if getattr(conn.sock, "held", b""):  # a TLS socket has none
+            self.delay(conn)
+            return
         if not keep:
             self.linger(conn)
             return
@@ -157,6 +162,10 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         self._wait(conn, self.keepalived_conns, self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
         if conn.received:
             self.proceed(conn)
+
+    def delay(self, conn: Connection) -> None:
+        """Keep the answer in `held` for a while, in the main loop, then send it and close the connection."""
+        self._wait(conn, self._delayed, DELAY)
 
     def linger(self, conn: Connection) -> None:
         """Close our end; the main loop discards what still comes until the client has closed the other."""
@@ -172,12 +181,20 @@ class GuardedWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def murder_pending(self) -> None:
         """Close the connections whose time is over."""
         super().murder_pending()
+        while self._delayed and self._delayed[0].timeout <= time.monotonic():
+            conn = self._delayed[0]
+            conn.leave()
+            self.poller.unregister(conn.sock)
+            with contextlib.suppress(OSError):  # not `sendall`: it would wait for a client that does not read
+                conn.sock.send(conn.sock.held)
+            self.linger(conn)
         while self._lingering and self._lingering[0].timeout <= time.monotonic():
             self._drop(self._lingering[0])
 
     def _wait(self, conn: Connection, queue: "deque[Connection]", seconds: float) -> None:
         conn.wait_in(queue, seconds)
-        on_data = self._discard if queue is self._lingering else self.on_client_socket_readable
+        only_ends = queue is self._lingering or queue is self._delayed
+        on_data = self._discard if only_ends else self.on_client_socket_readable
         self.poller.register(conn.sock, EVENT_READ, partial(on_data, conn))
 
     def _discard(self, conn: Connection, client: socket.socket) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connections
 
-from ccbackend.fastpath.connection import Connection
+from ccbackend.fastpath.connection import Connection, is_delayed
 from ccbackend.fastpath.guarded import GuardedWorker
 from ccbackend.fastpath.heads import Heads
 from ccbackend.waiting import WouldWait
@@ -79,6 +79,12 @@ class Worker(GuardedWorker):
 
     def _send(self, conn: Connection, answer: bytes, *, keep: bool) -> None:
         """Send an answer; a thread sends the part that is left."""
+        if is_delayed(answer):
+            conn.sock.held = answer
+            conn.leave()
+            self.poller.unregister(conn.sock)
+            self.delay(conn)
+            return
         try:
             rest = answer[conn.sock.send(answer) :]
         except OSError:  # the client has not read earlier answers, or is gone

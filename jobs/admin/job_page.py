@@ -2,19 +2,23 @@
 
 import re
 from dataclasses import dataclass
+from string import Template
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
+from django.conf import settings
 from django.urls import reverse
 
 from accounts.formatting import duration, scaled
 from archive import root
 from archive.plots.plots import peak
-from jobs.admin.display import NOTHING, archiving, moment, ranges, state
+from jobs.admin.display import NOTHING, archiving, moment, node_address, ranges, state
 from jobs.models import Job
 
 # Characters of a text that the page shows: a job script may have several MB.
 MOST_TEXT = 100_000
+_MOST_HOSTS = 200  # in an address
 _KNOWN_TEXTS = {"jobName": "Job name", "jobScript": "Job script", "slurmInfo": "Scheduler information"}
 
 
@@ -139,7 +143,7 @@ def _measured(value: Any, prefix: Any, base: Any) -> str:
 
 def facts(job: Job) -> list[tuple[str, list[Link]]]:
     """Return what a job is in few words with links to what is like it, as (label, links)."""
-    hosts = [Link(node.hostname, _list(q=f"host:{_quoted(node.hostname)}")) for node in nodes(job)]
+    hosts = [Link(node.hostname, node_address(job.cluster, node.hostname)) for node in nodes(job)]
     size = [f"{job.num_hwthreads:,} hardware threads" if job.num_hwthreads else ""]
     size += [f"{job.num_acc:,} accelerator{'s' if job.num_acc > 1 else ''}" if job.num_acc else ""]
     is_known = root.registry().get(job.cluster) is not None
@@ -176,6 +180,21 @@ def _list(**parameters: str) -> str:
 def _quoted(text: str) -> str:
     """Return a text as one word of the search box."""
     return f'"{text.replace(chr(34), chr(34) * 2)}"' if re.search(r'[\s"*,:]', text) else text
+
+
+def outside(job: Job) -> list[Link]:
+    """Return the links of JOB_LINKS for a job; a running job stops now."""
+    hosts = [node.hostname for node in nodes(job)]
+    facts = {
+        "cluster": job.cluster,
+        "jobid": job.job_id,
+        "user": job.user,
+        "start": job.start_time,
+        "stop": job.start_time + job.elapsed,
+        "hosts": ",".join(hosts[:_MOST_HOSTS]),
+    }
+    quoted = {name: quote(str(value), safe=",") for name, value in facts.items()}
+    return [Link(name, Template(url).substitute(quoted)) for name, url in settings.JOB_LINKS]
 
 
 def groups(job: Job) -> list[tuple[str, list[tuple[str, Any]]]]:

@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from jobs.api import calls
 from jobs.api.decoding import decode
+from jobs.api.limits import check_body
 from jobs.exceptions import InvalidJobError, JobError
 from jobs.history import Actor
 from jobs.intake.events import MOST, Call, carry_out, is_away
@@ -98,17 +99,19 @@ def process(
     *,
     actor: Actor,
     most_lines: int | None = None,
+    clusters: frozenset[str] = frozenset(),
     keep: Callable[[list[Refusal]], None] = lambda refusals: None,
 ) -> Iterator[Outcome]:
     """Carry out the calls in lines of JSON, up to MOST in one transaction, and yield how each went, in order.
 
+    Calls about other clusters than those in `clusters`, if there are any, are refused.
     After each transaction `keep` gets the calls that were refused. If `parts`, which make up the lines, cannot be read
     to the end, the last outcome says so. Raises InvalidJobError if they cannot be read at all, and what the database
     raises if it is locked or away and nothing was changed.
     """
     away: Exception | None = None
     is_first = True
-    for batch in _batches(_lines(parts, most_lines), actor):
+    for batch in _batches(_lines(parts, most_lines), actor, clusters):
         events = [read.found.call for read in batch if isinstance(read.found, _Valid)]
         if away is None:
             carry_out(events)
@@ -159,13 +162,13 @@ def shown(operation: str) -> str:
     return clean_text(operation)[:_SHOWN]
 
 
-def _batches(lines: Iterable[tuple[int, bytes]], actor: Actor) -> Iterator[list[_Read]]:
+def _batches(lines: Iterable[tuple[int, bytes]], actor: Actor, clusters: frozenset[str]) -> Iterator[list[_Read]]:
     """Yield the lines of one transaction after the other."""
     batch: list[_Read] = []
     size = number = 0
     try:
         for number, line in lines:
-            batch.append(_read(number, line, actor))
+            batch.append(_read(number, line, actor, clusters))
             size += len(line)
             if len(batch) == MOST or size > _BATCH_BYTES:
                 yield batch
@@ -197,7 +200,7 @@ def _lines(parts: Iterable[bytes], most: int | None) -> Iterator[tuple[int, byte
         yield number + 1, bytes(begun)
 
 
-def _read(number: int, line: bytes, actor: Actor) -> _Read:
+def _read(number: int, line: bytes, actor: Actor, clusters: frozenset[str] = frozenset()) -> _Read:
     event = None
     try:
         if len(line) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
@@ -208,6 +211,8 @@ def _read(number: int, line: bytes, actor: Actor) -> _Read:
             raise InvalidJobError(
                 f"field 'operation': expected one of {', '.join(_OPERATIONS)}, got {shown(event.operation)!r}"
             )
+        if clusters:
+            check_body(clusters, event.id, _body_of(event))
         return _Read(number, line, event, prepare(event, _body_of(event), actor))
     except JobError as error:
         return _Read(number, line, event, error)

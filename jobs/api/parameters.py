@@ -45,10 +45,13 @@ class Listing:
         return self.items_per_page == 0 or (self.limit is None and self.page > 1)
 
 
-def parse(parameters: Mapping[str, Sequence[str]]) -> Listing:
-    """Read query parameters; raise InvalidJobError that names the parameter, the value and the expectation."""
+def parse(parameters: Mapping[str, Sequence[str]], limits: Sequence[Filter] = ()) -> Listing:
+    """Read query parameters; raise InvalidJobError that names the parameter, the value and the expectation.
+
+    `limits` hold besides.
+    """
     listing = Listing()
-    filters: list[Filter] = []
+    filters: list[Filter] = [*limits]
     for name, values in parameters.items():
         if name == "state":
             filters.append(_states(values))

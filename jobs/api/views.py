@@ -5,6 +5,7 @@ from functools import lru_cache, partial
 from itertools import chain
 
 from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from accounts.api.authentication import (
@@ -12,11 +13,14 @@ from accounts.api.authentication import (
     SessionAuthentication,
     TokenAuthentication,
     caller,
+    credential,
 )
 from accounts.api.base import ApiViewSet, json_response
 from accounts.api.permissions import HasApiRole, IsMetricStoreOrHasApiRole
+from accounts.credentials import Credential
+from accounts.models import TokenScope
 from archive import root
-from jobs.api import calls, events, parameters, schema
+from jobs.api import calls, events, limits, parameters, schema
 from jobs.api.calls import required, whole
 from jobs.api.decoding import decode
 from jobs.api.pages import select_json
@@ -51,17 +55,36 @@ from jobs.text import check_time
 _PART = 1000
 
 _LINES = "application/x-ndjson"
+_REPORT, _READ = (TokenScope.REPORT.value,), (TokenScope.READ.value,)
 
 
 class JobViewSet(IntakeViewSet):
     """Batch jobs, for schedulers and tools."""
 
     permission_classes = [HasApiRole]
+    scopes = dict.fromkeys(("start_job", "stop_job", "stop_job_by_id", "tag_job", "untag_job", "events"), _REPORT)
+    scopes |= dict.fromkeys(("get_job", "query_job", "get_job_metrics"), _READ) | {"list_jobs": _REPORT + _READ}
+    for_persons = frozenset({"list_jobs", "get_job"})
+
+    def limit_to(self, clusters: frozenset[str]) -> None:
+        """Check what names a job; the views of lists and of many calls in one check the rest."""
+        if self.action == "delete_job_before":
+            super().limit_to(clusters)
+        elif self.action not in ("list_jobs", "events"):
+            row_id = whole(self.kwargs["id"], "id") if "id" in self.kwargs else None
+            limits.check_body(clusters, row_id, self.request._request.body)
 
     @schema.list_jobs
     def list_jobs(self, request: Request) -> HttpResponseBase:
         """List jobs, newest start first."""
-        query = parameters.parse(_given(request._request.META.get("QUERY_STRING", "")))
+        given = _given(request._request.META.get("QUERY_STRING", ""))
+        token: Credential | None = request.auth  # type: ignore[assignment]  # of our own class
+        if token is None or not token.is_limited:
+            query = parameters.parse(given)
+        elif token.scope == TokenScope.REPORT and given.get("state") != ["running"]:
+            raise PermissionDenied("this token has the scope report, which allows lists with state=running alone")
+        else:
+            query = parameters.parse(given, limits.filters_of(token, caller(request)))
         if query.is_empty:
             return json_response(b"".join(_in_parts((0, b""), (), query.page)))
         parts = select_json(
@@ -91,7 +114,11 @@ class JobViewSet(IntakeViewSet):
         """Carry out the calls in the lines of the body."""
         body = events.sent_parts(request._request.body, request._request.headers.get("Content-Encoding", ""))
         kept = partial(keep, sender(request))
-        outcomes = events.process(body, actor=_actor(request), most_lines=events.MOST_LINES, keep=kept)
+        token = credential(request)
+        clusters = token.clusters if token else frozenset()
+        outcomes = events.process(
+            body, actor=_actor(request), most_lines=events.MOST_LINES, clusters=clusters, keep=kept
+        )
         parts = events.answers(outcomes, self._refusal)
         first, second = next(parts, b""), next(parts, None)
         if second is None:
@@ -113,6 +140,9 @@ class JobViewSet(IntakeViewSet):
     def get_job(self, request: Request, id: str) -> HttpResponse:
         """Return a job with the samples of all metrics; with all-metrics by name and scope, or without samples."""
         by_metric = parameters.parse_all_metrics(request.query_params)
+        token = credential(request)
+        if token is not None and token.is_limited:
+            limits.check_job(token, caller(request), whole(id, "id"))
         row = _row(whole(id, "id"))
         if by_metric is None:
             return _with_samples(row, samples(row, None))
@@ -202,6 +232,10 @@ class ClusterViewSet(ApiViewSet):
     """The configured clusters."""
 
     permission_classes = [HasApiRole]
+    scopes = {"list_clusters": _READ}
+
+    def limit_to(self, clusters: frozenset[str]) -> None:
+        """Allow all: cluster.json says nothing about jobs."""
 
     @schema.list_clusters
     def list_clusters(self, request: Request) -> HttpResponse:
@@ -218,6 +252,11 @@ class NodeViewSet(IntakeViewSet):
     """Nodes, as schedulers report them."""
 
     permission_classes = [HasApiRole]
+    scopes = {"nodestate": _REPORT}
+
+    def limit_to(self, clusters: frozenset[str]) -> None:
+        """Check the cluster that the body names."""
+        limits.check_body(clusters, None, self.request._request.body)
 
     @schema.nodestate
     def nodestate(self, request: Request) -> HttpResponse:
@@ -232,6 +271,7 @@ class MetricStoreViewSet(ApiViewSet):
 
     authentication_classes = [TokenAuthentication, MetricStoreAuthentication, SessionAuthentication]
     permission_classes = [IsMetricStoreOrHasApiRole]
+    scopes = {"used_nodes": _READ}
 
     @schema.used_nodes
     def used_nodes(self, request: Request) -> HttpResponse:

@@ -16,6 +16,7 @@ from jobs.archiving import queue, trouble, writing
 from jobs.archiving.heartbeat import Heartbeat
 from jobs.ledger import backlog
 from jobs.models import RefusedCall
+from jobs.records import NodeChange
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 
@@ -252,7 +253,7 @@ class ArchiveWorker:
 
         Then some jobs are booked, too, that ended without being archived.
 
-        Once a minute delete old refused calls: while no more come, nobody else does.
+        Once a minute delete old refused calls and changes of nodes: while no more come, nobody else does.
         """
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY_EVERY
@@ -264,6 +265,7 @@ class ArchiveWorker:
         if time.monotonic() >= self._next_dropping:
             self._next_dropping = time.monotonic() + _DROP_EVERY
             RefusedCall.objects.drop_old()
+            NodeChange.objects.drop_old()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ class CreateModelWithoutRowid(migrations.CreateModel):
         elif self.allow_migrate_model(schema_editor.connection.alias, model):
             sql, parameters = schema_editor.table_sql(model)
             schema_editor.execute(f'{sql} WITHOUT ROWID', parameters)
+            schema_editor.deferred_sql.extend(schema_editor._model_indexes_sql(model))
 
 
 class AddColumn(migrations.AddField):

@@ -1,4 +1,4 @@
-"""A second connection to the tests' PostgreSQL."""
+"""A second connection to the tests' PostgreSQL, and pages in Chromium."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+
+from tests.support.browser import logged_in, page
+
+__all__ = ["logged_in", "page"]
 
 
 @pytest.fixture

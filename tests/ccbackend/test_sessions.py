@@ -56,7 +56,7 @@ def test_a_visitor_without_a_session_gets_none() -> None:
 
 @pytest.mark.django_db
 def test_the_interactive_page_keeps_no_token() -> None:
-    assert '"persistAuthorization": true' not in Client().get("/api/docs/").content.decode()
+    assert '"persistAuthorization": false' in Client().get("/api/docs/?script=").content.decode()
 
 
 def test_check_deploy_has_no_warning_behind_a_tls_proxy(tmp_path: object) -> None:

@@ -15,12 +15,15 @@ from django.utils.log import AdminEmailHandler
 
 from tests.support.paths import PROJECT
 
-NAMES = set(
-    re.findall(
-        r'(?:_flag|_whole|_mode|_path|_words|_text)\(\s*"([A-Z_]+)"',
-        (PROJECT / "ccbackend" / "settings.py").read_text(),
+LOG_IN = "ccbackend.log_in_settings"
+NAMES = {
+    name
+    for module in ("ccbackend.settings", LOG_IN)
+    for name in re.findall(
+        r'read_(?:flag|whole|mode|path|words|text|numbers|parsed|json|object)\(\s*"([A-Z_]+)"',
+        (PROJECT / module.replace(".", "/")).with_suffix(".py").read_text(),
     )
-)
+}
 
 
 def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
@@ -29,6 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, LOG_IN, raising=False)
     return runpy.run_path(str(PROJECT / "ccbackend" / "settings.py"))
 
 
@@ -132,12 +136,30 @@ IMPOSSIBLE = [
     ("TIME_ZONE", "../UTC"),
     ("TIME_ZONE", "zone.tab"),
     ("METRIC_SOURCES", "{"),
+    ("JOB_LINKS", "{"),
+    ("JOB_LINKS", '[{"name": "x"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "javascript:alert(1)"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$nothing"}]'),
+    ("JOB_LINKS", '[{"name": "x", "url": "https://a/$"}]'),
+    ("JOB_LINKS", '[{"name": 1, "url": "https://a/"}]'),
     ("SLURMRESTD", "{"),
     ("SLURMRESTD", "[1]"),
     ("SLURMRESTD", '{"fritz": {"url": "ctl:6820"}}'),
     ("SLURMRESTD", '{"fritz": {"token": "x"}}'),
     ("SLURMRESTD", '{"fritz": {"url": "http://ctl", "password": "x"}}'),
     ("METRIC_SOURCES", "[" * 100_000),
+    ("LOGIN_FAILURES", "0"),
+    ("REMOTE_USER_HEADER", "X_Remote_User"),
+    ("REMOTE_GROUPS_HEADER", "X-Groups: a"),
+    ("GROUP_ROLES", '["admin"]'),
+    ("GROUP_ROLES", '{"staff": "admin"}'),
+    ("GROUP_PROJECTS", '{"staff": ["bio"]}'),
+    ("LDAP", '{"url": "ldap://love"}'),
+    ("LDAP", '{"url": "ldap://love", "user_base": 5}'),
+    ("LDAP", '{"url": "ldap://h", "user_base": "dc=x", "start_tls": "no"}'),
+    ("LDAP", '{"url": "ldap://h", "user_base": "dc=x", "bind_pasword": "love"}'),
+    ("OIDC", '{"issuer": "https://love"}'),
+    ("OIDC", '["lace"]'),
     ("LOG_LEVEL", "LOUD"),
     ("ALLOWED_HOSTS", "https://jobs.example.org"),
     ("ALLOWED_HOSTS", "jobs.example.org:8080"),
@@ -171,6 +193,7 @@ def test_a_value_that_cannot_be_is_refused_by_name(monkeypatch: pytest.MonkeyPat
 MAY_BE_EMPTY = {"DEBUG", "BEHIND_TLS_PROXY", "FAST_PATH", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "API_ALLOWED_IPS"}
 MAY_BE_EMPTY |= {"ADMINS", "METRIC_BLANKS", "METRIC_STORE_IPS", "MONITORING_ALLOWED_IPS", "TRUSTED_PROXIES"}
 MAY_BE_EMPTY |= {"FOOTPRINT_METRICS"}
+MAY_BE_EMPTY |= {"JWT_PUBLIC_KEYS", "REMOTE_USER_HEADER", "REMOTE_GROUPS_HEADER"}
 
 
 @pytest.mark.parametrize("value", ["", " "])

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from jobs.admin import changelist, filters
-from jobs.api import conditions, parameters
+from jobs.api import conditions, limits, parameters
 from jobs.api.pages import select_json
 from jobs.archiving import queue
 from jobs.curation import set_metadata
@@ -31,15 +31,15 @@ from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
-from jobs.search import criteria
+from jobs.search import criteria, find
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
 
-# Of the row ids themselves, and of the tags of each job in a list.
-EVERYWHERE = {"pk", "jobs_tag_on_job_once"}
+# Of the row ids themselves, of a node's jobs, and of the tags of each job in a list.
+EVERYWHERE = {"pk", "jobs_of_node", "jobs_tag_on_job_once"}
 
 
 class Case(NamedTuple):
@@ -81,6 +81,17 @@ def listed(query: str, *uses: str, **options: Any) -> Case:
     return case(f"list {query}", act, *uses, **options)
 
 
+def limited(name: str, pairs: list[tuple[str, str]], *uses: str, **options: Any) -> Case:
+    """Return the case of a list for a token that reaches jobs alone for which one of some columns has its value."""
+
+    def act() -> None:
+        found = parameters.parse({}, [limits.one_of(pairs)])
+        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=0, part=1000):
+            pass
+
+    return case(f"list of {name}", act, *uses, **options)
+
+
 def lists() -> list[Case]:
     """Return the cases of GET jobs/."""
     span = f"start-time={START}-{START + JOBS}"
@@ -116,6 +127,24 @@ def lists() -> list[Case]:
         listed("tag=ticket:7&user=alice", "links_by_tag", may="jobs_by_user"),
         listed("tag=ticket:1", "walk:jobs_by_start", may="links_by_tag scan:jobs_jobtag"),
         listed(f"job-id={100_000 + 7}&cluster=testcluster", "jobs_run_once", guessed="jobs_by_cluster"),
+        limited("a user", [("user", "nobody")], "jobs_by_user"),
+        limited(
+            "a manager", [("user", "nobody"), ("project", "nothing")], "jobs_by_user", "jobs_by_project", sorts=True
+        ),
+        limited(
+            "a busy manager",
+            [("user", "alice"), ("project", "bio")],
+            "jobs_by_user|walk:jobs_by_start",
+            may="jobs_by_project scan:jobs_job",
+            sorts=True,
+        ),
+        limited(
+            "two clusters",
+            [("cluster", "nowhere"), ("cluster", "nor here")],
+            "jobs_by_cluster",
+            may="walk:jobs_by_start",
+            sorts=True,
+        ),
     ]
 
 
@@ -222,6 +251,7 @@ def commands() -> list[Case]:
         case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
         case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
         case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
+        case("newest run", Job.objects.with_keys(cluster="testcluster", job_id=100_017).first, "jobs_run_once"),
         case("ids of keys", lambda: Job.objects.ids_of(keys), "jobs_run_once"),
         case("rows of folders", first_rows, "pk"),
         case("busy", lambda: list(Job.objects.filter(pk__in=[1, 2]).busy()), "pk", may="jobs_running"),
@@ -234,12 +264,23 @@ def pages(admin: User) -> list[Case]:
     client = Client()
     client.force_login(admin)
 
-    def page(path: str, *uses: str, may: str = "") -> Case:
+    def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
         def act() -> None:
             assert client.get(f"/admin/{path}").status_code == 200
 
-        return case(f"page {path}", act, *uses, may=f"jobs_by_start walk:jobs_by_start {may}", guessed="links_by_tag")
+        # PostgreSQL walks through all values of the first column of that index if there are few.
+        started = "jobs_by_start walk:jobs_by_start jobs_by_sub_cluster"
+        return case(f"page {path}", act, *uses, may=f"{started} {may}", guessed=f"links_by_tag {guessed}", sorts=sorts)
 
+    # A part of a small table that is as large as a step is read with the rest of it.
+    footprints = "walk:jobs_footprints_by_start"
+    footprints += " scan:jobs_jobfootprint" if connection.vendor == "postgresql" else ""
+    numbers = "jobs_running jobs_to_archive jobs_by_cluster"
+    unbooked, scanned, names = (
+        "jobs_to_book walk:jobs_to_book",
+        "scan:jobs_job",
+        "jobs_by_user walk:jobs_by_user jobs_by_project walk:jobs_by_project",
+    )
     return [
         page("jobs/job/", "walk:jobs_by_start"),
         page("jobs/job/?p=3"),
@@ -249,9 +290,42 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?archiving=waiting", "jobs_to_archive"),
         page("jobs/job/?user=user7&state=failed", "jobs_by_user", may="jobs_by_rare_state"),
         page("jobs/job/?project=proj7", "jobs_by_project"),
-        page("jobs/job/?cluster=testcluster&nodes_from=9", "jobs_by_cluster|jobs_by_start"),
-        page("jobs/job/?q=100007", "jobs_run_once"),
+        page(
+            "jobs/job/?cluster=testcluster&nodes_from=9",
+            "jobs_footprints_by_start",
+            may=f"{footprints} {unbooked} {numbers}",
+            sorts=True,
+            guessed=scanned,
+        ),
+        page("jobs/job/?q=job:100007", "jobs_run_once"),
         page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
+        page("jobs/job/?q=tag:ticket", may="links_by_tag scan:jobs_jobtag"),
+        page("jobs/job/?q=host:n3", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page("jobs/job/?q=host:n1*", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page(
+            "jobs/job/?q=host:n3+state:failed",
+            "jobs_of_node",
+            "jobs_running",
+            may=f"{unbooked} jobs_to_archive jobs_by_rare_state",
+            sorts=True,
+        ),
+        page("jobs/job/?q=n3", "jobs_of_node", "jobs_running", may=f"{unbooked} {names} jobs_to_archive", sorts=True),
+        page("jobs/job/?q=user:user7,user14", "jobs_by_user", sorts=True),
+        page("jobs/job/?q=user:USER7", "jobs_by_user"),
+        page("jobs/job/?q=user:user1*", may="jobs_by_user", sorts=True, guessed=scanned),
+        page("jobs/job/?q=project:proj7*", "jobs_by_project", sorts=True),
+        page("jobs/job/?q=partition:gpu+limit:>9%25", "jobs_by_partition|jobs_by_start", sorts=True, guessed=scanned),
+        page("jobs/job/?q=user:user7+duration:>1h", "jobs_by_user", may=f"{unbooked}"),
+        page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True),
+        page("jobs/job/?q=array:77", "jobs_by_array"),
+        page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
+        page("jobs/job/?q=100007+100009+100011", "jobs_run_once"),
+        page("jobs/job/?q=metric1:<1%25", "jobs_footprints_by_start", may=footprints, sorts=True, guessed=scanned),
+        page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
+        page("jobs/job/?q=name:gromacs", sorts=True, guessed=scanned),
+        page("jobs/job/?q=-user:alice+limit:>95%25", may="jobs_by_user", sorts=True, guessed=scanned),
+        page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
+        page("jobs/job/export/csv/?q=name:gromacs", sorts=True, guessed=scanned),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
@@ -267,8 +341,8 @@ def test_statements_on_large_tables_use_their_indexes(
     # The table is small, and so must be the parts of it that are read at once.
     monkeypatch.setattr(select, "_DEEP", 20)
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
-    monkeypatch.setattr(criteria, "_FEW_TAGGED", 1000)
-    monkeypatch.setattr(changelist, "REACH", 1000)
+    monkeypatch.setattr(criteria, "FEW", 1000)
+    monkeypatch.setattr(find, "FIRST_STEP", 1000)
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)

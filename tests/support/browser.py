@@ -39,11 +39,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """Return an empty tab with cookies of its own; whatever the pages report as an error fails the test."""
+    """Return an empty tab with cookies of its own.
+
+    Whatever the pages report as an error, or the Content-Security-Policy forbids them, fails the test.
+    """
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
+    tab.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
     tab.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
     yield tab
     tab.context.close()

@@ -33,12 +33,14 @@ _NAMES = {
     "sqlite_autoindex_jobs_job_1": "jobs_run_once",
     "sqlite_autoindex_jobs_jobtag_1": "jobs_tag_on_job_once",
     "jobs_jobtag_tag_id_06fa80cf": "links_by_tag",
+    "jobs_jobnode_pkey": "jobs_of_node",
     "sqlite_autoindex_jobs_usage_1": "jobs_usage_once",
     "sqlite_autoindex_jobs_deletedjob_1": "jobs_deleted_run_once",
 }
 # Those that lead to few rows, and so to no long sort.
 _FEW = {"pk", "jobs_run_once", "jobs_tag_on_job_once", "links_by_tag", "jobs_history_of_object", "jobs_running"}
-_FEW |= {"jobs_to_archive", "jobs_to_book", "jobs_usage_once", "jobs_deleted_run_once"}
+_FEW |= {"jobs_to_archive", "jobs_to_book", "jobs_by_array", "jobs_of_node", "jobs_usage_once"}
+_FEW |= {"jobs_deleted_run_once"}
 _SMALL = ("jobs_archivetask", "jobs_tag_once", "jobs_tag_pkey", "jobs_node", "jobs_host_once")
 _PARTIAL = ("jobs_running", "jobs_to_archive", "jobs_archiving_failed", "jobs_to_book")
 
@@ -69,8 +71,10 @@ _BOOKED = (
         SELECT n."id", j."start_time", j."start_time" + j."duration", j."id" FROM jobs_job j
         JOIN jobs_node n ON n."cluster" = j."cluster" AND n."hostname" = 'n' || (j."id" % 40) WHERE is_booked""",
     """INSERT INTO jobs_jobfootprint
-            ("job_id", "start_time", "duration", "num_nodes", "cores", "accelerators", "waiting", "power")
-        SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0 FROM jobs_job WHERE is_booked""",
+            ("job_id", "start_time", "duration", "num_nodes", "cores", "accelerators", "waiting", "power",
+             "avg_share_1", "idle_1")
+        SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0, "id" % 1000, "id" % 1000
+        FROM jobs_job WHERE is_booked""",
     """INSERT INTO jobs_usage ("day", "cluster", "sub_cluster", "partition", "project", "user", "job_state", "jobs",
             "waiting_seconds", "node_seconds", "core_seconds", "acc_seconds", "energy")
         SELECT "id" % 100, "cluster", "sub_cluster", "partition", "project", "user", "job_state",
@@ -99,6 +103,7 @@ def fill(user: User, *, analyzed: bool) -> None:
             cursor.execute(f"TRUNCATE {', '.join(LARGE)}, jobs_tag, jobs_archivetask, jobs_node CASCADE")
         insert(f"jobs_job ({_COLUMNS})", f"SELECT {_JOB} FROM series", JOBS)
         insert('jobs_tag ("id", "type", "name")', "SELECT n, 'ticket', '' || n FROM series", 50)
+        insert('jobs_footprintmetric ("slot", "name")', "SELECT n, 'metric' || n FROM series", 2)
         cursor.execute(_NODES)
         for statement in _BOOKED:
             cursor.execute(statement)
@@ -182,10 +187,11 @@ def _of_sqlite(sql: str, params: Sequence[Any]) -> Plan:
         if read is None or aliases.get(read[2], read[2]) not in LARGE:
             continue
         way, index = read[1], read[3]
-        if index == "PRIMARY":
-            plan.indexes.add("pk")
-        elif index is None or index == "AUTOMATIC":
-            plan.indexes.add(f"scan:{aliases.get(read[2], read[2])}")
+        table = aliases.get(read[2], read[2])
+        if index is None or index == "AUTOMATIC":
+            plan.indexes.add(f"scan:{table}")
+        elif index == "PRIMARY":  # of a table without row ids
+            plan.indexes.add("jobs_of_node" if "jobs_jobnode" in sql else "pk")
         elif index == "INTEGER":
             plan.indexes.add("pk")
         else:

@@ -1,6 +1,8 @@
 """The web servers of deploy/, nginx and Apache, in front of a server of the tests, with a certificate of their own."""
 
+import base64
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -39,7 +41,37 @@ Listen {http}
 Listen {https}
 Include {folder}/site.conf
 """
-_MODULES = ("mpm_event", "authz_core", "alias", "headers", "socache_shmcb", "proxy", "proxy_http", "ssl")
+_MODULES = ["mpm_event", "authz_core", "alias", "headers", "socache_shmcb", "proxy", "proxy_http", "ssl"]
+_MODULES += ["auth_basic", "authn_core", "authn_file", "authz_user"]
+
+LOG_IN = {
+    "nginx": (
+        """        proxy_set_header X-Remote-User "";
+        proxy_set_header X-Remote-Groups "";
+""",
+        """        auth_basic "Jobs";
+        auth_basic_user_file {folder}/passwords;
+        proxy_set_header X-Remote-User $remote_user;
+        proxy_set_header X-Remote-Groups "hpc-staff";
+""",
+    ),
+    "apache": (
+        """    RequestHeader unset X-Remote-User
+    RequestHeader unset X-Remote-Groups
+""",
+        """    <Location /admin/>
+        AuthType Basic
+        AuthName Jobs
+        AuthUserFile {folder}/passwords
+        Require valid-user
+    </Location>
+    RequestHeader unset X-Remote-User
+    RequestHeader set X-Remote-User expr=%{{REMOTE_USER}} "expr=-n %{{REMOTE_USER}}"
+    RequestHeader set X-Remote-Groups hpc-staff
+""",
+    ),
+}
+"""What takes the place of what in the file of deploy/ for a log-in at the proxy, as docs/security.md has it."""
 
 
 @dataclass
@@ -59,12 +91,21 @@ def program(kind: str) -> str | None:
 
 
 @contextlib.contextmanager
-def running_proxy(kind: str, folder: Path, upstream: int) -> Iterator[Proxy]:
-    """Run "nginx" or "apache" with the file of deploy/ in front of a port of this machine."""
+def running_proxy(kind: str, folder: Path, upstream: int, *, password: str = "") -> Iterator[Proxy]:
+    """Run "nginx" or "apache" with the file of deploy/ in front of a port of this machine.
+
+    With a password, ada has to log in there.
+    """
     folder.mkdir(mode=0o755)
     proxy = Proxy(_free_address(), _free_address(), folder / "certificate.pem")
     _make_certificate(folder)
     _write_site(kind, folder, proxy, upstream)
+    if password:
+        site, (old, new) = (folder / "site.conf").read_text(), LOG_IN[kind]
+        assert old in site
+        (folder / "site.conf").write_text(site.replace(old, new.format(folder=folder)))
+        digest = base64.b64encode(hashlib.sha1(password.encode(), usedforsecurity=False).digest()).decode()
+        (folder / "passwords").write_text(f"ada:{{SHA}}{digest}\n")
     path = program(kind) or kind
     if kind == "nginx":
         temporary = "\n".join(f"{name}_temp_path {folder}/{name};" for name in _TEMPORARY)

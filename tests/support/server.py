@@ -46,7 +46,8 @@ class Server:
     """An HTTP server with some workers, and archive workers, on a database and an archive of their own.
 
     The HTTP server is "gunicorn" with the project's worker class, gunicorn's own "gthread", or "granian". The database
-    is an empty one at `database_url`, or a copy made for it.
+    is an empty one at `database_url`, or a copy made for it; with `is_empty` one without tables and users. `project` is
+    the folder of its code.
     """
 
     folder: Path
@@ -55,6 +56,8 @@ class Server:
     sources: Mapping[str, Any] = field(default_factory=lambda: {"*": {"kind": "none"}})
     settings: Mapping[str, str] = field(default_factory=dict)
     database_url: str = ""
+    is_empty: bool = False
+    project: Path = PROJECT
     tokens: dict[str, str] = field(default_factory=dict)
     port: int = 0
     _web: "subprocess.Popen[bytes] | None" = None
@@ -69,10 +72,12 @@ class Server:
     def prepare(self) -> None:
         """Create the database and the users bench, admin and alice with a token each."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.database_url:
-            self.tokens = _set_up(self.database_url)
+        if self.is_empty:
+            self.database_url = self._copied("")
+        elif self.database_url:
+            self.tokens = _set_up(self.database_url, self.project)
         else:
-            template, tokens = _template()
+            template, tokens = _template(self.project)
             self.database_url, self.tokens = self._copied(template), dict(tokens)
         self._environment = os.environ | {
             "SECRET_KEY": "for-a-test",
@@ -86,11 +91,12 @@ class Server:
         }
 
     def _copied(self, template: str) -> str:
-        """Copy the database of a name or path, and return the URL of the copy."""
+        """Copy the database of a name or path, "" for none, and return the URL of the copy."""
         if not _on_postgres():
-            return _sqlite_url(shutil.copyfile(template, self.folder / "server.sqlite3"))
+            path = self.folder / "server.sqlite3"
+            return _sqlite_url(shutil.copyfile(template, path) if template else path)
         self._drop = f"server_{secrets.token_hex(6)}"
-        _execute(f"CREATE DATABASE {self._drop} TEMPLATE {template}")
+        _execute(f"CREATE DATABASE {self._drop} TEMPLATE {template or 'template0'}")
         return _postgres_url(self._drop)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
@@ -100,12 +106,14 @@ class Server:
             "c.execute(sys.argv[1]); json.dump(c.fetchall(), sys.stdout)"
         )
         command = [sys.executable, "-c", script, sql]
-        output = subprocess.run(command, env=self._environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+        output = subprocess.run(
+            command, env=self._environment, cwd=self.project, check=True, stdout=subprocess.PIPE
+        ).stdout
         return [tuple(row) for row in json.loads(output)]
 
     def start_web(self) -> None:
         """Start the HTTP server on a free port and wait until it answers."""
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         command = ["gunicorn", "ccbackend.wsgi", "-w", str(self.workers), "-b", f"127.0.0.1:{self.port}"]
         if self.http_server == "gthread":
             command += ["--worker-class", "gthread"]
@@ -142,7 +150,7 @@ class Server:
             return subprocess.Popen(
                 [sys.executable, *arguments],
                 env=self._environment,
-                cwd=PROJECT,
+                cwd=self.project,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -178,7 +186,13 @@ class Server:
         """Run Python with the server's settings to its end."""
         command = [sys.executable, *arguments]
         return subprocess.run(
-            command, env=self._environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=timeout
+            command,
+            env=self._environment,
+            cwd=self.project,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
 
     def stop(self) -> None:
@@ -204,8 +218,8 @@ class Server:
 
 
 @functools.cache
-def _template() -> tuple[str, dict[str, str]]:
-    """Return a migrated database with users, its name or path, and their tokens: migrated once for all servers."""
+def _template(project: Path) -> tuple[str, dict[str, str]]:
+    """Return a migrated database with users, its name or path, and their tokens: one for all servers of this code."""
     if _on_postgres():
         template = f"template_{secrets.token_hex(6)}"
         _execute(f"CREATE DATABASE {template}")
@@ -216,10 +230,10 @@ def _template() -> tuple[str, dict[str, str]]:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         template = str(Path(folder, "template.sqlite3"))
         url = _sqlite_url(template)
-    return template, _set_up(url)
+    return template, _set_up(url, project)
 
 
-def _set_up(url: str) -> dict[str, str]:
+def _set_up(url: str, project: Path) -> dict[str, str]:
     """Migrate a database and create its users; return their tokens."""
     environment = os.environ | {
         "SECRET_KEY": "for-a-test",
@@ -227,7 +241,7 @@ def _set_up(url: str) -> dict[str, str]:
         "DATABASE_URL": url,
     }
     command = [sys.executable, "-c", _BOOTSTRAP]
-    output = subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout
+    output = subprocess.run(command, env=environment, cwd=project, check=True, stdout=subprocess.PIPE).stdout
     tokens: dict[str, str] = json.loads(output)
     return tokens
 
@@ -267,7 +281,8 @@ def running_server(folder: Path, **options: Any) -> Iterator[Server]:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

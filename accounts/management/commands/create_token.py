@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.addresses import parse_network
 from accounts.console import BAD_USAGE, ServerCommand, whole_number
 from accounts.formatting import local_time
-from accounts.models import ApiToken, Role, User
+from accounts.models import ApiToken, Role, TokenScope, User
 
 _MOST_DAYS = 36_500
 _LONGEST_NAME = 255
@@ -45,6 +45,22 @@ class Command(ServerCommand):
             help="Days until the token expires; without this option it never expires.",
         )
         parser.add_argument(
+            "--scope",
+            choices=TokenScope.values,
+            metavar="SCOPE",
+            help=f"What the token may be used for: {'; '.join(TokenScope.labels)}. Without this option, all for a user "
+            "with the role api or admin, else read.",
+        )
+        parser.add_argument(
+            "--cluster",
+            dest="clusters",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="CLUSTER",
+            help="Clusters whose jobs alone the token reaches; without this option, all.",
+        )
+        parser.add_argument(
             "--network",
             dest="networks",
             type=_network,
@@ -55,6 +71,12 @@ class Command(ServerCommand):
             help="Addresses or networks from which the token may be used, e.g. 10.1.0.0/16; without this option, any.",
         )
 
+        parser.add_argument(
+            "--exists-ok",
+            action="store_true",
+            help="If the user has an active token of this name, print nothing on stdout and end with status 0.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the token; print the secret to stdout and remarks about it to stderr."""
         if len(options["name"]) > _LONGEST_NAME:
@@ -62,16 +84,31 @@ class Command(ServerCommand):
         user = User.objects.with_access().filter(username=options["username"]).first()
         if user is None:
             raise CommandError(f"no such user: {options['username']!r}; create it with create_user")
+        if options["exists_ok"]:
+            named = user.tokens.select_related("user").filter(name=options["name"])
+            if token := next((token for token in named if token.status == "active"), None):
+                self.note(f"Token {token} of {user.username} is there already; none was created.")
+                return
         row, secret = ApiToken.issue(
-            user=user, name=options["name"], days=options["days"], networks=dict.fromkeys(options["networks"])
+            user=user,
+            name=options["name"],
+            days=options["days"],
+            scope=options["scope"] or user.usual_scope,
+            clusters=dict.fromkeys(options["clusters"]),
+            networks=dict.fromkeys(options["networks"]),
         )
         self.stdout.write(secret)
         self.stdout.flush()
-        self.note(f"1 token created for {user.username}: {_life(row)}. Store it safely: it is not shown again.")
+        self.note(
+            f"1 token created for {user.username}: scope {row.reach}; {_life(row)}. "
+            "Store it safely: it is not shown again."
+        )
         if not user.is_active:
             self.note(f"User {user.username} is inactive: the token is refused until the user is activated.")
         if not user.has_role(Role.API, Role.ADMIN):
-            self.note(f"User {user.username} has neither role api nor admin: the REST API will answer 403.")
+            reads = "GET jobs/ and GET jobs/{id} have the user's jobs, other calls answer 403"
+            does = reads if row.scope == TokenScope.READ else "the REST API will answer 403"
+            self.note(f"User {user.username} has neither role api nor admin: {does}.")
 
 
 def _life(token: ApiToken) -> str:

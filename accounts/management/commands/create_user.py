@@ -10,7 +10,7 @@ from accounts import services
 from accounts.console import BAD_USAGE, ServerCommand, on_terminal
 from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.formatting import quantity
-from accounts.models import Role
+from accounts.models import Role, User
 
 _TRIES = 3
 
@@ -56,8 +56,15 @@ class Command(ServerCommand):
             "--no-password", action="store_true", help="Create a user without a password, who works with tokens only."
         )
 
+        parser.add_argument(
+            "--exists-ok", action="store_true", help="Leave a user of this name as it is, and end with status 0."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the user and print its roles."""
+        if options["exists_ok"] and User.objects.filter(username=options["username"]).exists():
+            self.say(f"User {options['username']} is there already; nothing was changed.")
+            return
         try:
             user = services.create_user(
                 username=options["username"],

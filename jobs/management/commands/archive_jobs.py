@@ -47,6 +47,10 @@ class Command(ServerCommand):
             help="Archive only these jobs, by their database id (not the scheduler's).",
         )
 
+        parser.add_argument(
+            "--json", action="store_true", help="Print the counts, and each failure with its reason, as JSON."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Archive, and report."""
         only = set(options["jobs"]) if options["jobs"] else None
@@ -59,18 +63,18 @@ class Command(ServerCommand):
         before = dict(_failures(only))
         counts, interrupted = self._drain(only)
         failures = {row_id: attempts for row_id, attempts in _failures(only) if attempts > before.get(row_id, 0)}
-        for task in ArchiveTask.objects.filter(pk__in=failures).select_related("job").order_by("pk"):
+        failed = list(ArchiveTask.objects.filter(pk__in=failures).select_related("job").order_by("pk"))
+        for task in failed:
             self.stderr.write(f"job {task.pk} ({task.job}): {task.error}")
         self._explain(only)
         left = _waiting(only).exclude(pk__in=failures).count()
-        self.say(
-            f"{quantity(counts.archived, 'job')} archived, {counts.failed:,} failed"
-            + (
-                f", {left:,} still wait (with another worker, stopped just now, or left after others failed)."
-                if left
-                else "."
-            )
-        )
+        if options["json"]:
+            reasons = [{"id": task.pk, **task.job.key._asdict(), "error": task.error} for task in failed]
+            self.print_json({"archived": counts.archived, "failed": counts.failed, "left": left, "failures": reasons})
+        else:
+            why = " (with another worker, stopped just now, or left after others failed)"
+            still = f", {left:,} still wait{why}." if left else "."
+            self.say(f"{quantity(counts.archived, 'job')} archived, {counts.failed:,} failed{still}")
         if interrupted:
             raise CommandError("Interrupted: the other jobs still wait.", returncode=INTERRUPTED)
         if counts.failed:

@@ -1,16 +1,17 @@
 """Compress the archive's plain data files."""
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from accounts.console import INTERRUPTED, ServerCommand
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand
 from accounts.formatting import quantity
 from archive import root
 from archive.exceptions import ArchiveError
 from archive.storage.compression import Compression, CompressionCounts
 from jobs.checks import archive_problem
-from jobs.console import complaining, days_ago, progress, shown_size, stop_on_signals
+from jobs.console import complaining, days_ago, progress, require_cluster, shown_size, stop_on_signals
 
 
 class Command(ServerCommand):
@@ -32,13 +33,22 @@ class Command(ServerCommand):
         parser.add_argument(
             "--dry-run", action="store_true", help="Print the number of files and bytes, and change nothing."
         )
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the counts as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Compress, and print the sizes."""
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
+        if options["cluster"] is not None:
+            require_cluster(options["cluster"])
         which = {"store": root.store(), "before": options["older_than"], "cluster": options["cluster"]}
         if options["dry_run"]:
             counts = Compression(**which, trouble=complaining(self.stderr, "left")).survey()
-            self.say(f"Dry run: {quantity(counts.files, 'file')} ({shown_size(counts.before)}) would be compressed.")
+            if options["json"]:
+                self.print_json(asdict(counts))
+            else:
+                sizes = f"{quantity(counts.files, 'file')} ({shown_size(counts.before)})"
+                self.say(f"Dry run: {sizes} would be compressed.")
         else:
             if problem := archive_problem():
                 raise CommandError(problem)

@@ -4,11 +4,11 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
-from msgspec import structs
+from msgspec import structs, to_builtins
 
-from accounts.console import INTERRUPTED, ServerCommand, printable
+from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, printable
 from accounts.formatting import quantity
-from jobs.console import confirm, parse_when, progress, require_answer, shell_actor, shown_time
+from jobs.console import confirm, parse_when, progress, require_answer, require_cluster, shell_actor, shown_time
 from jobs.deletion.services import Survey, survey
 from jobs.deletion.steps import Plan, delete_jobs_before
 
@@ -37,13 +37,21 @@ class Command(ServerCommand):
             "--dry-run", action="store_true", help="Print how many jobs would be deleted, and delete nothing."
         )
         parser.add_argument("--yes", action="store_true", help="Do not ask; required without a terminal.")
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the counts as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Count the jobs, ask, delete them, and print how many were deleted."""
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         if not options["dry_run"]:
             require_answer(yes=options["yes"])
+        if options["cluster"] is not None:
+            require_cluster(options["cluster"])
         plan = Plan(options["when"], options["cluster"] or "", options["omit_tagged"])
         found = survey(plan.jobs)
+        if options["json"]:
+            self.print_json({"total": found.total, **to_builtins(found)})
+            return
         remarks = f"{found.running:,} running, {found.waiting:,} waiting for the archive"
         self._describe(found, f"{quantity(found.total, 'job')} started before {shown_time(plan.start_time)}: {remarks}")
         if options["dry_run"]:

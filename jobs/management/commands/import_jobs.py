@@ -1,6 +1,7 @@
 """Import jobs from another archive."""
 
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -35,9 +36,12 @@ class Command(ServerCommand):
             "cluster's folder is copied if that cluster is not configured here.",
         )
         parser.add_argument("--dry-run", action="store_true", help="Check every job, and change nothing.")
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the counts as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Import, and print the counts."""
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         dry_run = options["dry_run"]
         sources = [_source(text) for text in options["paths"]]
         if not dry_run and (problem := archive_problem()):
@@ -56,6 +60,15 @@ class Command(ServerCommand):
                 dry_run=dry_run,
             )
             counts = self._run(work, bar)
+        if options["json"]:
+            self.print_json(asdict(counts) | {"without_config": sorted(counts.without_config)})
+        else:
+            self._tell(counts, dry_run=dry_run)
+        if counts.refused:
+            raise CommandError(f"{counts.refused:,} refused: see the reasons above.")
+
+    def _tell(self, counts: ImportCounts, *, dry_run: bool) -> None:
+        """Print what was done, or would be."""
         for name in counts.clusters:
             self.say(f"cluster {name}: cluster.json {'would be copied' if dry_run else 'copied'}")
         for name in sorted(counts.without_config):
@@ -71,8 +84,6 @@ class Command(ServerCommand):
                 "touched."
             )
         self.say(_closing(counts, dry_run=dry_run))
-        if counts.refused:
-            raise CommandError(f"{counts.refused:,} refused: see the reasons above.")
 
     def _run(self, work: JobImport, bar: Bar) -> ImportCounts:
         try:

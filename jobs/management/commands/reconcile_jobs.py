@@ -12,7 +12,7 @@ from accounts.console import BAD_USAGE, ServerCommand, printable
 from accounts.formatting import quantity
 from archive.format.layout import is_valid_cluster_name
 from jobs import history
-from jobs.console import confirm, parse_when, shell_actor, shown_time
+from jobs.console import confirm, parse_when, require_cluster, shell_actor, shown_time
 from jobs.curation import End, stop_each
 from jobs.exceptions import JobError
 from jobs.models import Job
@@ -65,6 +65,7 @@ class Command(ServerCommand):
         """Compare, print, ask, and settle."""
         if not is_valid_cluster_name(cluster):
             raise CommandError(f"--cluster {cluster!r}: expected the name of a cluster", returncode=BAD_USAGE)
+        require_cluster(cluster)
         listing = _attempted(lambda: _listing(cluster, options))
         found = compare(cluster, listing)
         if found.here and not listing.running and not options["allow_empty"]:

@@ -1,6 +1,7 @@
 """Delete old jobs from the archive, or move them to another archive."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jobs.console import (
     days_ago,
     progress,
     require_answer,
+    require_cluster,
     shown_size,
     shown_time,
     stop_on_signals,
@@ -68,12 +70,17 @@ class Command(ServerCommand):
         parser.add_argument("--cluster", metavar="C", help="Only jobs of this cluster.")
         parser.add_argument("--dry-run", action="store_true", help="Print which jobs are due, and change nothing.")
         parser.add_argument("--yes", action="store_true", help="Do not ask; required without a terminal.")
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the counts as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Count the jobs, ask, take them out, and print how many were taken out."""
         dry_run, yes = options["dry_run"], options["yes"]
+        if options["json"] and not dry_run:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         if not dry_run:
             require_answer(yes=yes)
+        if options["cluster"] is not None:
+            require_cluster(options["cluster"])
         target = self._target(options["do"])
         if not dry_run and (problem := archive_problem()):
             raise CommandError(problem)
@@ -85,7 +92,10 @@ class Command(ServerCommand):
             "rows": options["rows"],
         }
         done = "deleted" if target is None else f"moved to {target.root}"
-        if dry_run:
+        if options["json"]:
+            counts = Retention(**which, trouble=complaining(self.stderr, "left")).survey()
+            self.print_json(asdict(counts))
+        elif dry_run:
             counts = self._describe(Retention(**which, trouble=complaining(self.stderr, "left")))
             self.say(f"Dry run: {_size_of(counts)} would be {done}, 0 were.")
         else:

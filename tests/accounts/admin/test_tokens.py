@@ -54,8 +54,18 @@ def test_the_new_token_works(admin: User, bench: User, login: Login, client: Cli
     assert client.get("/api/jobs/", headers={"X-Auth-Token": secret}).status_code == 200
 
 
-def test_a_token_for_a_user_without_the_role_api_comes_with_a_warning(admin: User, alice: User, login: Login) -> None:
-    assert "does not have the role api" in create(login(admin), alice).content.decode()
+def test_a_token_for_a_user_without_the_role_api_can_only_read(admin: User, alice: User, login: Login) -> None:
+    assert "Select a valid choice" in create(login(admin), alice, scope="all").content.decode()
+    assert "Scope: read." in create(login(admin), alice).content.decode()
+    assert ApiToken.objects.get().scope == "read"
+
+
+def test_scope_and_clusters_are_chosen_and_shown(admin: User, bench: User, login: Login) -> None:
+    client = login(admin)
+    create(client, bench, scope="report", clusters="fritz\nalex\n")
+    assert (ApiToken.objects.get().scope, ApiToken.objects.get().clusters) == ("report", ["fritz", "alex"])
+    for path in (LIST, f"{USERS}{bench.pk}/change/"):
+        assert "report on fritz, alex" in client.get(path).content.decode()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +107,7 @@ def test_the_curl_line_names_the_server_as_the_browser_knows_it(
 ) -> None:
     response = login(admin).post(f"{USERS}{bench.pk}/token/", {"name": ""}, headers=headers)
 
-    assert f"{address}?items-per-page=5" in response.context["curl"]
+    assert f"{address}?state=running&items-per-page=5" in response.context["curl"]
 
 
 def test_the_curl_line_knows_the_path_that_a_proxy_serves_under(admin: User, bench: User, login: Login) -> None:

@@ -59,7 +59,7 @@ def test_a_large_deletion_goes_on_by_itself_or_by_its_button(
 def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, alice: User) -> None:
     log_in(page, live_server, alice)
     page.get_by_role("link", name="My API tokens").click()
-    expect(page.get_by_text("does not have the role api")).to_be_visible()
+    expect(page.get_by_text("With the scope read, a program may list and read")).to_be_visible()
 
     page.get_by_label("Name").fill("notebook")
     page.get_by_label("Days until expiry").fill("30")

@@ -1,5 +1,6 @@
 """archive_jobs: what waits is archived now, and each failure has its reason."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,3 +122,14 @@ def test_exit_statuses_of_real_processes(machine: Machine) -> None:
     assert outcome.status == 1
     assert "could not be archived" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_json_has_the_counts_and_the_reasons(run: Run, archive_root: Path) -> None:
+    good, bad = JobFactory.create(finished=True), JobFactory.create(finished=True, cluster="other")
+    (archive_root / bad.cluster).write_text("a file in the way")
+    outcome = run("archive_jobs", "--json")
+    assert outcome.status == 1
+    found = json.loads(outcome.out)
+    assert (found["archived"], found["failed"], found["left"]) == (1, 1, 0)
+    assert found["failures"][0]["id"] == bad.pk
+    assert good.cluster != bad.cluster

@@ -283,5 +283,6 @@ def test_slurmrestd_is_asked_with_user_and_token(run: Run, slurmrestd: list[Any]
     outcome = run("reconcile_jobs", "--cluster", "testcluster", "--slurmrestd", "--dry-run")
     assert outcome.lines[1] == "1 run here alone:"
     assert slurmrestd[0]["X-SLURM-USER-NAME"] == "slurm"
+    JobFactory.create(cluster="other")
     refused = run("reconcile_jobs", "--cluster", "other", "--slurmrestd", "--dry-run")
     assert (refused.status, "401" in refused.err) == (2, True)

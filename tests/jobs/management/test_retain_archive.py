@@ -316,7 +316,7 @@ def test_a_long_copy_keeps_what_it_holds(
 def test_a_job_that_differs_at_the_target_is_named_and_stays_as_it_was(
     run: Run, jobs: dict[str, Job], archive_root: Path, target: Path
 ) -> None:
-    run("retain_archive", "--older-than", "36", "--do", f"move:{target}", "--cluster", "none", "--yes")
+    run("retain_archive", "--older-than", "18000", "--do", f"move:{target}", "--yes")
     job = jobs["archived"]
     ArchiveStore(target).write_job(job.key, root.store().read_meta(job.key), b'{"other": 1}')
     theirs = content(target)
