@@ -2,6 +2,7 @@
 
 Thirty days of two clusters: 500 users, of whom some have many jobs, 100 projects, 2,000 running jobs, some whose
 archiving failed, and tags of which one is on every fiftieth job. Job scripts of 1 to 2 kB, statistics of seven metrics.
+Nodes, footprints and usage of the ended jobs are there, too.
 The users are `benchmark-admin`, `benchmark-manager` (of one small and two large projects) and `user001`; none has a
 password. A database or an archive that holds anything is refused.
 """

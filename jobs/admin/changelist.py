@@ -145,8 +145,9 @@ class JobChangeList(ChangeList):
         for each in self._filters:
             each.narrow(criteria)
         self.parsed = narrow(criteria, self.query, seen)
-        if criteria.problems and request.method == "GET":
-            text = f"The search was not understood: {'; '.join(criteria.problems)}."
+        self.problems = criteria.problems
+        if self.problems and request.method == "GET":
+            text = f"The search was not understood: {'; '.join(self.problems)}."
             messages.warning(request, text)
         self.search = Search(seen=seen, criteria=criteria)
         return self.search.jobs

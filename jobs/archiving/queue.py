@@ -57,10 +57,10 @@ class Claim:
 
 
 class Written(NamedTuple):
-    """What was written of a job: its statistics as JSON text and, unless only meta.json was, its footprint."""
+    """What was written of a job: its statistics as JSON text and its footprint, which is None if only meta.json was."""
 
     statistics: str
-    footprint: Footprint = Footprint()
+    footprint: Footprint | None = Footprint()
 
 
 def worker_name() -> str:
@@ -282,9 +282,11 @@ def finish(worker: str, written: Sequence[tuple[Claim, Written]]) -> None:
     A job that was edited meanwhile stays due, so that its meta.json follows.
     """
     by_statistics: dict[str, list[int]] = {}
+    footprints: dict[int, Footprint] = {}
     for done, of_job in written:
-        by_statistics.setdefault(of_job.statistics, []).append(done.row_id)
-    footprints = {done.row_id: of_job.footprint for done, of_job in written}
+        if of_job.footprint is not None:
+            by_statistics.setdefault(of_job.statistics, []).append(done.row_id)
+            footprints[done.row_id] = of_job.footprint
     entries: list[Entry] = []
     claims = [value for done, _ in written for value in (done.row_id, done.edits)]
     with transaction.atomic(), connection.cursor() as cursor:

@@ -37,7 +37,7 @@ def write(row: Row) -> Written:
     if row.monitoring_status == MonitoringStatus.ARCHIVED:
         statistics = row.statistics or "{}"
         root.store().write_meta(key, meta_document(row, statistics))
-        return Written(statistics)
+        return Written(statistics, None)
     source = root.source_of(job.cluster)
     cluster = root.registry().get(job.cluster)
     had = row.statistics

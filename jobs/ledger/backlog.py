@@ -22,12 +22,12 @@ from jobs.states import JobState, MonitoringStatus
 # With constants, so that SQLite can use the index; the condition is TO_BOOK.
 _ENDED = f"""NOT ("job_state" = '{JobState.RUNNING.value}')"""
 _TO_BOOK = f"""{_ENDED} AND NOT ("monitoring_status" = {MonitoringStatus.ARCHIVING.value}) AND NOT is_booked"""
-_computed = {
+_COMPUTED = {
     "tags": "NULL",
     # Of jobs that started before there was a column for it.
     "meta_data": 'CASE WHEN "submit_time" = 0 THEN "meta_data" END',
 }
-_LIST = ", ".join(_computed.get(name, f'"{name}"') for name in Row._fields)
+_LIST = ", ".join(_COMPUTED.get(name, f'"{name}"') for name in Row._fields)
 _SELECT = f"SELECT {_LIST} FROM {JOBS}"
 _MARK = {
     "sqlite": f'UPDATE {JOBS} SET "is_booked" = TRUE, "submit_time" = %s WHERE "id" = %s',

@@ -292,7 +292,7 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?project=proj7", "jobs_by_project"),
         page(
             "jobs/job/?cluster=testcluster&nodes_from=9",
-            "jobs_footprints_by_start",
+            "jobs_footprints_by_start|walk:jobs_footprints_by_start",
             may=f"{footprints} {unbooked} {numbers}",
             sorts=True,
             guessed=scanned,
@@ -320,7 +320,13 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?q=array:77", "jobs_by_array"),
         page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
         page("jobs/job/?q=100007+100009+100011", "jobs_run_once"),
-        page("jobs/job/?q=metric1:<1%25", "jobs_footprints_by_start", may=footprints, sorts=True, guessed=scanned),
+        page(
+            "jobs/job/?q=metric1:<1%25",
+            "jobs_footprints_by_start|walk:jobs_footprints_by_start",
+            may=footprints,
+            sorts=True,
+            guessed=scanned,
+        ),
         page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
         page("jobs/job/?q=name:gromacs", sorts=True, guessed=scanned),
         page("jobs/job/?q=-user:alice+limit:>95%25", may="jobs_by_user", sorts=True, guessed=scanned),

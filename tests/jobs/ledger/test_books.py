@@ -10,7 +10,7 @@ from django.db import transaction
 
 from accounts.models import User
 from jobs import curation
-from jobs.archiving import queue
+from jobs.archiving import queue, writing
 from jobs.archiving.worker import ArchiveWorker
 from jobs.deletion.services import delete_jobs
 from jobs.history import Actor
@@ -108,6 +108,20 @@ def test_archiving_again_books_the_energy_that_it_finds(actor: Actor) -> None:
             backlog.book_rows(fetch_rows([job.pk]).values())
         Job.objects.filter(pk=job.pk).update(is_booked=True)
         assert Usage.objects.get().energy == 2 * power * 3600
+    assert_right()
+
+
+def test_a_rewrite_that_is_asked_for_while_meta_json_follows_an_edit_is_not_lost() -> None:
+    job = ended()
+    archive()
+    with transaction.atomic():
+        queue.record_edit([job.pk])
+    (claim,) = queue.claim_edited("me:1:a", 1)
+    written = writing.write(fetch_rows([job.pk])[job.pk])
+    queue.write_again([job.pk])
+    queue.finish("me:1:a", [(claim, written)])
+    assert Job.objects.get().awaits_archive
+    assert JobFootprint.objects.get().cores == 8
     assert_right()
 
 
