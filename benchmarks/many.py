@@ -73,6 +73,7 @@ def rows(count: int, first_id: int, now: int, begin: int = 0) -> Iterator["Row"]
             job_state=state,
             duration=0 if running else min(int(dice.expovariate(1 / 5000)), now - start),
             walltime=86_400,
+            submit_time=start - dice.randint(1, 40_000),
             tags=None,
             resources=resources[nodes, dice.randint(1, 984)],
             meta_data=json.dumps(
@@ -95,6 +96,7 @@ def insert(count: int) -> None:
     from django.db import connection, transaction
 
     from archive import root
+    from jobs.ledger import audit, backlog
     from jobs.models import Job
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
@@ -103,10 +105,19 @@ def insert(count: int) -> None:
     with _without_indexes():
         source = rows(count, 1, now, max(0, count - _PATTERN))
         while part := list(itertools.islice(source, 20_000)):
+            ended = [row for row in part if row.job_state != "running"]
             with transaction.atomic():
-                insert_jobs(part)
-        for shift in range(_PATTERN, count, _PATTERN):
+                insert_jobs(ended, booked=True)
+                insert_jobs(row for row in part if row.job_state == "running")
+                backlog.book_rows(ended)
+        shifts = range(_PATTERN, count, _PATTERN)
+        for shift in shifts:
             _copy(count, shift, now)
+        if shifts:
+            _copy_books(shifts)
+            while backlog.book_next(5000):  # the copies of running jobs
+                pass
+            audit.repair(list(audit.differences()))
     keep_ids(Job, count)
     with transaction.atomic():
         tags = list(tag_ids(_TAGS).values())
@@ -134,12 +145,35 @@ def _copy(count: int, shift: int, now: int) -> None:
         "job_id": f'"job_id" - {shift}',
         "start_time": f'{now - DAYS * 86_400} + {DAYS * 86_400} * ("id" - {shift + 1}) / {count}',
     }
-    names = ", ".join(f'"{name}"' for name in STORED_COLUMNS)
-    values = ", ".join(copied.get(name, f'"{name}"') for name in STORED_COLUMNS)
+    columns = (*STORED_COLUMNS, "is_booked")
+    names = ", ".join(f'"{name}"' for name in columns)
+    values = ", ".join(copied.get(name, f'"{name}"') for name in columns)
     with connection.cursor() as cursor:
         cursor.execute(
             f'INSERT INTO "jobs_job" ({names}) SELECT {values} FROM "jobs_job" WHERE "id" > %s',  # noqa: S608
             [max(shift, count - _PATTERN)],
+        )
+
+
+def _copy_books(shifts: range) -> None:
+    """Write nodes and footprints of copied jobs, from those of the jobs that they are copies of."""
+    from django.db import connection
+
+    from jobs.records import JobFootprint
+
+    names = [str(field.column) for field in JobFootprint._meta.concrete_fields]
+    of_job = {"job_id": "id", "start_time": "start_time", "duration": "duration"}
+    values = ", ".join(f'j."{of_job[name]}"' if name in of_job else f'f."{name}"' for name in names)
+    copies = f"(VALUES {', '.join(f'({shift})' for shift in shifts)})"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f'INSERT INTO "jobs_jobfootprint" ({", ".join(names)}) SELECT {values} FROM "jobs_jobfootprint" f '  # noqa: S608
+            f'CROSS JOIN {copies} AS s JOIN "jobs_job" j ON j."id" = f."job_id" - s.column1 ORDER BY 1'
+        )
+        cursor.execute(
+            'INSERT INTO "jobs_jobnode" ("node_id", "start_time", "end_time", "job_id") '  # noqa: S608
+            'SELECT n."node_id", j."start_time", j."start_time" + j."duration", j."id" FROM "jobs_jobnode" n '
+            f'CROSS JOIN {copies} AS s JOIN "jobs_job" j ON j."id" = n."job_id" - s.column1 ORDER BY 1, 2'
         )
 
 

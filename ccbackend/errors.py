@@ -12,7 +12,7 @@ from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooB
 from django.db import Error, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
-from django.views import csrf, defaults
+from django.urls import Resolver404
 from django.views.debug import SafeExceptionReporterFilter
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
@@ -21,7 +21,7 @@ from accounts import bad_tokens
 from accounts.addresses import client_address
 from accounts.api.authentication import CHALLENGE, sent_token
 from ccbackend.callers import note_refusal, prefix_of
-from ccbackend.logs import shown
+from ccbackend.logs import REQUEST_ID, shown
 from jobs.exceptions import NOT_MIGRATED, is_not_migrated
 
 logger = logging.getLogger("ccbackend.api")
@@ -157,28 +157,33 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 400 to a request that Django itself refuses, e.g. for an unknown Host."""
     if _is_api(request):
         return _refused(request, _status(exception), str(exception) or "bad request")
-    return defaults.bad_request(request, exception)
+    return _page(
+        request, 400, "This cannot be understood", "The request is not one that this site can answer.", exception
+    )
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 403."""
     if _is_api(request):
         return _refused(request, 403, str(exception) or "forbidden")
-    return defaults.permission_denied(request, exception)
+    text = "Your account does not have the permission for this page or action. Ask an administrator if it should."
+    return _page(request, 403, "You may not do this", text, exception)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer 403 to a form without its CSRF token, or to an API call with a token at a path that is none of the API."""
     if _is_api(request):
         return _refused(request, 403, f"no path of the API: {request.path}, see /api/docs/")
-    return csrf.csrf_failure(request, reason)
+    text = "The form was too old, or cookies are off: nothing was changed. Go back, load the page again, and repeat."
+    return _page(request, 403, "The form was not accepted", text)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404."""
     if _is_api(request):
         return _refused(request, 404, f"no such path: {request.path}, see /api/docs/")
-    return defaults.page_not_found(request, exception)
+    text = "There is nothing at this address, or nothing that you may see."
+    return _page(request, 404, "Not found", text, None if isinstance(exception, Resolver404) else exception)
 
 
 class HiddenSettings(SafeExceptionReporterFilter):
@@ -201,18 +206,28 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if _is_api(request):
         response = _refused(request, status, message)
     elif is_away:
-        response = _page_without_database(error)
+        text = (
+            "The database cannot be reached, or cannot be written. Nothing was changed. Please try again in a moment."
+        )
+        reason = NOT_MIGRATED if is_not_migrated(error) else str(error)
+        response = _page(request, status, "Try again in a moment", text, reason)
+        response.headers["Retry-After"] = str(_RETRY_AFTER)
     else:
-        return defaults.server_error(request)
+        text = "Something went wrong on this server; its log has the details."
+        response = _page(request, status, "An error of the server", text)
     response._has_been_logged = is_away  # type: ignore[attr-defined]  # Django would log a traceback
     return response
 
 
-def _page_without_database(error: Exception) -> HttpResponse:
-    """Return a page in the site's dress that says why there is no other."""
-    # Without the request: the user that the page would name is in the database.
-    names = {"site_header": admin.site.site_header, "site_title": admin.site.site_title}
-    reason = NOT_MIGRATED if is_not_migrated(error) else str(error)
-    shows = {"error": shown(reason, _LONGEST_PATH), "title": "Try again in a moment"}
-    page = render_to_string("503.html", names | shows)
-    return HttpResponse(page, status=HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": str(_RETRY_AFTER)})
+def _page(request: HttpRequest, status: int, title: str, text: str, reason: object = None) -> HttpResponse:
+    """Return a page in the site's dress that says why there is no other, and leads back."""
+    # Without the user, who is in the database.
+    shows = {
+        "site_header": admin.site.site_header,
+        "site_title": admin.site.site_title,
+        "title": title,
+        "text": text,
+        "reason": shown(str(reason or ""), _LONGEST_PATH),
+        "request_id": request.META.get(REQUEST_ID, ""),
+    }
+    return HttpResponse(render_to_string("error.html", shows), status=status)

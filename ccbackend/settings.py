@@ -229,6 +229,7 @@ ARCHIVE_ROOT = read_path("ARCHIVE_ROOT", "var/job-archive")
 ARCHIVE_MODE = read_mode("ARCHIVE_MODE", "0600")
 METRIC_SOURCES: dict[str, Any] = read_parsed("METRIC_SOURCES", '{"*": {"kind": "none"}}', parse_json)
 METRIC_BLANKS = read_numbers("METRIC_BLANKS", "2147483632,140737488355328,14073748835532800,9223372036854775792")
+FOOTPRINT_METRICS = read_words("FOOTPRINT_METRICS")
 METRIC_TIMEOUT = read_whole("METRIC_TIMEOUT", 30, minimum=1, maximum=86_400)  # seconds
 ARCHIVE_MAX_JSON = read_whole("ARCHIVE_MAX_JSON", 2_000_000_000, minimum=1, maximum=2**40)  # bytes
 DUPLICATE_START_WINDOW = read_whole("DUPLICATE_START_WINDOW", 60, minimum=0)  # seconds
@@ -239,6 +240,7 @@ SLURMRESTD: dict[str, dict[str, str]] = read_json(
     '{"CLUSTER": {"url": "http://HOST:6820/slurm/v0.0.40/jobs", "user": "NAME", "token": "JWT"}}',
 )
 INTAKE_LOG_DAYS = read_whole("INTAKE_LOG_DAYS", 14, minimum=1, maximum=3650)
+NODE_HISTORY_DAYS = read_whole("NODE_HISTORY_DAYS", 365, minimum=1, maximum=3650)
 
 TIME_ZONE = read_text("TIME_ZONE", "UTC")
 try:

@@ -16,6 +16,7 @@ from jobs.archiving import queue, writing
 from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
 from jobs.history import Actor, Change
 from jobs.intake.services import stop_job
+from jobs.ledger.books import kind_of, move
 from jobs.models import ArchiveTask, Job
 from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.select import fetch_row
@@ -77,17 +78,19 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: 
     changed a field that this editor changes too.
     """
     with transaction.atomic():
-        jobs = Job.objects.select_for_update().only("cluster", "job_id", "project", "partition", "meta_data")
+        jobs = Job.objects.select_for_update().defer("resources", "statistics")
         job = jobs.filter(pk=row_id).first()
         if job is None:
             raise UnknownJobError(f"no job with database id {row_id}")
-        before = fields_of(job)
+        before, kind = fields_of(job), kind_of(job)
         changed = _changed(row_id, before, edits)
         if not changed:
             return []
         for name, value in changed.items():
             _set(job, name, value)
         job.save(update_fields=["project", "partition", "meta_data"])
+        if job.is_booked and kind_of(job) != kind:
+            move([(row_id, kind, kind_of(job))])
         queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
         history.record(actor, [row_id], "Corrected.", changes=changes, note="" if note is None else _checked(note))

@@ -1,5 +1,7 @@
 """Jobs, tags, archive tasks, signs of life of workers, node states, refused calls and saved filters.
 
+What is written down of ended jobs is in `jobs.records`.
+
 A job's JSON columns hold the text exactly as it is sent again, so that lists pass it through without parsing it.
 """
 
@@ -12,8 +14,9 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+import jobs.records  # noqa: F401  Django looks for models in this module
 from archive.format.layout import JobKey
-from jobs.querysets import AWAITS_ARCHIVE, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet, RefusedCallQuerySet
+from jobs.querysets import AWAITS_ARCHIVE, TO_BOOK, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet, RefusedCallQuerySet
 from jobs.states import CallOutcome, JobState, MonitoringStatus, RefusalState, TaskPurpose
 
 
@@ -61,6 +64,10 @@ class Job(models.Model):
     start_time = models.BigIntegerField()
     duration = models.BigIntegerField(default=0, help_text="Seconds; 0 while running.")
     walltime = models.BigIntegerField(default=0, help_text="Requested seconds.")
+    submit_time = models.BigIntegerField(default=0, db_default=0, help_text="Epoch seconds.")
+    is_booked = models.BooleanField(
+        default=False, db_default=False, help_text="Whether nodes, footprint and usage of the ended job are booked."
+    )
     resources = models.TextField(help_text="JSON: the nodes with their hardware threads and accelerators.")
     statistics = models.TextField(null=True, blank=True, help_text="JSON: metric to statistics; null until archived.")
     meta_data = models.TextField("metadata", null=True, blank=True, help_text="JSON: job name, script, scheduler info.")
@@ -101,8 +108,13 @@ class Job(models.Model):
             # GET jobs/?partition=.. and ?sub-cluster=..
             models.Index(fields=["partition", "start_time"], name="jobs_by_partition"),
             models.Index(fields=["sub_cluster", "start_time"], name="jobs_by_sub_cluster"),
+            # The jobs of an array; a start or stop of a job that is in none does not touch it.
+            models.Index(fields=["array_job_id"], name="jobs_by_array", condition=Q(array_job_id__gt=0)),
             # The archive worker's search for finished jobs that wait, cluster by cluster.
             models.Index(fields=["cluster", "id"], name="jobs_to_archive", condition=AWAITS_ARCHIVE),
+            # Ended jobs whose usage nobody has booked yet; empty but for some seconds. Neither starts nor stops of jobs
+            # that are to be archived touch it: those are booked when they are archived.
+            models.Index(fields=["id"], name="jobs_to_book", condition=TO_BOOK),
             # The admin's list and count of jobs whose archiving failed; starts and stops do not touch it.
             models.Index(fields=["start_time", "id"], name="jobs_archiving_failed", condition=Q(monitoring_status=2)),
         ]
@@ -368,3 +380,16 @@ class SavedFilter(models.Model):
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+
+class ListColumns(models.Model):
+    """The columns of the job list that a user has chosen."""
+
+    owner = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="list_columns"
+    )
+    names = models.TextField(help_text="Names of columns, separated by commas.")
+
+    def __str__(self) -> str:
+        """Return the names."""
+        return self.names

@@ -38,6 +38,9 @@ AWAITS_FIRST_ARCHIVE = AWAITS_ARCHIVE & Q(statistics__isnull=True)
 AWAITS_REWRITE = AWAITS_ARCHIVE & Q(statistics__isnull=False)
 """A job in the archive whose files are to be replaced by a new load; until then they stay."""
 
+TO_BOOK = ~Q(job_state=JobState.RUNNING) & ~Q(monitoring_status=MonitoringStatus.ARCHIVING) & Q(is_booked=False)
+"""An ended job that no worker is to archive, and of which nodes, footprint and usage are not booked yet."""
+
 
 def seen_by(user: Any) -> list[tuple[str, str]] | None:
     """Return which jobs a user may see: pairs of column and value, at least one of which must match; None for all jobs.

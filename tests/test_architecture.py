@@ -27,17 +27,18 @@ MAY_IMPORT = {
 
 ROOMS = {
     "rows": set[str](),
-    "search": set[str](),
+    "search": {"ledger"},
     "health": set[str](),
-    "overview": {"health"},
-    "archiving": {"rows"},
+    "overview": {"health", "ledger"},
+    "ledger": {"rows"},
+    "archiving": {"rows", "ledger"},
     "samples": {"rows"},
     "tags": {"rows", "archiving"},
-    "deletion": set[str](),
+    "deletion": {"rows", "ledger"},
     "intake": {"rows", "archiving", "tags"},
-    "curation": {"rows", "archiving", "tags", "intake"},
+    "curation": {"rows", "ledger", "archiving", "tags", "intake"},
     "reconcile": {"rows", "archiving", "tags", "intake", "curation"},
-    "maintenance": {"rows", "archiving", "tags", "samples", "deletion"},
+    "maintenance": {"rows", "ledger", "archiving", "tags", "samples", "deletion"},
 }
 """The rooms of jobs, and which others each may import. A subject with one file is a file at the root of jobs."""
 

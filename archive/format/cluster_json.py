@@ -19,7 +19,11 @@ DEFAULT_TIMESTEP = 60
 
 @dataclasses.dataclass(frozen=True)
 class MetricConfig:
-    """A metric of a cluster: unit, native scope, aggregation, seconds per sample, thresholds per node."""
+    """A metric of a cluster: unit, native scope, aggregation, seconds per sample, thresholds per node.
+
+    `is_footprint`: it is one of those by which jobs are told apart; `is_power`: it is a part of what a job's nodes
+    draw.
+    """
 
     name: str
     unit: dict[str, str]
@@ -30,6 +34,8 @@ class MetricConfig:
     normal: float
     caution: float
     alert: float
+    is_footprint: bool = False
+    is_power: bool = False
     overrides: Mapping[str, "MetricConfig | None"] = dataclasses.field(default_factory=dict, repr=False)
 
     def for_subcluster(self, name: str) -> "MetricConfig | None":
@@ -170,6 +176,8 @@ class _Metric(msgspec.Struct, rename="camel"):
     normal: float | None = None
     caution: float | None = None
     alert: float | None = None
+    footprint: Any = None
+    energy: Any = None
     sub_clusters: list[_Override] | None = None
 
 
@@ -297,6 +305,8 @@ def _metric(read: _Metric) -> MetricConfig:
         normal=read.normal or 0.0,
         caution=read.caution or 0.0,
         alert=read.alert or 0.0,
+        is_footprint=bool(read.footprint),
+        is_power=read.energy == "power",
     )
     overrides = {override.name: _overridden(metric, override) for override in read.sub_clusters or []}
     return dataclasses.replace(metric, overrides=overrides)

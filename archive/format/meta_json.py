@@ -68,6 +68,7 @@ class JobMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     job_state: str = ""
     duration: Int64 = 0
     walltime: Int64 = 0
+    submit_time: Int64 = 0
     tags: list[TagName] = msgspec.field(default_factory=list)
     resources: list[Resource] = msgspec.field(default_factory=list)
     meta_data: dict[str, str | None] | None = None
@@ -112,6 +113,7 @@ _FIELDS = {
     "jobState": _Field("job_state", str, "a text"),
     "duration": _Field("duration", Int64, "whole seconds"),
     "walltime": _Field("walltime", Int64, "whole seconds"),
+    "submitTime": _Field("submit_time", Int64, _INTEGER),
     "tags": _Field("tags", list[dict[str, Any]], "a list of objects with type and name"),
     "resources": _Field("resources", list[dict[str, Any]], "a list of objects with hostname"),
     "metaData": _Field("meta_data", dict[str, str | None], "an object of texts"),

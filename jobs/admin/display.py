@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -64,6 +65,12 @@ def archiving(job: Job) -> SafeString | str:
 def chips(tags: Iterable[Tag]) -> SafeString | str:
     """Return tags in a row."""
     return format_html_join(" ", '<span class="chip">{}</span>', ((str(tag),) for tag in tags)) or NOTHING
+
+
+def node_address(cluster: str, host: str) -> str:
+    """Return the address of the page of a node; empty if a name cannot be part of an address."""
+    names = (cluster, host)
+    return "" if any(not name or "/" in name for name in names) else reverse("admin:node", args=names)
 
 
 def ranges(numbers: Iterable[Any]) -> str:

@@ -14,7 +14,8 @@ from django.http import StreamingHttpResponse
 from jobs.admin.changelist import BIG
 from jobs.admin.display import archiving_word
 from jobs.models import Job, Tag
-from jobs.search.criteria import JobName, SearchResult
+from jobs.search.expressions import JobName
+from jobs.search.find import Search
 
 _PART = 2_000  # jobs per query
 # The start of what a spreadsheet may take for a formula: a sign, also a full-width one, after any white space.
@@ -25,12 +26,12 @@ KINDS = ("csv", "ndjson")
 Row = dict[str, Any]
 
 
-def response(found: SearchResult, kind: str) -> StreamingHttpResponse:
+def response(search: Search, kind: str) -> StreamingHttpResponse:
     """Return the jobs of a search as a download of one of KINDS.
 
     The last line has their number: a file without it is truncated.
     """
-    rows = _rows(found)
+    rows = _rows(search)
     if kind == "csv":
         return _download(_as_csv(rows), "text/csv; charset=utf-8", "jobs.csv")
     return _download(_as_ndjson(rows), "application/x-ndjson", "jobs.ndjson")
@@ -41,20 +42,22 @@ def _download(lines: Iterable[bytes], content_type: str, name: str) -> Streaming
     return StreamingHttpResponse(lines, content_type=content_type, headers=headers)
 
 
-def _rows(found: SearchResult) -> Iterator[list[Row]]:
+def _rows(search: Search) -> Iterator[list[Row]]:
     """Yield the jobs in parts, newest first.
 
     Each part is a query that continues after the previous one, so that a slow download keeps no transaction open.
     """
     tags = Prefetch("tags", Tag.objects.order_by("type", "name"))
-    jobs = found.jobs.defer(*BIG).annotate(name=JobName(F("meta_data"))).prefetch_related(tags)
-    part = list(jobs[:_PART])
-    while part:
-        yield [_row(job) for job in part]
-        last = part[-1]
-        further = Q(start_time=last.start_time, pk__lt=last.pk) | Q(start_time__lt=last.start_time)
-        # The first condition, redundant by itself, lets the database use an index.
-        part = list(jobs.filter(start_time__lte=last.start_time).filter(further)[:_PART]) if len(part) == _PART else []
+    for found in search.parts():
+        jobs = found.defer(*BIG).annotate(name=JobName(F("meta_data"))).prefetch_related(tags)
+        part = list(jobs[:_PART])
+        while part:
+            yield [_row(job) for job in part]
+            last = part[-1]
+            further = Q(start_time=last.start_time, pk__lt=last.pk) | Q(start_time__lt=last.start_time)
+            # The first condition, redundant by itself, lets the database use an index.
+            after = jobs.filter(start_time__lte=last.start_time).filter(further)
+            part = list(after[:_PART]) if len(part) == _PART else []
 
 
 def _row(job: Job) -> Row:

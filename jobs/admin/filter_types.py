@@ -13,8 +13,15 @@ from jobs.search.criteria import Criteria, Criterion
 Choices = list[tuple[str, str]]
 
 
+class Chip(NamedTuple):
+    """An active condition, and the address of the list without it."""
+
+    label: str
+    address: str
+
+
 class JobFilter(ABC):
-    """Base of all filters; each adds to the criteria, of which `find` makes a single query."""
+    """Base of all filters; each adds to the criteria of the search."""
 
     @abstractmethod
     def narrow(self, criteria: Criteria) -> None:
@@ -24,6 +31,10 @@ class JobFilter(ABC):
     @abstractmethod
     def parameters(cls) -> tuple[str, ...]:
         """Return the names of the URL parameters."""
+
+    @abstractmethod
+    def chips(self, changelist: Any) -> Iterator[Chip]:
+        """Yield the active conditions."""
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         """Return Django's own query unchanged."""
@@ -62,6 +73,13 @@ class ChoiceFilter(JobFilter, SimpleListFilter):
         if value is not None:
             criteria.add(self.chosen(value))
 
+    def chips(self, changelist: Any) -> Iterator[Chip]:
+        """Yield the choice."""
+        value = self.value()
+        if value is not None:
+            shown = {str(key): label for key, label in self.lookup_choices}[value]
+            yield Chip(f"{self.title} {shown}", changelist.get_query_string(remove=[self.parameter_name]))
+
 
 class Input(NamedTuple):
     """An input of a form in the sidebar."""
@@ -79,6 +97,7 @@ class FormFilter(JobFilter, ListFilter):
     inputs: tuple[tuple[str, str], ...]
     """URL parameters and labels."""
     kind = "text"
+    chip_prefix = ""
     presets: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Labels, and values for the inputs."""
     is_open = False
@@ -116,6 +135,18 @@ class FormFilter(JobFilter, ListFilter):
         """Add the criteria of the inputs."""
         criteria.add(*self._criteria.required)
         criteria.between(self._criteria.since, self._criteria.until)
+
+    def chips(self, changelist: Any) -> Iterator[Chip]:
+        """Yield each value that is filled in, or the preset that has all of them."""
+        names = self.parameters()
+        for label, values in self.presets:
+            if {name: value for name, value in zip(names, values, strict=True) if value} == self._filled:
+                yield Chip(f"{self.title} {label}", changelist.get_query_string(remove=list(names)))
+                return
+        for name, label in self.inputs:
+            if name in self._filled:
+                text = f"{self.chip_prefix} {label.lower()} {self._filled[name]}".strip()
+                yield Chip(text, changelist.get_query_string({name: None}))
 
     def value(self) -> dict[str, str] | None:
         """Return the values that are filled in, or None."""

@@ -1,31 +1,32 @@
 """The filters of the job list. Choices come from settings and small queries, never from a DISTINCT over all jobs."""
 
-import re
-import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 
 from archive import root
 from jobs.admin.filter_types import ChoiceFilter, Choices, FormFilter
 from jobs.models import Job, JobTag, Tag
+from jobs.querysets import seen_by
 from jobs.search.criteria import (
     NOTHING,
     Criteria,
     Criterion,
     by_archiving,
+    by_array,
     by_cluster,
+    by_partition,
     by_project,
     by_state,
     by_tag,
     by_user,
-    concurrent_with,
-    find,
-    with_value,
 )
+from jobs.search.fields import elapsed, nodes
+from jobs.search.find import Search
+from jobs.search.hosts import concurrent_with
+from jobs.search.values import Range, period, seconds
 from jobs.states import JobState, searched_state
 from jobs.text import is_whole
 
@@ -78,13 +79,14 @@ class PartitionFilter(ChoiceFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         """Return the partitions of the newest jobs that the user sees, and the chosen one."""
-        newest = find(user=request.user, criteria=Criteria(), reach=_NEWEST).jobs
-        names = set(newest.values_list("partition", flat=True)[:_NEWEST]) | {self.value()}
+        newest = Search(seen=seen_by(request.user), criteria=Criteria()).newest(_NEWEST).ids
+        of_newest = Job.objects.among("id", newest).order_by().values_list("partition", flat=True)
+        names = {*of_newest, self.value()}
         return [(name, name) for name in sorted(name for name in names if name)]
 
     def chosen(self, value: str) -> Criterion:
         """Match the jobs of the partition."""
-        return with_value(partition=value)
+        return by_partition(value)
 
 
 class ArchivingFilter(ChoiceFilter):
@@ -139,7 +141,7 @@ class ArrayFilter(ChoiceFilter):
 
     def chosen(self, value: str) -> Criterion:
         """Match the jobs of the array."""
-        return with_value(array_job_id=int(value))
+        return by_array(int(value))
 
 
 class ConcurrentFilter(ChoiceFilter):
@@ -172,6 +174,7 @@ class StartFilter(FormFilter):
     """Filter by start time: a preset, or from one day to another, both included."""
 
     title = "start"
+    chip_prefix = "started"
     inputs = (("started", ""), ("from", "From"), ("to", "To"))
     kind = "date"
     presets = (
@@ -179,16 +182,18 @@ class StartFilter(FormFilter):
         ("last 24 hours", ("24h", "", "")),
         ("last 7 days", ("7d", "", "")),
         ("last 30 days", ("30d", "", "")),
+        ("this month", ("this-month", "", "")),
+        ("last month", ("last-month", "", "")),
     )
     is_open = True
 
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the range of start times."""
         preset, first, last = values
-        if preset == "today":
-            criteria.between(since=int(timezone.localtime().replace(hour=0, minute=0, second=0).timestamp()))
-        elif preset:
-            criteria.between(since=int(time.time()) - _SECONDS[preset])
+        if preset:
+            if preset not in {values[0] for _, values in self.presets}:
+                raise ValueError(preset)
+            criteria.between(*period(preset))
         if first:
             criteria.between(since=int(_day(first).timestamp()))
         if last:
@@ -196,7 +201,6 @@ class StartFilter(FormFilter):
             criteria.between(until=int((moment + timedelta(days=1) if len(last) == _DATE else moment).timestamp()) - 1)
 
 
-_SECONDS = {"24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
 _DATE = len("2026-01-31")
 
 
@@ -209,7 +213,7 @@ def _day(text: str) -> datetime:
 class DurationFilter(FormFilter):
     """Filter by duration; that of running jobs is until now."""
 
-    title = "duration"
+    title = chip_prefix = "duration"
     inputs = (("ran_from", "At least"), ("ran_to", "At most"))
     presets = (
         ("up to 2 minutes", ("", "2m")),
@@ -220,45 +224,26 @@ class DurationFilter(FormFilter):
 
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the criterion for the durations."""
-        least, most = (_seconds(value) for value in values)
-        if least is None and most is None:
-            return
-        now = int(time.time())
-        ended, running = ~Q(job_state=JobState.RUNNING), Q(job_state=JobState.RUNNING)
-        if least is not None:
-            ended &= Q(duration__gte=least)
-            running &= Q(start_time__lte=now - least)
-        if most is not None:
-            ended &= Q(duration__lte=most)
-            running &= Q(start_time__gte=now - most)
-        criteria.add(Criterion(ended | running))
-
-
-def _seconds(text: str) -> int | None:
-    """Parse '90', '90s', '15m', '2h' or '1d' to seconds; return None for an empty text."""
-    if not text:
-        return None
-    found = re.fullmatch(r"([0-9]{1,9})\s*([smhd]?)", text)
-    if found is None:
-        raise ValueError(text)
-    return int(found[1]) * {"m": 60, "h": 3600, "d": 86_400}.get(found[2], 1)
+        if any(values):
+            least, most = (seconds(value) if value else None for value in values)
+            criteria.add(elapsed((Range(least, most),)))
 
 
 class NodesFilter(FormFilter):
     """Filter by number of nodes."""
 
-    title = "nodes"
+    title = chip_prefix = "nodes"
     inputs = (("nodes_from", "At least"), ("nodes_to", "At most"))
     kind = "number"
     presets = (("1", ("1", "1")), ("2 to 8", ("2", "8")), ("9 to 32", ("9", "32")), ("more than 32", ("33", "")))
 
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the criteria for the numbers."""
-        for lookup, value in zip(("num_nodes__gte", "num_nodes__lte"), values, strict=True):
-            if value:
-                if not (value.isascii() and value.isdecimal() and len(value) < 10):
-                    raise ValueError(value)
-                criteria.add(with_value(**{lookup: int(value)}))
+        if not all(value.isascii() and value.isdecimal() and len(value) < 10 for value in values if value):
+            raise ValueError(values)
+        if any(values):
+            least, most = (int(value) if value else None for value in values)
+            criteria.add(nodes((Range(least, most),)))
 
 
 class OwnerFilter(FormFilter):

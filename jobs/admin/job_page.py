@@ -13,7 +13,7 @@ from django.urls import reverse
 from accounts.formatting import duration, scaled
 from archive import root
 from archive.plots.plots import peak
-from jobs.admin.display import NOTHING, archiving, moment, ranges, state
+from jobs.admin.display import NOTHING, archiving, moment, node_address, ranges, state
 from jobs.models import Job
 
 # Characters of a text that the page shows: a job script may have several MB.
@@ -143,7 +143,7 @@ def _measured(value: Any, prefix: Any, base: Any) -> str:
 
 def facts(job: Job) -> list[tuple[str, list[Link]]]:
     """Return what a job is in few words with links to what is like it, as (label, links)."""
-    hosts = [Link(node.hostname, _list(q=f"host:{_quoted(node.hostname)}")) for node in nodes(job)]
+    hosts = [Link(node.hostname, node_address(job.cluster, node.hostname)) for node in nodes(job)]
     size = [f"{job.num_hwthreads:,} hardware threads" if job.num_hwthreads else ""]
     size += [f"{job.num_acc:,} accelerator{'s' if job.num_acc > 1 else ''}" if job.num_acc else ""]
     is_known = root.registry().get(job.cluster) is not None

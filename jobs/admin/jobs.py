@@ -7,16 +7,14 @@ from django.contrib.admin.options import IncorrectLookupParameters, ShowFacets
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
-from accounts.formatting import duration
-from jobs.admin import display, export, job_page, plots, saved_filters
+from accounts.models import User
+from jobs.admin import columns, display, export, job_page, plots, saved_filters
 from jobs.admin.changelist import JobChangeList, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
@@ -27,28 +25,16 @@ from jobs.samples.ending import ending
 from jobs.search.box import HELP
 from jobs.text import is_whole
 
-_LONGEST_NAME = 60  # characters in the list
-
 
 @admin.register(Job)
 class JobAdmin(JobActions):
     """Show, tag, correct and delete jobs; what the scheduler reported is read-only."""
 
-    list_display = (
-        "job",
-        "state",
-        "owner",
-        "cluster_name",
-        "nodes",
-        "started",
-        "elapsed",
-        "archive",
-        "tag_chips",
-    )
-    list_display_links = ("job",)
+    list_display = columns.USUAL_COLUMNS
+    list_display_links = columns.USUAL_COLUMNS[:1]
     list_filter = FILTERS
     list_per_page = 50
-    sortable_by = ()  # newest first only: there are no indexes for other orders
+    sortable_by = ()  # the list has an order of its own, see changelist.py
     search_fields = ("job_id",)  # to show the search box; jobs.search.box implements it
     search_help_text = HELP
     show_full_result_count = False
@@ -86,17 +72,30 @@ class JobAdmin(JobActions):
         if ERROR_FLAG in request.GET and request.method == "GET":
             text = "The address had an invalid filter or page; the list shows all jobs."
             self.message_user(request, text, messages.WARNING)
-        answer = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
+        answer: Any = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
         if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
-            answer.context_data["searched_since"] = display.moment(answer.context_data["cl"].found.searched_since)
+            answer.context_data["searched_since"] = display.moment(answer.context_data["cl"].found.since)
             answer.context_data["saved_filters"] = saved_filters.saved_by(request)
+            only = answer.context_data["cl"].only_job
+            if only is not None and request.method == "GET":
+                return redirect("admin:jobs_job_change", only)
         return answer
+
+    def columns_view(self, request: HttpRequest) -> HttpResponse:
+        """Keep a choice of columns, and return to the list."""
+        assert isinstance(request.user, User)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        columns.keep(request.user, () if "usual" in request.POST else request.POST.getlist("column"))
+        query = request.POST.get("query", "").lstrip("?")
+        return redirect(f"{reverse('admin:jobs_job_changelist')}?{query}")
 
     def get_urls(self) -> list[URLPattern]:
         """Add the views for exports, saved filters and plots."""
         view = self.admin_site.admin_view
         return [
             path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
+            path("columns/", view(require_POST(self.columns_view)), name="jobs_job_columns"),
             path("saved/", view(require_POST(saved_filters.save)), name="jobs_job_save_filter"),
             path("saved/<int:filter_id>/", view(require_POST(saved_filters.remove)), name="jobs_job_remove_filter"),
             *plots.urls(self),
@@ -114,7 +113,7 @@ class JobAdmin(JobActions):
         except IncorrectLookupParameters:
             return redirect(f"{reverse('admin:jobs_job_changelist')}?{ERROR_FLAG}=1")
         assert isinstance(changelist, JobChangeList)
-        return export.response(changelist.found, kind)
+        return export.response(changelist.search, kind)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str
@@ -122,53 +121,6 @@ class JobAdmin(JobActions):
         """Search by job id for Django's autocompletion; the list has its own search."""
         term = search_term.strip()
         return (queryset.filter(job_id=int(term)) if is_whole(term) else queryset), False
-
-    @admin.display(description="Job")
-    def job(self, job: Job) -> SafeString:
-        """Show the job id and, in small type, the name."""
-        name = str(getattr(job, "name", None) or "")
-        return format_html('{}<span class="quiet small">{}</span>', job.job_id, name[:_LONGEST_NAME])
-
-    @admin.display(description="State")
-    def state(self, job: Job) -> SafeString:
-        """Show the state as a coloured word."""
-        return display.state(job)
-
-    @admin.display(description="Cluster")
-    def cluster_name(self, job: Job) -> SafeString:
-        """Show the cluster and, in small type, subcluster and partition."""
-        rest = " · ".join(part for part in (job.sub_cluster, job.partition) if part)
-        return format_html('{}<div class="quiet small">{}</div>', job.cluster, rest)
-
-    @admin.display(description="User, project")
-    def owner(self, job: Job) -> SafeString:
-        """Show the user and, in small type, the project."""
-        return format_html('{}<div class="quiet small">{}</div>', job.user, job.project)
-
-    @admin.display(description="Nodes")
-    def nodes(self, job: Job) -> SafeString:
-        """Show the number of nodes."""
-        return format_html('<span class="number">{}</span>', job.num_nodes)
-
-    @admin.display(description="Start", ordering="start_time")
-    def started(self, job: Job) -> SafeString | str:
-        """Show the start time."""
-        return display.moment(job.start_time)
-
-    @admin.display(description="Duration")
-    def elapsed(self, job: Job) -> SafeString:
-        """Show the duration, until now for running jobs, and its share of the requested time."""
-        return format_html('<span class="number">{}</span>{}', duration(job.elapsed), display.walltime_used(job))
-
-    @admin.display(description="Archiving")
-    def archive(self, job: Job) -> SafeString | str:
-        """Show the archiving state."""
-        return display.archiving(job)
-
-    @admin.display(description="Tags")
-    def tag_chips(self, job: Job) -> SafeString | str:
-        """Show the tags."""
-        return display.chips(job.tags.all())
 
     # --- the job page ---
 

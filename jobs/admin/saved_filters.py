@@ -18,7 +18,7 @@ else:
 
 _MOST = 50  # per user
 _LONGEST = 4_000  # characters of an address
-_NOT_SAVED = ("p", "e", "all")  # page, error, show all
+_NOT_SAVED = ("p", "e", "all", "tested", "found")  # page, error, show all, and what an earlier page found
 
 
 class SaveFilterForm(FilterForm):

@@ -7,7 +7,7 @@ from django.db import connection
 
 from jobs.querysets import USUAL_STATES
 from jobs.rows.select import JOBS, LINKS, SqlCondition, with_values
-from jobs.search.criteria import FIRST_WORD_OF_STATE
+from jobs.search.expressions import FIRST_WORD_OF_STATE
 from jobs.states import JobState
 
 # Filters are counted up to this many jobs: those whose index is in order, and those whose jobs must be sorted.

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import Error, connection, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Value
@@ -27,6 +27,8 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
 from jobs.archiving import trouble
+from jobs.ledger.books import ENTRY_COLUMNS, Entry, book
+from jobs.ledger.footprint import Footprint
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import ArchiveTaskQuerySet
 from jobs.states import JobState, MonitoringStatus, TaskPurpose
@@ -54,6 +56,13 @@ class Claim:
     attempts: int = 0
 
 
+class Written(NamedTuple):
+    """What was written of a job: its statistics as JSON text and, unless only meta.json was, its footprint."""
+
+    statistics: str
+    footprint: Footprint = Footprint()
+
+
 def worker_name() -> str:
     """Return a name that no other worker has: host, process, and a random part for a reused process number."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
@@ -72,6 +81,7 @@ _LEASE_END = {
 }
 _JOBS = f'"{Job._meta.db_table}"'
 _TASKS = f'"{ArchiveTask._meta.db_table}"'
+_ENTRY = ", ".join(f'"{name}"' for name in ENTRY_COLUMNS)
 
 # The named states of jobs/querysets.py in SQL, with constants, so that the planner can use the partial index
 # jobs_to_archive: its condition is AWAITS_ARCHIVE.
@@ -266,23 +276,28 @@ def renewing(worker: str, has_claims: Callable[[], object]) -> Iterator[None]:
         renewal.join()
 
 
-def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
-    """Record that jobs are in the archive, each with its statistics as JSON text, and drop the claims.
+def finish(worker: str, written: Sequence[tuple[Claim, Written]]) -> None:
+    """Record that jobs are in the archive, with their statistics, book them, and drop the claims.
 
     A job that was edited meanwhile stays due, so that its meta.json follows.
     """
     by_statistics: dict[str, list[int]] = {}
-    for done, statistics in written:
-        by_statistics.setdefault(statistics, []).append(done.row_id)
+    for done, of_job in written:
+        by_statistics.setdefault(of_job.statistics, []).append(done.row_id)
+    footprints = {done.row_id: of_job.footprint for done, of_job in written}
+    entries: list[Entry] = []
     claims = [value for done, _ in written for value in (done.row_id, done.edits)]
     with transaction.atomic(), connection.cursor() as cursor:
         for statistics, row_ids in by_statistics.items():
             places = ", ".join(["%s"] * len(row_ids))
             cursor.execute(
-                f"""UPDATE {_JOBS} SET "monitoring_status" = {MonitoringStatus.ARCHIVED.value}, "statistics" = %s
-                WHERE "id" IN ({places}) AND "monitoring_status" = {MonitoringStatus.ARCHIVING.value}""",
+                f"""UPDATE {_JOBS} SET "monitoring_status" = {MonitoringStatus.ARCHIVED.value}, "statistics" = %s,
+                "is_booked" = TRUE
+                WHERE "id" IN ({places}) AND "monitoring_status" = {MonitoringStatus.ARCHIVING.value}
+                RETURNING {_ENTRY}""",
                 [statistics, *row_ids],
             )
+            entries += [Entry.of(values, footprints[values[0]]) for values in cursor.fetchall()]
         places = ", ".join(["(%s, %s)"] * len(written))
         cursor.execute(
             f"""DELETE FROM {_TASKS} WHERE "worker" = %s AND ("job_id", "edits") IN (VALUES {places})""",
@@ -291,6 +306,8 @@ def finish(worker: str, written: Sequence[tuple[Claim, str]]) -> None:
         if cursor.rowcount < len(written):
             left = ArchiveTask.objects.claimed_by(worker).filter(pk__in=[done.row_id for done, _ in written])
             left.update(worker="", not_before=Now(), attempts=0, error="")
+        if entries:
+            book(entries)
 
 
 def fail(

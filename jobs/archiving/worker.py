@@ -14,7 +14,9 @@ from archive.exceptions import ArchiveVersionError, SourceError
 from archive.processes import prepared
 from jobs.archiving import queue, trouble, writing
 from jobs.archiving.heartbeat import Heartbeat
+from jobs.ledger import backlog
 from jobs.models import RefusedCall
+from jobs.records import NodeChange
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
 
@@ -31,6 +33,7 @@ _AT_ONCE = 4  # jobs of a cluster written at once; they spend half the time wait
 _CLAIMED = 32  # jobs of a cluster claimed at once
 _RETRIES = _AT_ONCE // 2  # of these, jobs that failed before: if they hang again, the others still make progress
 _TIDY_EVERY, _DROP_EVERY = 1.0, 60.0  # seconds
+_BOOKED_AT_ONCE = 50  # jobs that ended without being archived, or before there were books
 _AFTER_TROUBLE = 2.0  # seconds until the next query after the database did not answer
 
 # A job in work for longer than _SLOW times the usual, within these bounds (seconds), but longer than usual, probably
@@ -158,7 +161,7 @@ class ArchiveWorker:
     _next_dropping: float = 0.0
     _worked: float = 0.0  # monotonic seconds
     _pools: dict[str | None, ClusterPool] = field(default_factory=dict)  # None: edits
-    _in_work: dict[Future[str], Work] = field(default_factory=dict)
+    _in_work: dict[Future[queue.Written], Work] = field(default_factory=dict)
 
     @property
     def hangs(self) -> bool:
@@ -248,17 +251,21 @@ class ArchiveWorker:
     def _tidy(self) -> None:
         """Once a second free the jobs of dead workers, and checkpoint SQLite's log so that no request has to.
 
-        Once a minute delete old refused calls: while no more come, nobody else does.
+        Then some jobs are booked, too, that ended without being archived.
+
+        Once a minute delete old refused calls and changes of nodes: while no more come, nobody else does.
         """
         if time.monotonic() >= self._next_tidying:
             self._next_tidying = time.monotonic() + _TIDY_EVERY
             queue.reclaim_expired()
+            backlog.book_next(_BOOKED_AT_ONCE)
             if connection.vendor == "sqlite":
                 with connection.cursor() as cursor:
                     cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
         if time.monotonic() >= self._next_dropping:
             self._next_dropping = time.monotonic() + _DROP_EVERY
             RefusedCall.objects.drop_old()
+            NodeChange.objects.drop_old()
 
     @contextlib.contextmanager
     def _working(self) -> Iterator[None]:
@@ -313,7 +320,7 @@ class ArchiveWorker:
     def _new_executor(self) -> Executor:
         return prepared(_AT_ONCE, "jobs.archiving.preload") if self.in_processes else ThreadPoolExecutor(_AT_ONCE)
 
-    def _submit(self, pool: ClusterPool, row: Row) -> Future[str]:
+    def _submit(self, pool: ClusterPool, row: Row) -> Future[queue.Written]:
         try:
             return pool.executor.submit(writing.write, row)
         except BrokenExecutor:  # a process was killed while it had nothing to do
@@ -339,7 +346,7 @@ class ArchiveWorker:
     def _collect(self, timeout: float = _COLLECT) -> None:
         """Wait a moment for jobs in work and record the finished ones."""
         done, _ = wait(self._in_work, timeout=timeout, return_when=ALL_COMPLETED)
-        written: list[tuple[queue.Claim, str]] = []
+        written: list[tuple[queue.Claim, queue.Written]] = []
         killed: dict[Executor, list[Work]] = {}
         seconds, now = 0.0, time.monotonic()
         for future in [future for future in self._in_work if future in done]:  # in the order of their submission
@@ -405,7 +412,7 @@ class ArchiveWorker:
         cancelled = [future for future, work in self._in_work.items() if work.pool in pools and future.cancel()]
         return [self._forget(future).claim.row_id for future in cancelled]
 
-    def _forget(self, future: Future[str]) -> Work:
+    def _forget(self, future: Future[queue.Written]) -> Work:
         return self._in_work.pop(future)
 
     def _finish_or_release(self) -> None:

@@ -10,6 +10,8 @@ from archive.exceptions import ArchiveError, DocumentError, SourceError
 from archive.format.data_json import JobData, decode_data, encode_data, job_statistics, sample_counts
 from archive.format.layout import JobKey
 from jobs.archiving import queue
+from jobs.archiving.queue import Written
+from jobs.ledger.footprint import footprint_of
 from jobs.rows import encoding
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_rows
@@ -24,8 +26,8 @@ def meta_document(row: Row, statistics: str | None) -> bytes:
     return encoding.encode(encoding.job_meta(archived))
 
 
-def write(row: Row) -> str:
-    """Write a finished job to the archive, durable on return; return its statistics as JSON text.
+def write(row: Row) -> Written:
+    """Write a finished job to the archive, durable on return; return its statistics and its footprint.
 
     If the job is archived, only meta.json is written anew. If it was archived and waits again (it has statistics), its
     samples are loaded anew, unless the archive has more of them. Reads no database, so that threads can write side by
@@ -35,22 +37,22 @@ def write(row: Row) -> str:
     if row.monitoring_status == MonitoringStatus.ARCHIVED:
         statistics = row.statistics or "{}"
         root.store().write_meta(key, meta_document(row, statistics))
-        return statistics
+        return Written(statistics)
     source = root.source_of(job.cluster)
+    cluster = root.registry().get(job.cluster)
     had = row.statistics
     if not source.archives_data:
         if had is not None:
             raise SourceError(f"cluster {job.cluster} has no metric source any more", transient=False)
         root.store().write_job(key, meta_document(row, "{}"), None)
-        return "{}"
-    cluster = root.registry().get(job.cluster)
+        return Written("{}", footprint_of(row, None, cluster))
     data = source.load(job, cluster)
     if had is not None:
         _refuse_less(key, data, had)
     document = encode_data(data)
     statistics = orjson.dumps(job_statistics(data, cluster)).decode()
     root.store().write_job(key, meta_document(row, statistics), document)
-    return statistics
+    return Written(statistics, footprint_of(row, statistics, cluster, data))
 
 
 def _refuse_less(key: JobKey, data: JobData, statistics: str) -> None:

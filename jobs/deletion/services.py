@@ -14,6 +14,8 @@ from django.db.models import Count, Q
 from jobs import history
 from jobs.exceptions import JobNotFoundError, described
 from jobs.history import Actor
+from jobs.ledger import backlog
+from jobs.ledger.books import keep_usage
 from jobs.models import ArchiveTask, Job, JobTag
 from jobs.querysets import AWAITS_FIRST_ARCHIVE, JobQuerySet
 from jobs.states import JobState
@@ -118,12 +120,14 @@ def delete_next(jobs: JobQuerySet, *, since: int) -> DeletedBatch:
 
 
 def _delete_rows(row_ids: Sequence[int], actor: Actor | None = None) -> int:
-    """Delete jobs with their links to tags and their tasks, inside the caller's transaction; tags themselves stay."""
+    """Delete jobs with all that hangs on them, inside the caller's transaction; tags and usage stay."""
     locked = list(Job.objects.select_for_update().filter(pk__in=row_ids).order_by("pk").values_list("pk", flat=True))
     if not locked:  # another call was faster
         return 0
     if actor:
         history.record(actor, locked, "Deleted from the database; the archive keeps its files.", flag=DELETION)
+    backlog.book_ended(locked)
+    keep_usage(locked)
     JobTag.objects.filter(job_id__in=locked)._raw_delete(using="default")
     ArchiveTask.objects.filter(job_id__in=locked)._raw_delete(using="default")
     deleted: int = Job.objects.filter(pk__in=locked)._raw_delete(using="default")

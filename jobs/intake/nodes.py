@@ -1,16 +1,17 @@
-"""Keep the latest state of each node as the scheduler reports it."""
+"""Keep the latest state of each node as the scheduler reports it, and when it changed."""
 
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from django.db import connection
+from django.db import connection, transaction
 
 from jobs.exceptions import InvalidJobError
 from jobs.intake.clusters import known_cluster
 from jobs.messages import NodeReport
 from jobs.models import NodeState
+from jobs.records import NodeChange
 
 # The columns of a report with their types on PostgreSQL, in the order of the statement.
 _COLUMNS = {
@@ -24,7 +25,7 @@ _COLUMNS = {
 
 
 def record_nodestate(*, cluster: str, nodes: Sequence[NodeReport]) -> int:
-    """Store the reported states of nodes in place of earlier ones; return the number of nodes.
+    """Store the reported states of nodes in place of earlier ones, and which changed; return the number of nodes.
 
     If a host is reported twice, its last report counts. Raises InvalidJobError for an unknown cluster and for a node
     without a host name; nothing is stored then.
@@ -44,8 +45,10 @@ def record_nodestate(*, cluster: str, nodes: Sequence[NodeReport]) -> int:
         }
     if latest:
         document = msgspec.json.encode(list(latest.values())).decode()
-        with connection.cursor() as cursor:
-            cursor.execute(_UPSERT[connection.vendor], [cluster, int(time.time()), document])
+        given: tuple[str, int, str] = (cluster, int(time.time()), document)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_CHANGES[connection.vendor], (*given, cluster))
+            cursor.execute(_UPSERT[connection.vendor], given)
     return len(latest)
 
 
@@ -69,9 +72,22 @@ def _upsert(source: str) -> str:
     """
 
 
+def _changes(source: str) -> str:
+    """Return the statement that keeps which nodes of a document have other states than their last report."""
+    return f"""
+        INSERT INTO "{NodeChange._meta.db_table}" ("cluster", "at", "hostname", "before", "states")
+        SELECT %s, %s, g."hostname", COALESCE(s."states", ''), g."states"
+        FROM (SELECT {source}) g
+        LEFT JOIN "{NodeState._meta.db_table}" s ON s."cluster" = %s AND s."hostname" = g."hostname"
+        WHERE s."states" IS NULL OR s."states" <> g."states" ORDER BY g."hostname"
+    """  # noqa: S608  names of ours
+
+
 _PARTS = ", ".join(f'json_extract("value", \'$.{column}\') AS "{column}"' for column in _COLUMNS)
 _TYPES = ", ".join(f'"{column}" {kind}' for column, kind in _COLUMNS.items())
-_UPSERT = {
-    "sqlite": _upsert(f"{_PARTS} FROM json_each(%s) WHERE TRUE"),  # without WHERE, ON would belong to a join
-    "postgresql": _upsert(f"node.* FROM json_to_recordset(%s) AS node({_TYPES})"),
+_SOURCE = {
+    "sqlite": f"{_PARTS} FROM json_each(%s) WHERE TRUE",  # without WHERE, ON would belong to a join
+    "postgresql": f"node.* FROM json_to_recordset(%s) AS node({_TYPES})",
 }
+_UPSERT = {vendor: _upsert(source) for vendor, source in _SOURCE.items()}
+_CHANGES = {vendor: _changes(source) for vendor, source in _SOURCE.items()}

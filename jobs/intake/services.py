@@ -21,7 +21,7 @@ from jobs.intake.clusters import known_cluster
 from jobs.intake.sql import insert_run, insert_runs, stop_run, stop_runs
 from jobs.messages import StartJob, encode_resources
 from jobs.models import Job
-from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.columns import Row, encode_metadata, submit_time_in
 from jobs.states import SCHEDULER_STATE, JobState, MonitoringStatus, expected_final, final_state, is_start_state
 from jobs.tags.services import check_tags, link_tags
 from jobs.text import is_whole
@@ -70,6 +70,7 @@ def started_row(job: StartJob) -> Row:
         raise InvalidJobError(f"not a valid job state: {(job.job_state or '')[:60]!r}, expected 'running' or none")
     _check_start(job)
     check_tags(job.tags or [])
+    metadata = _metadata(job)
     return Row(
         id=0,
         job_id=job.job_id or 0,
@@ -88,9 +89,10 @@ def started_row(job: StartJob) -> Row:
         job_state=JobState.RUNNING.value,
         duration=0,
         walltime=max(0, job.walltime or 0),  # an unlimited job's walltime arrives negative
+        submit_time=submit_time_in(metadata),
         tags=None,
         resources=encode_resources(job.resources or []),
-        meta_data=encode_metadata(_metadata(job)),
+        meta_data=encode_metadata(metadata),
         start_time=job.start_time or 0,
         statistics=None,
     )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
+from archive.clusters import registry_for
 from archive.exceptions import READ_ERRORS, reason
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
 from archive.processes import Workers, uninterrupted
@@ -184,7 +185,7 @@ def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused 
     The folder is a string: Path objects would take as long as all the rest.
     """
     try:
-        job, size = restore.read_job(f"{folder}/{META_FILE}")
+        job, size = restore.read_job(f"{folder}/{META_FILE}", registry_for(root))
         if folder != f"{root}/{place_of(job.key)}":
             raise InvalidJobError(
                 f"it holds job {job.key.job_id} of {job.key.cluster} with startTime {job.key.start_time}, "

@@ -9,18 +9,23 @@ import msgspec
 import orjson
 from django.db import IntegrityError, transaction
 
+from archive.clusters import ClusterRegistry
 from archive.format.before_version_1 import convert_statistics
 from archive.format.layout import JobKey
 from archive.format.meta_json import JobMeta, Resource, TagName, decode_meta, keys_of
 from archive.storage.files import read_file
 from jobs.archiving import queue
 from jobs.exceptions import InvalidJobError
+from jobs.ledger.backlog import entry_of
+from jobs.ledger.books import book
+from jobs.ledger.footprint import Footprint, footprint_of
 from jobs.models import Job
 from jobs.rows import encoding
-from jobs.rows.columns import Row, encode_metadata
+from jobs.rows.columns import Row, encode_metadata, submit_time_in
 from jobs.rows.insert import insert_jobs, insert_links, reserve_ids
 from jobs.states import SCHEDULER_STATE, MonitoringStatus, expected_final, final_state
 from jobs.tags.ids import Pair, tag_ids
+from jobs.text import LATEST_TIME
 
 Report = Callable[[str], Any]
 """A function that is called with one line about something that is left out, with the reason."""
@@ -48,6 +53,7 @@ class ArchivedJob(NamedTuple):
     row: Row
     tags: dict[Pair, int | None]
     own_id: int | None
+    footprint: Footprint
 
     @property
     def key(self) -> JobKey:
@@ -61,10 +67,10 @@ class ArchivedJob(NamedTuple):
         return self.row._replace(id=row_id, tags=tags.decode() if by_id else None)
 
 
-def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
+def archived_job(raw: bytes, meta: JobMeta, clusters: ClusterRegistry | None = None) -> ArchivedJob:
     """Return the values of a job's row; raise InvalidJobError for a value that does not fit.
 
-    `meta` is the result of `decode_meta(raw)`.
+    `meta` is the result of `decode_meta(raw)`; `clusters` have what the footprint is a share of.
     """
     state = final_state(meta.job_state) if meta.job_state else None
     if state is None:
@@ -89,6 +95,7 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
         job_state=word,
         duration=_number("duration", meta.duration, 0, _INT64 - meta.start_time),
         walltime=max(0, meta.walltime),  # negative for an unlimited job
+        submit_time=min(max(0, meta.submit_time), LATEST_TIME) or submit_time_in(meta.meta_data),
         tags=None,
         resources=_resources(meta.resources),
         meta_data=encode_metadata(_clean_mapping(meta.meta_data or {}) | kept),
@@ -97,16 +104,17 @@ def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
     )
     own_id = meta.id if _is_ours(raw, meta) else None
     tags = {pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)}
-    return ArchivedJob(row, tags, own_id)
+    footprint = footprint_of(row, row.statistics, clusters.get(row.cluster) if clusters else None)
+    return ArchivedJob(row, tags, own_id, footprint)
 
 
-def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
+def read_job(meta: Path | str, clusters: ClusterRegistry | None = None) -> tuple[ArchivedJob, int]:
     """Read a meta.json; return its job and its size (bytes).
 
     Raises InvalidJobError, DocumentError, or OSError.
     """
     raw = read_file(meta)
-    return archived_job(raw, decode_meta(raw)), len(raw)
+    return archived_job(raw, decode_meta(raw), clusters), len(raw)
 
 
 def own_id_at_most(beginning: bytes) -> int:
@@ -192,11 +200,13 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
         try:
             with transaction.atomic():
                 ids = ids_of_tags(jobs.values())
-                new = insert_jobs(job.row._replace(id=row_id) for row_id, job in ordered)
+                new = insert_jobs((job.row._replace(id=row_id) for row_id, job in ordered), booked=True)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
+                if inserted:
+                    book([entry_of(job.row._replace(id=row_id), job.footprint) for row_id, job in inserted])
         except IntegrityError:  # a tag was deleted between look-up and insert
             if tries == _TRIES:
                 raise

@@ -13,7 +13,7 @@ from django.urls import path, reverse
 
 from accounts.models import User
 from jobs.health.checks import worst_now
-from jobs.overview import cluster_pages, dashboard, health_page
+from jobs.overview import cluster_pages, dashboard, health_page, node_page
 from jobs.overview.log_in import LogInForm
 from jobs.text import is_whole
 
@@ -48,6 +48,7 @@ class JobControlSite(AdminSite):
             path("health/", self.admin_view(health_page.health), name="health"),
             path("clusters/", self.admin_view(cluster_pages.cluster_list), name="clusters"),
             path("clusters/<str:name>/", self.admin_view(cluster_pages.cluster_page), name="cluster"),
+            path("clusters/<str:name>/<str:host>/", self.admin_view(node_page.node_page), name="node"),
         ]
         return [*pages, *super().get_urls()]
 

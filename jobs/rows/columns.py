@@ -4,6 +4,7 @@ The fields are in the order of the keys in JSON. A key is the column's name in c
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -16,6 +17,7 @@ from archive.format.layout import JobKey
 from archive.sources.base import JobInfo
 from jobs.messages import Resource
 from jobs.states import JobState
+from jobs.text import LATEST_TIME, is_whole
 
 
 class Tag(Struct):
@@ -73,6 +75,7 @@ class Row(NamedTuple):
     job_state: str
     duration: int
     walltime: Annotated[int, OMIT_EMPTY]
+    submit_time: Annotated[int, OMIT_EMPTY]
     tags: Annotated[str | None, Json(list[Tag]), OMIT_EMPTY]
     resources: Annotated[str, Json(list[Resource])]
     meta_data: Annotated[str | None, Json(dict[str, str | None])]
@@ -137,6 +140,12 @@ STORED_COLUMNS = tuple(name for name in Row._fields if name != "tags")
 
 stored_values = attrgetter(*STORED_COLUMNS)
 """Return the values of a row for STORED_COLUMNS."""
+
+
+def submit_time_in(metadata: Mapping[str, str | None] | None) -> int:
+    """Return when metadata say that a job was submitted (epoch seconds); 0 if they do not."""
+    text = metadata.get("submitTime") if metadata else None
+    return max(0, min(int(text), LATEST_TIME)) if text and is_whole(text) else 0
 
 
 def encode_metadata(metadata: dict[str, Any] | None) -> str | None:

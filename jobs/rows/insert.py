@@ -15,7 +15,7 @@ from jobs.rows.columns import STORED_COLUMNS, Row, stored_values
 
 _JOBS = f'"{Job._meta.db_table}"'
 _NEW = '"jobs_job_new"'
-_NAMES = ", ".join(f'"{column}"' for column in STORED_COLUMNS)
+_NAMES = ", ".join(f'"{column}"' for column in (*STORED_COLUMNS, "is_booked"))
 _MOST_PARAMETERS = 30_000  # per statement; both databases allow slightly more
 
 
@@ -27,12 +27,13 @@ def use_little_memory() -> None:
             cursor.execute("PRAGMA cache_size=-16384")  # KiB
 
 
-def insert_jobs(jobs: Iterable[Row]) -> set[int]:
+def insert_jobs(jobs: Iterable[Row], *, booked: bool = False) -> set[int]:
     """Insert jobs with their ids, without their tags, and return the ids of the inserted rows.
 
-    A job whose id or run exists already is left out. The caller opens the transaction.
+    A job whose id or run exists already is left out. The caller opens the transaction, and books them in it if they
+    are marked as `booked`.
     """
-    rows = [stored_values(job) for job in jobs]
+    rows = [(*stored_values(job), booked) for job in jobs]
     into = f'INSERT INTO {_JOBS} ({_NAMES}) {{source}} ON CONFLICT DO NOTHING RETURNING "id"'
     inserted: set[int] = set()
     with connection.cursor() as cursor:

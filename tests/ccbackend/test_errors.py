@@ -1,5 +1,6 @@
-"""Error pages for people: what they see if the database is away or full."""
+"""Error pages for people: why there is no other page, and a way back."""
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import pytest
@@ -43,4 +44,33 @@ def test_a_page_without_a_database_is_a_503_in_the_site_s_dress(
 
 def test_a_fault_of_the_server_stays_a_500(browser_tab: Client) -> None:
     with connection.execute_wrapper(lambda *_: 1 / 0):
-        assert browser_tab.get("/admin/jobs/job/").status_code == 500
+        answer = browser_tab.get("/admin/jobs/job/")
+    text = answer.content.decode()
+    assert answer.status_code == 500
+    assert "<h1>An error of the server</h1>" in text
+    assert "division" not in text
+
+
+@pytest.mark.parametrize(
+    ("ask", "status", "title"),
+    [
+        (lambda client: client.get("/nowhere/"), 404, "Not found"),
+        (lambda client: client.get("/admin/clusters/none/"), 404, "Not found"),
+        (lambda client: client.get("/admin/jobs/job/ghosts/"), 403, "You may not do this"),
+        (lambda client: client.get("/admin/", headers={"Host": "a b"}), 400, "This cannot be understood"),
+        (lambda client: client.post("/admin/jobs/job/", {"action": "x"}), 403, "The form was not accepted"),
+    ],
+)
+def test_each_refusal_is_a_page_of_the_site_that_leads_back(
+    ask: Callable[[Client], Any], status: int, title: str, alice: User, archive_root: object
+) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(alice)
+
+    answer = ask(client)
+
+    text = answer.content.decode()
+    assert answer.status_code == status
+    assert f"<h1>{title}</h1>" in text
+    assert '<a href="/admin/">To the overview</a>' in text
+    assert "jobs/admin.css" in text

@@ -10,8 +10,11 @@ from hypothesis import given, strategies
 
 from accounts.models import User
 from jobs.console import days_ago, parse_when, shown_time
+from jobs.querysets import seen_by
 from jobs.search.box import narrow
-from jobs.search.criteria import Criteria, find
+from jobs.search.criteria import Criteria
+from jobs.search.fields import FIELDS
+from jobs.search.find import Search
 from jobs.text import LATEST_TIME, clean_text
 from tests.support.clients import AppClient, start_body
 from tests.support.factories import JobFactory, TagFactory
@@ -43,27 +46,16 @@ BODIES: dict[str, tuple[str, str, Any]] = {
 }
 WORDS = strategies.sampled_from(
     [
-        *(
-            "user:",
-            "project:",
-            "host:",
-            "name:",
-            "tag:",
-            "cluster:",
-            "partition:",
-            "state:",
-            "job:",
-            ":",
-            '"',
-            '""',
-            " ",
-        ),
+        *(f"{name}:" for name in FIELDS),
+        *(":", '"', '""', " ", "-", "*", ",", ">", "<=", "..", "%", "_"),
         *(
             "alice",
             "n01",
             "perf:bad",
             "running",
             "0",
+            "5%",
+            "2026-11",
             "9" * 18,
             "9" * 30,
             "-1",
@@ -169,8 +161,8 @@ def test_random_searches(alice: User, admin: User) -> None:
     )
     def searched(words: list[str], user: User) -> None:
         criteria = Criteria()
-        narrow(criteria, clean_text("".join(words)), user)
-        list(find(user=user, criteria=criteria).jobs[:5])
+        narrow(criteria, clean_text("".join(words)), seen_by(user))
+        Search(seen=seen_by(user), criteria=criteria).newest(5)
 
     searched()
 

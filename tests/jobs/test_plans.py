@@ -22,6 +22,7 @@ from jobs.health import ghosts
 from jobs.health.look import Look
 from jobs.history import Actor
 from jobs.intake.services import start_job, stop_job
+from jobs.ledger import backlog
 from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
@@ -30,15 +31,15 @@ from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
-from jobs.search import criteria
+from jobs.search import criteria, find
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
 
-# Of the row ids themselves, and of the tags of each job in a list.
-EVERYWHERE = {"pk", "jobs_tag_on_job_once"}
+# Of the row ids themselves, of a node's jobs, and of the tags of each job in a list.
+EVERYWHERE = {"pk", "jobs_of_node", "jobs_tag_on_job_once"}
 
 
 class Case(NamedTuple):
@@ -189,7 +190,7 @@ def worker() -> list[Case]:
     def work() -> None:
         first, second, third, *_ = queue.claim_waiting("me:1:a", "testcluster", 10)
         queue.renew("me:1:a")
-        queue.finish("me:1:a", [(first, "{}")])
+        queue.finish("me:1:a", [(first, queue.Written("{}"))])
         queue.fail("me:1:a", second, "no answer", permanent=False)
         queue.fail("me:1:a", third, "no answer", permanent=True)
         queue.clear_backoff(only=[second.row_id])
@@ -206,9 +207,14 @@ def worker() -> list[Case]:
         ArchiveTask.objects.create(job_id=2001, worker="dead:1:a", not_before=timezone.now())
         queue.reclaim_expired()
 
+    def book() -> None:
+        first, second = backlog.book_next(2)
+        assert (first, backlog.book_next(1, below=second)) == (JOBS // 2000 * 2000 - 2000, [second - 2000])
+
     return [
+        case("book", book, "jobs_to_book", "jobs_deleted_run_once", prepared=True),
         case("clusters that wait", queue.waiting_clusters, "jobs_to_archive", prepared=True),
-        case("archive", work, "jobs_to_archive", prepared=True),
+        case("archive", work, "jobs_to_archive", "jobs_deleted_run_once", prepared=True),
         case("claim edits", lambda: queue.claim_edited("me:1:a", 10), "pk", prepared=True),
         case("claim named edits", lambda: queue.claim_edited("me:1:a", 10, only=[7, 14]), "pk"),
         case("remove", remove, "pk", prepared=True),
@@ -258,12 +264,23 @@ def pages(admin: User) -> list[Case]:
     client = Client()
     client.force_login(admin)
 
-    def page(path: str, *uses: str, may: str = "") -> Case:
+    def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
         def act() -> None:
             assert client.get(f"/admin/{path}").status_code == 200
 
-        return case(f"page {path}", act, *uses, may=f"jobs_by_start walk:jobs_by_start {may}", guessed="links_by_tag")
+        # PostgreSQL walks through all values of the first column of that index if there are few.
+        started = "jobs_by_start walk:jobs_by_start jobs_by_sub_cluster"
+        return case(f"page {path}", act, *uses, may=f"{started} {may}", guessed=f"links_by_tag {guessed}", sorts=sorts)
 
+    # A part of a small table that is as large as a step is read with the rest of it.
+    footprints = "walk:jobs_footprints_by_start"
+    footprints += " scan:jobs_jobfootprint" if connection.vendor == "postgresql" else ""
+    numbers = "jobs_running jobs_to_archive jobs_by_cluster"
+    unbooked, scanned, names = (
+        "jobs_to_book walk:jobs_to_book",
+        "scan:jobs_job",
+        "jobs_by_user walk:jobs_by_user jobs_by_project walk:jobs_by_project",
+    )
     return [
         page("jobs/job/", "walk:jobs_by_start"),
         page("jobs/job/?p=3"),
@@ -273,9 +290,42 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?archiving=waiting", "jobs_to_archive"),
         page("jobs/job/?user=user7&state=failed", "jobs_by_user", may="jobs_by_rare_state"),
         page("jobs/job/?project=proj7", "jobs_by_project"),
-        page("jobs/job/?cluster=testcluster&nodes_from=9", "jobs_by_cluster|jobs_by_start"),
-        page("jobs/job/?q=100007", "jobs_run_once"),
+        page(
+            "jobs/job/?cluster=testcluster&nodes_from=9",
+            "jobs_footprints_by_start",
+            may=f"{footprints} {unbooked} {numbers}",
+            sorts=True,
+            guessed=scanned,
+        ),
+        page("jobs/job/?q=job:100007", "jobs_run_once"),
         page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
+        page("jobs/job/?q=tag:ticket", may="links_by_tag scan:jobs_jobtag"),
+        page("jobs/job/?q=host:n3", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page("jobs/job/?q=host:n1*", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page(
+            "jobs/job/?q=host:n3+state:failed",
+            "jobs_of_node",
+            "jobs_running",
+            may=f"{unbooked} jobs_to_archive jobs_by_rare_state",
+            sorts=True,
+        ),
+        page("jobs/job/?q=n3", "jobs_of_node", "jobs_running", may=f"{unbooked} {names} jobs_to_archive", sorts=True),
+        page("jobs/job/?q=user:user7,user14", "jobs_by_user", sorts=True),
+        page("jobs/job/?q=user:USER7", "jobs_by_user"),
+        page("jobs/job/?q=user:user1*", may="jobs_by_user", sorts=True, guessed=scanned),
+        page("jobs/job/?q=project:proj7*", "jobs_by_project", sorts=True),
+        page("jobs/job/?q=partition:gpu+limit:>9%25", "jobs_by_partition|jobs_by_start", sorts=True, guessed=scanned),
+        page("jobs/job/?q=user:user7+duration:>1h", "jobs_by_user", may=f"{unbooked}"),
+        page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True),
+        page("jobs/job/?q=array:77", "jobs_by_array"),
+        page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
+        page("jobs/job/?q=100007+100009+100011", "jobs_run_once"),
+        page("jobs/job/?q=metric1:<1%25", "jobs_footprints_by_start", may=footprints, sorts=True, guessed=scanned),
+        page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
+        page("jobs/job/?q=name:gromacs", sorts=True, guessed=scanned),
+        page("jobs/job/?q=-user:alice+limit:>95%25", may="jobs_by_user", sorts=True, guessed=scanned),
+        page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
+        page("jobs/job/export/csv/?q=name:gromacs", sorts=True, guessed=scanned),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
@@ -291,8 +341,8 @@ def test_statements_on_large_tables_use_their_indexes(
     # The table is small, and so must be the parts of it that are read at once.
     monkeypatch.setattr(select, "_DEEP", 20)
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
-    monkeypatch.setattr(criteria, "_FEW_TAGGED", 1000)
-    monkeypatch.setattr(changelist, "REACH", 1000)
+    monkeypatch.setattr(criteria, "FEW", 1000)
+    monkeypatch.setattr(find, "FIRST_STEP", 1000)
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)

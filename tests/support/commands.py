@@ -140,7 +140,7 @@ class Machine:
     def add_job(self, job_id: int, **values: object) -> None:
         """Store a finished job that waits for the archive."""
         texts = dict.fromkeys(("sub_cluster", "partition", "project"), "")
-        numbers = dict.fromkeys(("array_job_id", "num_hwthreads", "num_acc", "smt", "walltime"), 0)
+        numbers = dict.fromkeys(("array_job_id", "num_hwthreads", "num_acc", "smt", "walltime", "submit_time"), 0)
         facts = {"job_id": job_id, "cluster": "fritz", "user": "alice", "num_nodes": 1, "exclusive": 1}
         end = {"monitoring_status": 1, "job_state": "completed", "start_time": 1_700_000_000, "duration": 60}
         columns: dict[str, object] = {

@@ -39,6 +39,11 @@ class UserFactory(DjangoModelFactory[User]):
             self.add_projects(extracted)
 
 
+def on_hosts(*names: str) -> str:
+    """Return the resources of a job on these hosts."""
+    return json.dumps([{"hostname": name} for name in names], separators=(",", ":"))
+
+
 def token_for(user: User, **options: Any) -> str:
     """Issue a token and return its secret; options are those of ApiToken.issue."""
     return ApiToken.issue(user=user, **options)[1]

@@ -16,7 +16,9 @@ from archive.format.layout import JobKey, job_folder
 from jobs import curation
 from jobs.archiving.worker import ArchiveWorker
 from jobs.history import Actor
+from jobs.ledger import audit
 from jobs.models import ArchiveTask, Job
+from jobs.records import DeletedJob, JobNode, Usage
 from tests.support.clients import AppClient
 from tests.support.waiting import wait_for
 
@@ -258,7 +260,8 @@ def machine_of(new_model: Callable[[], JobModel]) -> type[RuleBasedStateMachine]
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            Job.objects.all().delete()
+            for rows in (Job, Usage, JobNode, DeletedJob):
+                rows._default_manager.all().delete()
             self.model = new_model()
             for folder in (self.model.root / self.model.cluster).glob("[0-9]*"):
                 shutil.rmtree(folder)
@@ -266,6 +269,7 @@ def machine_of(new_model: Callable[[], JobModel]) -> type[RuleBasedStateMachine]
         @invariant()
         def check(self) -> None:
             self.model.check()
+            assert list(audit.differences()) == []
 
     def as_rule(name: str) -> Any:
         def step(self: Machine, **arguments: Any) -> None:

@@ -20,7 +20,10 @@ WAITING = 50  # the newest that have ended
 EDITED = 20
 START = 1_795_000_000
 
-LARGE = ("jobs_job", "jobs_jobtag", "django_admin_log")
+LARGE = (
+    *("jobs_job", "jobs_jobtag", "django_admin_log"),
+    *("jobs_jobnode", "jobs_jobfootprint", "jobs_usage", "jobs_deletedjob"),
+)
 """The tables that grow with the number of jobs."""
 
 _PAGE = 1000  # rows that may be sorted
@@ -30,12 +33,16 @@ _NAMES = {
     "sqlite_autoindex_jobs_job_1": "jobs_run_once",
     "sqlite_autoindex_jobs_jobtag_1": "jobs_tag_on_job_once",
     "jobs_jobtag_tag_id_06fa80cf": "links_by_tag",
+    "jobs_jobnode_pkey": "jobs_of_node",
+    "sqlite_autoindex_jobs_usage_1": "jobs_usage_once",
+    "sqlite_autoindex_jobs_deletedjob_1": "jobs_deleted_run_once",
 }
 # Those that lead to few rows, and so to no long sort.
 _FEW = {"pk", "jobs_run_once", "jobs_tag_on_job_once", "links_by_tag", "jobs_history_of_object", "jobs_running"}
-_FEW |= {"jobs_to_archive"}
-_SMALL = ("jobs_archivetask", "jobs_tag_once", "jobs_tag_pkey", "jobs_node")
-_PARTIAL = ("jobs_running", "jobs_to_archive", "jobs_archiving_failed")
+_FEW |= {"jobs_to_archive", "jobs_to_book", "jobs_by_array", "jobs_of_node", "jobs_usage_once"}
+_FEW |= {"jobs_deleted_run_once"}
+_SMALL = ("jobs_archivetask", "jobs_tag_once", "jobs_tag_pkey", "jobs_node", "jobs_host_once")
+_PARTIAL = ("jobs_running", "jobs_to_archive", "jobs_archiving_failed", "jobs_to_book")
 
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {0}) ",
@@ -43,7 +50,7 @@ _NUMBERS = {
 }
 _COLUMNS = """"id", "job_id", "cluster", "sub_cluster", "partition", "user", "project", "array_job_id", "num_nodes",
     "num_hwthreads", "num_acc", "exclusive", "monitoring_status", "smt", "job_state", "start_time", "duration",
-    "walltime", "resources", "statistics", "meta_data" """
+    "walltime", "resources", "statistics", "meta_data", "is_booked" """
 _JOB = f"""
     n, 100000 + n, CASE WHEN n % 10 < 7 THEN 'testcluster' ELSE 'other' END, 'main',
     CASE n % 5 WHEN 0 THEN 'gpu' WHEN 1 THEN 'short' ELSE 'main' END,
@@ -55,8 +62,28 @@ _JOB = f"""
     {START} + n, CASE WHEN n > {JOBS - RUNNING} THEN 0 ELSE 600 END, 3600, '[{{"hostname":"n' || (n % 40) || '"}}]',
     CASE WHEN n > {JOBS - RUNNING - WAITING} OR n % 2000 = 0 THEN NULL
          ELSE '{{"cpu_load":{{"avg":1,"min":1,"max":1}}}}' END,
-    '{{"jobName":"a job","jobScript":"{"srun ./solver " * 25}"}}'
+    '{{"jobName":"a job","jobScript":"{"srun ./solver " * 25}"}}', NOT (n > {JOBS - RUNNING - WAITING} OR n % 2000 = 0)
 """
+
+_NODES = """INSERT INTO jobs_node ("cluster", "hostname") SELECT DISTINCT "cluster", 'n' || ("id" % 40) FROM jobs_job"""
+_BOOKED = (
+    """INSERT INTO jobs_jobnode ("node_id", "start_time", "end_time", "job_id")
+        SELECT n."id", j."start_time", j."start_time" + j."duration", j."id" FROM jobs_job j
+        JOIN jobs_node n ON n."cluster" = j."cluster" AND n."hostname" = 'n' || (j."id" % 40) WHERE is_booked""",
+    """INSERT INTO jobs_jobfootprint
+            ("job_id", "start_time", "duration", "num_nodes", "cores", "accelerators", "waiting", "power",
+             "avg_share_1", "idle_1")
+        SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0, "id" % 1000, "id" % 1000
+        FROM jobs_job WHERE is_booked""",
+    """INSERT INTO jobs_usage ("day", "cluster", "sub_cluster", "partition", "project", "user", "job_state", "jobs",
+            "waiting_seconds", "node_seconds", "core_seconds", "acc_seconds", "energy")
+        SELECT "id" % 100, "cluster", "sub_cluster", "partition", "project", "user", "job_state",
+            COUNT(*), 0, 0, 0, 0, 0
+        FROM jobs_job WHERE is_booked GROUP BY 1, 2, 3, 4, 5, 6, 7""",
+    """INSERT INTO jobs_deletedjob ("job_id", "cluster", "start_time", "duration", "sub_cluster", "partition",
+            "project", "user", "job_state", "num_nodes", "cores", "accelerators", "waiting", "power")
+        SELECT "job_id" + 1000000, "cluster", "start_time", 0, '', '', '', '', '', 1, 0, 0, 0, 0 FROM jobs_job""",
+)
 
 
 def key_of(number: int) -> JobKey:
@@ -73,9 +100,13 @@ def fill(user: User, *, analyzed: bool) -> None:
             cursor.execute(f"INSERT INTO {into} {_NUMBERS[connection.vendor].format(number)} {source}")
 
         if connection.vendor == "postgresql":  # else it remembers the size of what earlier tests rolled back
-            cursor.execute(f"TRUNCATE {', '.join(LARGE)}, jobs_tag, jobs_archivetask CASCADE")
+            cursor.execute(f"TRUNCATE {', '.join(LARGE)}, jobs_tag, jobs_archivetask, jobs_node CASCADE")
         insert(f"jobs_job ({_COLUMNS})", f"SELECT {_JOB} FROM series", JOBS)
         insert('jobs_tag ("id", "type", "name")', "SELECT n, 'ticket', '' || n FROM series", 50)
+        insert('jobs_footprintmetric ("slot", "name")', "SELECT n, 'metric' || n FROM series", 2)
+        cursor.execute(_NODES)
+        for statement in _BOOKED:
+            cursor.execute(statement)
         # The first tag is on each third job, the others on some each.
         links = (
             f"SELECT n * 3, 1 FROM series UNION ALL SELECT n * 11 + 1, 2 + n % 49 FROM series WHERE n < {JOBS // 12}"
@@ -128,7 +159,7 @@ def plans(act: Callable[[], object], *, generic: bool = False) -> list[Plan]:
 
     def keep(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}:
-            executed.append((sql, list(params or ())))
+            executed.append((sql, list((params[0] if many else params) or ())))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(keep):
@@ -156,8 +187,11 @@ def _of_sqlite(sql: str, params: Sequence[Any]) -> Plan:
         if read is None or aliases.get(read[2], read[2]) not in LARGE:
             continue
         way, index = read[1], read[3]
+        table = aliases.get(read[2], read[2])
         if index is None or index == "AUTOMATIC":
-            plan.indexes.add(f"scan:{aliases.get(read[2], read[2])}")
+            plan.indexes.add(f"scan:{table}")
+        elif index == "PRIMARY":  # of a table without row ids
+            plan.indexes.add("jobs_of_node" if "jobs_jobnode" in sql else "pk")
         elif index == "INTEGER":
             plan.indexes.add("pk")
         else:

@@ -88,7 +88,7 @@ def test_the_short_way_for_usual_files_reads_the_same_values(keys: dict[str, Any
         assert values[0] == values[1] or [bytes(value) for value in values] == [b'{"m": {"avg": 1.5}}'] * 2, name
 
 
-@pytest.mark.parametrize("key", ["numnodes", "submitTime", "Statistics"])
+@pytest.mark.parametrize("key", ["numnodes", "energy", "Statistics"])
 def test_the_short_way_leaves_what_it_does_not_know(key: str) -> None:
     assert meta_json._decode_exact(meta(numNodes=1, **{key: 1})) is None
 

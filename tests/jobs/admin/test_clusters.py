@@ -42,7 +42,7 @@ def rows(client: Client, **query: str) -> dict[str, str]:
     response = client.get(PAGE, query)
     assert response.status_code == 200
     section = response.content.decode().partition('id="nodes"')[2].partition("</section>")[0]
-    lines = re.findall(r'<tr[^>]*>\s*<th scope="row">(.*?)</th>(.*?)</tr>', section, re.DOTALL)
+    lines = re.findall(r'<tr[^>]*>\s*<th scope="row">(?:<a [^>]*>)?(.*?)(?:</a>)?</th>(.*?)</tr>', section, re.DOTALL)
     return {host: " ".join(re.sub("<[^>]*>", " ", text).split()) for host, text in lines}
 
 

@@ -216,7 +216,7 @@ def test_a_job_that_somebody_holds_is_left_alone_until_the_lease_ends(archive_ro
     assert ArchiveWorker(at_once=True).drain().archived == 0, "at_once waits for leases"
     ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
     assert ArchiveWorker().drain().archived == 1
-    queue.finish("other:1:a", [(claim, "{}")])
+    queue.finish("other:1:a", [(claim, queue.Written("{}"))])
     assert not ArchiveTask.objects.exists()
 
 
@@ -234,10 +234,10 @@ def test_a_living_worker_keeps_a_job_that_takes_longer_than_its_lease(
     monkeypatch.setattr(queue, "RENEW_EVERY", 0.1)
     writes: list[int] = []
 
-    def slow(row: Any) -> str:
+    def slow(row: Any) -> queue.Written:
         writes.append(row[0])
         time.sleep(1.2)
-        return "{}"
+        return queue.Written("{}")
 
     monkeypatch.setattr("jobs.archiving.writing.write", slow)
     JobFactory.create(finished=True)
@@ -319,11 +319,11 @@ def test_a_job_that_is_deleted_while_it_is_written_is_no_failure(
     job, other = JobFactory.create(finished=True), JobFactory.create(finished=True)
     write = writing.write
 
-    def delete_first(row: Any) -> str:
+    def delete_first(row: Any) -> queue.Written:
         if row[0] == job.pk:
             delete_job(row_id=job.pk)
             connection.close()
-        return str(write(row))
+        return write(row)
 
     monkeypatch.setattr("jobs.archiving.writing.write", delete_first)
     assert ArchiveWorker().drain().failed == 0
@@ -337,9 +337,9 @@ def test_several_workers_share_the_work_and_double_nothing(archive_root: Path, m
     written: list[int] = []
     write = writing.write
 
-    def counted(row: Any) -> str:
+    def counted(row: Any) -> queue.Written:
         written.append(row[0])
-        return str(write(row))
+        return write(row)
 
     monkeypatch.setattr("jobs.archiving.writing.write", counted)
     workers = [ArchiveWorker() for _ in range(3)]
@@ -401,10 +401,10 @@ def test_a_worker_that_is_told_to_stop_gives_back_at_once_what_it_has_not_begun(
     JobFactory.create_batch(20, finished=True)
     worker = ArchiveWorker()
 
-    def write(row: Any) -> str:
+    def write(row: Any) -> queue.Written:
         worker.stopping.set()
         time.sleep(0.1)
-        return "{}"
+        return queue.Written("{}")
 
     monkeypatch.setattr("jobs.archiving.writing.write", write)
     begin = time.monotonic()

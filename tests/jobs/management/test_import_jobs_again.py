@@ -124,7 +124,7 @@ def test_a_tag_that_is_deleted_in_between_is_made_again_and_its_file_follows(
     put(jobId=1)
     calls = []
 
-    def delete_before(rows: Any) -> set[int]:
+    def delete_before(rows: Any, *, booked: bool) -> set[int]:
         calls.append(rows)
         monkeypatch.undo()
         Tag.objects.all().delete()

@@ -1,0 +1,136 @@
+"""The page of a node: its states over time, the jobs that ran on it, and who was there at a moment."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from accounts.models import User
+from archive import root
+from jobs.models import Job, NodeState
+from jobs.overview.health_page import may_see
+from jobs.overview.node_history import DAY, failed_among, failed_of_cluster, jobs_on, lanes, states_of
+from jobs.records import Node, NodeChange
+from jobs.states import JobState
+
+RANGES = (1, 7, 30, 90)  # days
+MOST_LANES = 24
+MOST_LISTED = 100
+_WIDTH, _BELOW_STATES, _LANE = 1000.0, 14, 12  # of the strip, in pixels or parts of its width
+_BAD = frozenset({"DOWN", "FAIL", "FAILING", "NOT_RESPONDING", "ERROR", "UNKNOWN"})
+_AWAY = frozenset({"DRAIN", "DRAINED", "DRAINING", "MAINT", "RESERVED", "POWERED_DOWN", "REBOOT"})
+_BUSY = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
+_KINDS = {JobState.RUNNING: "run", JobState.COMPLETED: "good", JobState.CANCELLED: "quiet", JobState.STOPPED: "quiet"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A part of the strip: place and size in its units, colour, text, and a link if there is a page."""
+
+    x: str
+    y: int
+    width: str
+    kind: str
+    text: str
+    address: str = ""
+
+
+@require_safe
+def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
+    """Show a node of a cluster with the jobs that the user may see."""
+    assert isinstance(request.user, User)
+    if not _is_known(name, host):
+        raise Http404(f"no node {host} of cluster {name}")
+    now = int(time.time())
+    at, problem = _moment(request.GET.get("at", ""))
+    days = next((days for days in RANGES if request.GET.get("days") == str(days)), 7)
+    end = min(now, at + days * DAY // 2) if at is not None else now
+    begin = end - days * DAY
+    jobs = jobs_on(Job.objects.visible_to(request.user), name, host, begin, end)
+    rows = lanes(jobs, begin, end)
+    context = {
+        "title": f"Node {host}",
+        "name": name,
+        "host": host,
+        "report": NodeState.objects.filter(cluster=name, hostname=host).first(),
+        "days": days,
+        "ranges": RANGES,
+        "begin": begin,
+        "end": end,
+        "at": at,
+        "at_text": request.GET.get("at", ""),
+        "problem": problem,
+        "then": [job for job in jobs if at is not None and _ran_at(job, at)],
+        "states_then": states_of(name, host, at, at + 1)[0].words if at is not None else (),
+        "states": [_of_states(span, begin, end) for span in states_of(name, host, begin, end)],
+        "bars": [
+            _of_job(*part, row=row, begin=begin, end=end)
+            for row, parts in enumerate(rows[:MOST_LANES])
+            for part in parts
+        ],
+        "height": _BELOW_STATES + _LANE * min(len(rows), MOST_LANES),
+        "hidden_lanes": max(0, len(rows) - MOST_LANES),
+        "marker": _x(at, begin, end) if at is not None else "",
+        "jobs": jobs[:MOST_LISTED],
+        "found": len(jobs),
+        "all_jobs": reverse("admin:jobs_job_changelist", query={"q": f'cluster:"{name}" host:"{host}"'}),
+        "here": failed_among(jobs),
+        "cluster_failed": failed_of_cluster(name, begin, end) if may_see(request.user) else None,
+    }
+    return TemplateResponse(request, "admin/clusters/node.html", {**admin.site.each_context(request), **context})
+
+
+def _is_known(name: str, host: str) -> bool:
+    """Return whether a node is in cluster.json, was reported, or had a job."""
+    cluster = root.registry().get(name)
+    if cluster is not None and any(part.nodes.names(host) for part in cluster.subclusters):
+        return True
+    tables = (NodeState, NodeChange, Node)
+    if any(table.objects.filter(cluster=name, hostname=host).exists() for table in tables):
+        return True
+    return bool(jobs_on(Job.objects.running(), name, host, 0, int(time.time())))
+
+
+def _moment(text: str) -> tuple[int | None, str]:
+    """Return the epoch seconds of a local time as a form sends it, or what is wrong with it."""
+    if not text:
+        return None, ""
+    try:
+        when = datetime.fromisoformat(text)
+        return int((when if when.tzinfo else timezone.make_aware(when)).timestamp()), ""
+    except (ValueError, OverflowError):
+        return None, f"Moment: expected a time such as 2026-11-29T02:13, got {text[:40]!r}."
+
+
+def _ran_at(job: Job, at: int) -> bool:
+    return job.start_time <= at and (job.is_running or at < job.start_time + job.duration)
+
+
+def _of_states(span: Any, begin: int, end: int) -> Bar:
+    words = set(span.words)
+    kind = "unknown" if not words else "bad" if words & _BAD else "warn" if words & _AWAY else "run"
+    text = ", ".join(span.words).lower() or "not reported"
+    return _bar(span.begin, span.end, begin, end, "idle" if kind == "run" and not words & _BUSY else kind, text)
+
+
+def _of_job(job: Job, first: int, last: int, *, row: int, begin: int, end: int) -> Bar:
+    address = reverse("admin:jobs_job_change", args=[job.pk])
+    kind = _KINDS.get(JobState(job.job_state), "bad")
+    y = _BELOW_STATES + _LANE * row
+    return _bar(first, last, begin, end, kind, f"job {job.job_id} of {job.user}, {job.job_state}", y, address)
+
+
+def _bar(first: int, last: int, begin: int, end: int, kind: str, text: str, y: int = 0, address: str = "") -> Bar:
+    width = max(1.0, (last - first) / (end - begin) * _WIDTH)
+    return Bar(_x(first, begin, end), y, f"{width:.2f}", kind, text, address)
+
+
+def _x(moment: int, begin: int, end: int) -> str:
+    return f"{(moment - begin) / (end - begin) * _WIDTH:.2f}"

@@ -1,0 +1,42 @@
+"""Paths to jobs by what is written down of ended ones, and to those of which nothing is written down yet."""
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from jobs.models import Job
+from jobs.querysets import TO_BOOK, JobQuerySet
+from jobs.records import JobFootprint
+from jobs.search.criteria import BY_FOOTPRINT, Criterion, Path
+from jobs.states import JobState
+
+
+def by_footprint(condition: Q) -> Criterion:
+    """Match the ended jobs whose footprint satisfies a condition."""
+    return Criterion(Exists(_rows(condition).filter(job=OuterRef("pk"))), (_by_footprints(condition),), BY_FOOTPRINT)
+
+
+def by_number(test: Q, condition: Q) -> Criterion:
+    """Match the jobs that pass a test; for those with a footprint, that says the same as a condition on it.
+
+    A page of the database holds several times as many footprints as jobs.
+    """
+    return Criterion(test, (_by_footprints(condition), *not_yet(test)), BY_FOOTPRINT)
+
+
+def not_yet(test: Q) -> list[Path]:
+    """Return the paths to jobs that run, wait for the archive, or have yet to be booked, and pass a test."""
+    paths = [Path(Q(job_state=JobState.RUNNING) & test, few=True), _of_keys(Job.objects.awaiting_archive(), test)]
+    to_book = Job.objects.filter(TO_BOOK)
+    return [*paths, _of_keys(to_book, test)] if to_book.order_by().exists() else paths
+
+
+def _of_keys(jobs: JobQuerySet, test: Q) -> Path:
+    # A subquery of keys, so that the database uses the small index of these jobs, not that of start times.
+    return Path(Q(pk__in=jobs.order_by().values("pk")) & test, few=True)
+
+
+def _rows(condition: Q) -> QuerySet[JobFootprint]:
+    return JobFootprint.objects.filter(condition)
+
+
+def _by_footprints(condition: Q) -> Path:
+    return Path(rows=_rows(condition), walked=JobFootprint.objects.all())

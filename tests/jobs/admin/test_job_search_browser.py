@@ -1,0 +1,84 @@
+"""Searching all day, in a real Chromium: the box, conditions, steps that go on by themselves, columns and order."""
+
+import pytest
+from playwright.sync_api import Page, expect
+from pytest_django.live_server_helper import LiveServer
+
+from jobs.search import find
+from tests.support.booked_jobs import booked_job, give_slots
+from tests.support.browser import IN_CHROMIUM, serious
+from tests.support.factories import JobFactory, TagFactory
+
+pytestmark = IN_CHROMIUM
+
+LONG = "a-very-long-name-of-a-job-that-a-script-made-up-" * 3
+
+
+def test_the_box_is_reached_by_a_key_and_conditions_are_taken_away(logged_in: Page, live_server: LiveServer) -> None:
+    page = logged_in
+    tag = TagFactory.create(name=LONG)
+    for user in ("alice", "bob"):
+        JobFactory.create(user=user, meta_data=f'{{"jobName":"{LONG}"}}', tags=[tag])
+    page.goto(f"{live_server.url}/admin/jobs/job/")
+    page.keyboard.press("/")
+    page.keyboard.type("alice state:running,failed")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    expect(page).to_have_title("user alice, state running,failed | Jobs | Job control")
+    expect(page.locator(".breadcrumbs")).to_contain_text(
+        "Jobs \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} user alice, state running,failed"
+    )
+    heights = "[...document.querySelectorAll('#result_list tbody tr')].map(row => row.getBoundingClientRect().height)"
+    assert page.evaluate(heights) == [36]
+
+    page.locator("#result_list tbody th a").click()
+    page.locator(".breadcrumbs").get_by_role("link", name="Jobs").click()
+    page.get_by_role("link", name="Remove condition user alice").click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(2)
+    expect(page.locator("#searchbar")).to_have_value("state:running,failed")
+    for width in (1280, 768, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious(page) == []
+
+
+def test_a_search_in_steps_goes_on_by_itself_to_the_end(
+    logged_in: Page, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "FIRST_STEP", 2)
+    monkeypatch.setattr(find, "_MOST_STEPS", 1)
+    for number in range(1, 12):
+        JobFactory.create(job_id=number, meta_data=f'{{"jobName":"{"water" if number in (2, 11) else "ice"}"}}')
+    page = logged_in
+
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=water")
+    expect(page.locator("#result_list tbody tr")).to_have_count(2)
+    expect(page.locator("#searching")).to_have_count(0)
+    expect(page.locator("body")).not_to_contain_text("so far")
+
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=steam")
+    expect(page.get_by_text("No matching jobs.")).to_be_visible()
+
+
+def test_columns_are_chosen_and_sort(logged_in: Page, live_server: LiveServer) -> None:
+    give_slots("flops_any")
+    for job_id, share in ((1, 900), (2, 20), (3, 300)):
+        booked_job({"avg_share_1": share, "avg_1": 1.5}, job_id=job_id)
+    page = logged_in
+    page.goto(f"{live_server.url}/admin/jobs/job/")
+
+    page.get_by_text("Columns", exact=True).click()
+    page.get_by_label("flops_any").check()
+    page.get_by_label("Archiving").uncheck()
+    assert serious(page) == []
+    page.get_by_role("button", name="Show these").click()
+    expect(page.locator("#result_list meter")).to_have_count(3)
+    expect(page.locator("#result_list thead")).not_to_contain_text("Archiving")
+
+    page.get_by_role("link", name="flops_any").click()
+    expect(page.locator("#result_list tbody th")).to_contain_text(["1", "3", "2"])
+    page.get_by_role("link", name="flops_any").click()
+    expect(page.locator("#result_list tbody th")).to_contain_text(["2", "3", "1"])
+    expect(page.locator("#result_list th[aria-sort=ascending]")).to_have_text("flops_any")
+    assert serious(page) == []

@@ -1,0 +1,229 @@
+"""What is written down of ended jobs, by every way in which they end, change and go, and that nothing counts twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import transaction
+
+from accounts.models import User
+from jobs import curation
+from jobs.archiving import queue
+from jobs.archiving.worker import ArchiveWorker
+from jobs.deletion.services import delete_jobs
+from jobs.history import Actor
+from jobs.ledger import audit, backlog
+from jobs.ledger.slots import slots, slots_for
+from jobs.ledger.usage import DAY
+from jobs.models import Job
+from jobs.records import SLOTS, DeletedJob, JobFootprint, JobNode, Node, Usage
+from jobs.rows.select import fetch_rows
+from tests.support.factories import JobFactory
+
+NOON = 20_000 * DAY + DAY // 2
+
+pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.django_db]
+
+
+@pytest.fixture
+def actor(admin: User) -> Actor:
+    """Return who corrects jobs."""
+    return Actor(admin.pk)
+
+
+def ended(**values: Any) -> Job:
+    """Return a job of two nodes that ended and waits for the archive, unless `values` say otherwise."""
+    hosts = [{"hostname": host, "hwthreads": [0, 1]} for host in ("n01", "n02")]
+    plain = {"start_time": NOON, "duration": 3600, "num_nodes": 2, "submit_time": NOON - 60}
+    return JobFactory.create(finished=True, resources=json.dumps(hosts), **plain | values)
+
+
+def archive() -> None:
+    """Let a worker write what waits, and book what else has ended."""
+    ArchiveWorker().drain()
+    backlog.book_next(100)
+
+
+def usage(**kind: Any) -> list[tuple[int, int, int, int]]:
+    """Return day, jobs, node seconds and core seconds of each row."""
+    rows = Usage.objects.filter(**kind).order_by("day", "project")
+    return list(rows.values_list("day", "jobs", "node_seconds", "core_seconds"))
+
+
+def nodes() -> list[tuple[str, int, int, int]]:
+    """Return host, start, end and row id of each row."""
+    rows = JobNode.objects.order_by("node__hostname", "start_time", "job_id")
+    return list(rows.values_list("node__hostname", "start_time", "end_time", "job_id"))
+
+
+def assert_right() -> None:
+    """Compare usage with the jobs."""
+    assert list(audit.differences()) == []
+    assert audit.misplaced_marks() == 0
+
+
+def test_an_archived_job_is_booked_with_its_nodes_and_its_footprint() -> None:
+    job = ended(duration=DAY, walltime=2 * DAY)
+    archive()
+    job.refresh_from_db()
+    footprint = JobFootprint.objects.get(job=job)
+    assert job.is_booked
+    assert (footprint.cores, footprint.waiting, footprint.walltime_share) == (8, 60, 500)
+    assert nodes() == [("n01", NOON, NOON + DAY, job.pk), ("n02", NOON, NOON + DAY, job.pk)]
+    assert usage() == [(20_000, 0, DAY, 4 * DAY), (20_001, 1, DAY, 4 * DAY)]
+    assert Usage.objects.get(day=20_001).waiting_seconds == 60
+    assert_right()
+
+
+def test_samples_make_the_figures_of_a_footprint(synthetic: None) -> None:
+    job = ended()
+    archive()
+    slot = slots()["flops_any"]
+    found = JobFootprint.objects.filter(job=job).values(f"avg_{slot}", f"avg_share_{slot}", f"imbalance_{slot}").get()
+    statistics = json.loads(Job.objects.get(pk=job.pk).statistics or "{}")
+    assert found[f"avg_{slot}"] == pytest.approx(statistics["flops_any"]["avg"], rel=1e-6)
+    assert found[f"avg_share_{slot}"] == round(10 * statistics["flops_any"]["avg"])  # the peak is 100
+    assert found[f"imbalance_{slot}"] is not None
+
+
+def test_archiving_again_counts_nothing_twice(synthetic: None, actor: Actor) -> None:
+    job = ended()
+    archive()
+    before = usage(), nodes()
+    for _ in range(2):
+        assert curation.archive_again(row_ids=[job.pk], actor=actor).done
+        archive()
+        assert (usage(), nodes(), JobFootprint.objects.count()) == (*before, 1)
+    assert_right()
+
+
+def test_archiving_again_books_the_energy_that_it_finds(actor: Actor) -> None:
+    job = ended()
+    for power in (100, 300):
+        statistics = json.dumps({"node_power": {"unit": {"base": "W"}, "avg": power, "min": 0, "max": power}})
+        with transaction.atomic():
+            Job.objects.filter(pk=job.pk).update(statistics=statistics)
+            backlog.book_rows(fetch_rows([job.pk]).values())
+        Job.objects.filter(pk=job.pk).update(is_booked=True)
+        assert Usage.objects.get().energy == 2 * power * 3600
+    assert_right()
+
+
+def test_a_correction_moves_the_usage(actor: Actor) -> None:
+    job = ended(duration=DAY)
+    ended(project="other")
+    archive()
+    edits = [curation.Edit("project", None, "other"), curation.Edit("partition", None, "gpu")]
+    curation.correct_job(row_id=job.pk, edits=edits, note="wrong", actor=actor)
+    assert usage(project="bio") == []
+    assert usage(project="other", partition="gpu") == [(20_000, 0, DAY, 4 * DAY), (20_001, 1, DAY, 4 * DAY)]
+    assert_right()
+
+
+def test_a_correction_before_the_archive_counts_once_under_the_new_name(actor: Actor) -> None:
+    job = ended()
+    curation.correct_job(row_id=job.pk, edits=[curation.Edit("project", None, "other")], note="wrong", actor=actor)
+    archive()
+    assert usage(project="other") == usage() == [(20_000, 1, 7200, 28_800)]
+
+
+def test_deletion_keeps_the_usage_and_drops_the_rest() -> None:
+    job, other = ended(), ended(start_time=NOON + 60)
+    archive()
+    before = usage()
+    delete_jobs(row_ids=[job.pk])
+    assert usage() == before
+    assert {row_id for *_, row_id in nodes()} == {other.pk}
+    assert list(JobFootprint.objects.values_list("pk", flat=True)) == [other.pk]
+    assert_right()
+
+
+def test_a_job_that_is_deleted_before_it_was_booked_has_its_usage() -> None:
+    delete_jobs(row_ids=[ended().pk, JobFactory.create().pk])
+    assert usage() == [(20_000, 1, 7200, 28_800)]
+    assert_right()
+
+
+def test_a_deleted_job_that_comes_back_from_the_archive_counts_once() -> None:
+    job = ended()
+    archive()
+    before = usage(), nodes()
+    delete_jobs(row_ids=[job.pk])
+    call_command("rebuild_jobs", verbosity=0)
+    assert (usage(), nodes()) == before
+    assert Job.objects.get().is_booked
+    assert not DeletedJob.objects.exists()
+    assert_right()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("values", [{"monitoring_status": 0}, {"monitoring_status": 2}], ids=["off", "given up"])
+def test_a_job_that_is_not_archived_is_booked_by_the_worker(values: dict[str, Any]) -> None:
+    job = ended(**values, submit_time=0, meta_data=json.dumps({"submitTime": str(NOON - 30)}))
+    ArchiveWorker()._tidy()
+    job.refresh_from_db()
+    assert (job.is_booked, job.submit_time) == (True, NOON - 30)
+    assert usage() == [(20_000, 1, 7200, 28_800)]
+    assert_right()
+
+
+def test_a_given_up_job_that_is_archived_after_all_counts_once() -> None:
+    job = ended(monitoring_status=2)
+    backlog.book_next(10)
+    queue.retry_failed(only=[job.pk])
+    archive()
+    assert usage() == [(20_000, 1, 7200, 28_800)]
+    assert_right()
+
+
+def test_a_run_that_crashes_between_two_batches_goes_on() -> None:
+    for number in range(5):
+        ended(monitoring_status=3, statistics="{}", start_time=NOON + number)
+    newest = backlog.book_next(2)
+    assert newest == sorted(newest, reverse=True)
+    with transaction.atomic():
+        backlog.book_next(2)
+        transaction.set_rollback(True)
+    assert backlog.waiting() == 3
+    call_command("index_jobs", verbosity=0)
+    assert usage() == [(20_000, 5, 5 * 7200, 5 * 28_800)]
+    assert_right()
+
+
+def test_bad_rows_do_not_stop_the_others() -> None:
+    ended(monitoring_status=3, meta_data="[1]", statistics="{")
+    ended(monitoring_status=3, start_time=2**62, duration=2**62 - 1, num_nodes=2**31 - 1, walltime=1)
+    ended(monitoring_status=3, num_hwthreads=2**31 - 1)
+    archive()
+    assert backlog.waiting() == 0
+    assert_right()
+
+
+def test_more_metrics_than_slots_leave_the_last_ones_out() -> None:
+    names = [f"metric{number}" for number in range(SLOTS + 3)]
+    assert slots_for(names[:2]) == {"metric0": 1, "metric1": 2}
+    assert slots_for(reversed(names)) == slots()
+    assert len(slots()) == SLOTS
+    assert slots()["metric0"] == 1
+
+
+def test_a_wrong_sum_is_found_and_repaired(archive_root: Path) -> None:
+    ended()
+    archive()
+    before = usage()
+    Usage.objects.update(jobs=7, core_seconds=1)
+    Usage.objects.create(day=1, cluster="nowhere", jobs=1)
+    found = list(audit.differences())
+    assert [(each.day, each.found.jobs, each.expected.jobs) for each in found] == [(1, 1, 0), (20_000, 7, 1)]
+    audit.repair(found)
+    assert usage() == before
+    assert_right()
+
+
+def test_hosts_are_kept_once() -> None:
+    ended()
+    ended(start_time=NOON + 1)
+    archive()
+    assert sorted(Node.objects.values_list("hostname", flat=True)) == ["n01", "n02"]
