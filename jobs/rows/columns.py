@@ -1,6 +1,6 @@
 """The columns of a job's row: select lists, inserts, JSON and the API's description are derived from them.
 
-The fields are in the order of the keys in JSON. A key is the column's name in camel case.
+The fields that are sent come first, in the order of the keys in JSON. A key is the column's name in camel case.
 """
 
 import time
@@ -55,6 +55,10 @@ OMIT_EMPTY = "omit empty"
 """Marks a column whose key is omitted if the value is 0, empty or NULL."""
 
 
+UNSENT = "unsent"
+"""Marks a column, behind all others, that has no key: the contract does not know it, and strict readers refuse it."""
+
+
 class Row(NamedTuple):
     """A job as stored, with its tags. Times are epoch seconds, durations seconds."""
 
@@ -75,12 +79,12 @@ class Row(NamedTuple):
     job_state: str
     duration: int
     walltime: Annotated[int, OMIT_EMPTY]
-    submit_time: Annotated[int, OMIT_EMPTY]
     tags: Annotated[str | None, Json(list[Tag]), OMIT_EMPTY]
     resources: Annotated[str, Json(list[Resource])]
     meta_data: Annotated[str | None, Json(dict[str, str | None])]
     start_time: int
     statistics: Annotated[str | None, Json(dict[str, JobStatistics])]
+    submit_time: Annotated[int, UNSENT] = 0
 
     @property
     def key(self) -> JobKey:
@@ -133,7 +137,10 @@ def _column(name: str, hint: Any) -> Column:
     return Column(name, document or kind, document is not None, optional, nullable)
 
 
-COLUMNS = tuple(_column(name, hint) for name, hint in get_type_hints(Row, include_extras=True).items())
+_HINTS = get_type_hints(Row, include_extras=True)
+
+COLUMNS = tuple(_column(name, hint) for name, hint in _HINTS.items() if UNSENT not in get_args(hint))
+"""The columns that have a key in JSON."""
 
 STORED_COLUMNS = tuple(name for name in Row._fields if name != "tags")
 """The names of the columns of the job table."""

@@ -22,6 +22,7 @@ _RUNNING = JobState.RUNNING.value
 _NO_CONCURRENT_JOBS = Raw(NO_CONCURRENT_JOBS)
 
 # Positions among the values of a row; that of concurrentJobs, which is not a column, is one among the keys.
+_SENT = len(COLUMNS)
 _DURATION = Row._fields.index("duration")
 _JSON_COLUMNS = tuple(position for position, column in enumerate(COLUMNS) if column.is_json)
 _CONCURRENT_JOBS = Row._fields.index("start_time")
@@ -50,7 +51,7 @@ def job_meta(row: Row, now: int | None = None) -> Struct:
 
     `now` (epoch seconds) is the time up to which a running job's duration is counted.
     """
-    values: list[Any] = [*row]
+    values: list[Any] = [*row[:_SENT]]
     if row.job_state == _RUNNING:
         values[_DURATION] = max(0, (int(time.time()) if now is None else now) - row.start_time)
     for position in _JSON_COLUMNS:

@@ -17,7 +17,14 @@ from tests.support.factories import JobFactory, token_for
 pytestmark = pytest.mark.django_db
 
 # Set by middleware for browsers and their caches, of no use to a call with a token.
-FOR_BROWSERS = {"cross-origin-opener-policy", "referrer-policy", "vary", "x-frame-options"}
+FOR_BROWSERS = {
+    "cross-origin-opener-policy",
+    "referrer-policy",
+    "vary",
+    "x-frame-options",
+    "content-security-policy",
+    "permissions-policy",
+}
 
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "/api/jobs/", None),

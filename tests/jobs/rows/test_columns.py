@@ -55,7 +55,7 @@ def test_each_key_has_the_value_of_its_column() -> None:
 def test_keys_of_empty_columns_are_left_out_where_the_contract_says_so() -> None:
     empty: dict[str, Any] = {column.name: None if column.is_json else column.type() for column in COLUMNS}
     document = json.loads(encoding.encode(encoding.job_meta(Row(**empty | {"resources": "[]"}))))
-    optional = {"partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "submitTime", "tags"}
+    optional = {"partition", "arrayJobId", "numHwthreads", "numAcc", "smt", "walltime", "tags"}
     assert set(encoding.KEYS) - set(document) == optional
     assert set(document) == encoding.REQUIRED_KEYS
 
