@@ -19,8 +19,8 @@ pytestmark = pytest.mark.django_db
 
 ARCHIVED = 20_480
 PRIMARY_KEY = {"sqlite": "INTEGER PRIMARY KEY", "postgresql": "jobs_job_pkey"}
-# The second has no completed job; the third serves PostgreSQL for a list of no ids at all, which implies anything.
-FEW = {"jobs_archiving_failed", "jobs_by_rare_state", "jobs_to_book"}
+# The second has no completed job; the others serve PostgreSQL for a list of no ids at all, which implies anything.
+FEW = {"jobs_archiving_failed", "jobs_by_rare_state", "jobs_to_book", "jobs_by_array"}
 ACCESS = {
     "sqlite": re.compile(
         r"^(?:SCAN|SEARCH) (j|t|jobs_job|jobs_archivetask)\b(?: USING (?:COVERING )?(?:INDEX )?(.*))?"
