@@ -53,7 +53,7 @@ def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
     days = next((days for days in RANGES if request.GET.get("days") == str(days)), 7)
     end = min(now, at + days * DAY // 2) if at is not None else now
     begin = end - days * DAY
-    jobs = jobs_on(Job.objects.visible_to(request.user), name, host, begin, end)
+    jobs = jobs_on(Job.objects.visible_to(request.user, by_index=False), name, host, begin, end)
     rows = lanes(jobs, begin, end)
     context = {
         "title": f"Node {host}",

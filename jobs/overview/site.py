@@ -13,11 +13,11 @@ from django.urls import path, reverse
 
 from accounts.models import User
 from jobs.health.checks import worst_now
-from jobs.overview import cluster_pages, dashboard, health_page, node_page
+from jobs.overview import cluster_pages, dashboard, health_page, node_page, usage_page
 from jobs.overview.log_in import LogInForm
 from jobs.text import is_whole
 
-_SECTIONS = ("Job", "Cluster", "Tag", "User", "ApiToken", "Health")
+_SECTIONS = ("Job", "Usage", "Cluster", "Tag", "User", "ApiToken", "Health")
 
 
 class JobControlSite(AdminSite):
@@ -45,6 +45,7 @@ class JobControlSite(AdminSite):
     def get_urls(self) -> list[Any]:
         """Add the pages of clusters and of health."""
         pages = [
+            path("usage/", self.admin_view(usage_page.usage), name="usage"),
             path("health/", self.admin_view(health_page.health), name="health"),
             path("clusters/", self.admin_view(cluster_pages.cluster_list), name="clusters"),
             path("clusters/<str:name>/", self.admin_view(cluster_pages.cluster_page), name="cluster"),
@@ -61,6 +62,7 @@ class JobControlSite(AdminSite):
             for model in app["models"]
             if model.get("admin_url")
         }
+        models["Usage"] = ("Usage", reverse("admin:usage"))
         models["Cluster"] = ("Clusters", reverse("admin:clusters"))
         if isinstance(request.user, User) and health_page.may_see(request.user):
             models["Health"] = ("Health", reverse("admin:health"))

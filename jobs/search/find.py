@@ -158,6 +158,8 @@ class Search:
         """
         in_range = self._within(since, until)
         each = max(1, number // len(self._walked))
-        starts = [Subquery(path.starts(*in_range)[each : each + 1]) for path in self._walked]
-        rows = Job.objects.order_by().values_list(*starts)[:1]
+        starts = [path.starts(*in_range)[each : each + 1] for path in self._walked]
+        if len(starts) == 1:
+            return next((row["start_time"] for row in starts[0]), None)
+        rows = Job.objects.order_by().values_list(*map(Subquery, starts))[:1]
         return max((start for row in rows for start in row if start is not None), default=None)

@@ -1,0 +1,117 @@
+"""The page of usage: sums of days by user, project and others, for each role what it may see, as page and files."""
+
+import csv
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from jobs.archiving.worker import ArchiveWorker
+from jobs.overview.usage import Days, usage_by, usage_per_day
+from tests.support.admin_site import Login
+from tests.support.factories import JobFactory
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/usage/"
+HOUR, DAY = 3600, 86_400
+FIRST = (date(2026, 10, 1) - date(1970, 1, 1)).days
+OCTOBER = Days(FIRST, FIRST + 31)
+
+
+@pytest.fixture
+def booked(cluster: Any) -> None:
+    """Book jobs of October 2026, and one of September."""
+    start = FIRST * DAY
+    for user, project, day, hours, nodes, state in (
+        ("alice", "bio", 0, 2, 2, "completed"),
+        ("alice", "chem", 1, 1, 1, "failed"),
+        ("bob", "bio", 2, 5, 1, "completed"),
+        ("bob", "=concealed", 3, 10, 1, "timeout"),
+        ("alice", "bio", -1, 2, 1, "completed"),
+        ("bob", "bio", 30, 30, 1, "completed"),  # 24 h of October, 6 h of November
+    ):
+        values = {"num_nodes": nodes, "duration": hours * HOUR, "job_state": state, "project": project}
+        JobFactory.create(finished=True, user=user, start_time=start + day * DAY, **values)
+    ArchiveWorker().drain()
+
+
+def found(user: User, by: str = "user", /, **chosen: str) -> dict[str, tuple[int, float, float]]:
+    """Return jobs, node hours, and those of the days before, by name."""
+    lines = usage_by(user, by, OCTOBER, chosen)
+    return {line.name: (line.jobs, line.node_hours, line.before) for line in lines}
+
+
+@pytest.mark.usefixtures("booked")
+def test_usage_is_summed_over_whole_days_and_compared_with_those_before(admin: User) -> None:
+    assert found(admin) == {"bob": (2, 39, 0), "alice": (2, 5, 2)}
+    assert found(admin, "project", user="bob") == {"bio": (1, 29, 0), "=concealed": (1, 10, 0)}
+    assert found(admin, "job_state") == {"completed": (2, 33, 2), "timeout": (1, 10, 0), "failed": (1, 1, 0)}
+    days = usage_per_day(admin, OCTOBER, {})
+    assert (days[:4], days[30], sum(days)) == ([4, 1, 5, 10], 24, 44)
+
+
+@pytest.mark.usefixtures("booked")
+def test_nobody_sees_a_number_made_of_the_jobs_of_others(alice: User, bob: User, carol: User, bench: User) -> None:
+    assert found(alice) == {"alice": (2, 5, 2)}
+    assert found(alice, "project") == {"bio": (1, 4, 2), "chem": (1, 1, 0)}
+    assert sum(usage_per_day(alice, OCTOBER, {})) == 5
+    assert found(carol).keys() == {"alice", "bob"}  # support
+    of_manager = found(bob, "project")  # manages bio, and has the jobs of bob
+    assert of_manager.keys() == {"bio", "=concealed"}
+
+
+@pytest.mark.usefixtures("booked")
+def test_the_page_shows_a_month_with_shares_and_filters(admin: User, login: Login) -> None:
+    context = login(admin).get(PAGE, {"month": "2026-10", "by": "project", "user": "alice"}).context
+    rows = [(line.name, round(share, 2), change) for line, share, change in context["rows"]]
+    assert rows == [("bio", 0.8, 1.0), ("chem", 0.2, None)]
+    assert (str(context["first"]), str(context["last"]), context["total"]) == ("2026-10-01", "2026-10-31", 5)
+    assert (context["earlier"], context["later"]) == ("2026-09", "2026-11" if _is_over("2026-11-01") else "")
+
+
+def _is_over(day: str) -> bool:
+    return date.fromisoformat(day) <= datetime.now(UTC).date()
+
+
+@pytest.mark.usefixtures("booked")
+def test_files_have_all_lines_under_a_name_that_says_what_they_are(admin: User, login: Login) -> None:
+    client = login(admin)
+    query = {"from": "2026-10-01", "to": "2026-10-04", "by": "project"}
+
+    answer = client.get(PAGE, query | {"format": "csv"})
+    rows = list(csv.DictReader(answer.content.decode().splitlines()))
+
+    assert answer["Content-Disposition"] == 'attachment; filename="usage-by-project-2026-10-01-2026-10-04.csv"'
+    assert [(row["project"], row["node_hours"], row["jobs"]) for row in rows] == [
+        ("'=concealed", "10.000", "1"),
+        ("bio", "9.000", "2"),
+        ("chem", "1.000", "1"),
+    ]
+    document = json.loads(client.get(PAGE, query | {"format": "json"}).content)
+    assert (document["from"], document["to"], document["by"]) == ("2026-10-01", "2026-10-04", "project")
+    assert [line["name"] for line in document["usage"]] == ["=concealed", "bio", "chem"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"month": "2026-13"},
+        {"month": "october"},
+        {"from": "2026-10-05", "to": "2026-10-04"},
+        {"from": "0001-01-01", "to": "2026-10-04"},
+        {"to": "9999-99-99"},
+    ],
+)
+def test_days_that_cannot_be_are_explained(query: dict[str, str], admin: User, login: Login, cluster: Any) -> None:
+    client: Client = login(admin)
+    for extra in ({}, {"format": "csv"}):
+        text = client.get(PAGE, query | extra).content.decode()
+        assert "Expected" in text
+        assert "errornote" in text
+
+
+def test_without_usage_the_page_says_so(alice: User, login: Login) -> None:
+    assert "No usage of jobs that you may see" in login(alice).get(PAGE, {"by": "nonsense"}).content.decode()
