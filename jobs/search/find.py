@@ -161,5 +161,5 @@ class Search:
         starts = [path.starts(*in_range)[each : each + 1] for path in self._walked]
         if len(starts) == 1:
             return next((row["start_time"] for row in starts[0]), None)
-        rows = Job.objects.order_by().values_list(*map(Subquery, starts))[:1]
+        rows = Job.objects.order_by().values_list(*[Subquery(start) for start in starts])[:1]
         return max((start for row in rows for start in row if start is not None), default=None)
