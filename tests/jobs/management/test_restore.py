@@ -57,8 +57,8 @@ def test_an_archive_or_a_database_that_is_not_empty_is_refused(run: Run, folder:
 
 
 def test_a_database_of_an_older_release_is_migrated(machine: Machine) -> None:
-    assert machine.run("migrate", "jobs", "0012", "-v", "0").status == 0
     machine.add_job(1)
+    assert machine.run("migrate", "jobs", "0012", "-v", "0").status == 0
     backup = machine.folder / "backup"
     assert machine.run("backup", backup, "--no-archive").status == 0
     assert "jobs.0013_free_space" not in Manifest.read(backup).migrations
