@@ -58,7 +58,7 @@ def test_support_finds_a_failing_job_looks_at_its_plots_tags_it_and_leaves_a_not
     page: Page, live_server: LiveServer, carol: User, job: Job, archive_root: Path
 ) -> None:
     log_in(page, live_server, carol)
-    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Health"]
+    assert sections(page) == ["Overview", "Jobs", "Usage", "Clusters", "Tags", "Health"]
 
     find(page, "user:alice state:failed")
     page.get_by_label("Save filter as").fill("alice's failures")
@@ -84,7 +84,7 @@ def test_a_manager_sees_the_project_tags_and_takes_its_list_along(
     page: Page, live_server: LiveServer, bob: User, job: Job
 ) -> None:
     log_in(page, live_server, bob)
-    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags"]
+    assert sections(page) == ["Overview", "Jobs", "Usage", "Clusters", "Tags"]
 
     find(page, "bio")
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
@@ -106,7 +106,7 @@ def test_a_user_sees_own_jobs_changes_nothing_and_keeps_own_tokens(
     page: Page, live_server: LiveServer, alice: User, job: Job
 ) -> None:
     log_in(page, live_server, alice)
-    assert sections(page) == ["Overview", "Jobs", "Clusters"]
+    assert sections(page) == ["Overview", "Jobs", "Usage", "Clusters"]
 
     find(page, "")
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
@@ -128,7 +128,7 @@ def test_an_admin_corrects_a_project_exports_and_revokes_a_token(
 ) -> None:
     ApiToken.issue(user=bench, name="hook")
     log_in(page, live_server, admin)
-    assert sections(page) == ["Overview", "Jobs", "Clusters", "Tags", "Users", "API tokens", "Health"]
+    assert sections(page) == ["Overview", "Jobs", "Usage", "Clusters", "Tags", "Users", "API tokens", "Health"]
 
     find(page, str(job.job_id))  # the only one is opened
     page.get_by_role("link", name="Correct").click()
