@@ -102,7 +102,8 @@ def test_a_dead_claim_for_removal_was_no_attempt_to_write() -> None:
     """It is dropped: an edit is still to follow, a failed job keeps the reason why, of others nothing is left."""
     edited, untouched = JobFactory.create_batch(2, archived=True)
     failed = JobFactory.create(finished=True, monitoring_status=MonitoringStatus.FAILED)
-    ArchiveTask.objects.create(job=failed, not_before=timezone.now(), attempts=12, error="disk full")
+    due = timezone.now() - timedelta(seconds=1)  # the clock of SQLite has milliseconds
+    ArchiveTask.objects.create(job=failed, not_before=due, attempts=12, error="disk full")
     assert len(queue.claim_for_removal("dead", [edited.pk, untouched.pk, failed.pk])) == 3
     queue.record_edit([edited.pk])
     ArchiveTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
