@@ -1,5 +1,6 @@
 """Counts, times and measured values as pages and commands show them."""
 
+import re
 from datetime import UTC, datetime
 
 from django.utils import timezone
@@ -10,6 +11,15 @@ _PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
 _POWERS = {prefix: power for power, prefix in enumerate(_PREFIXES)} | {"K": 1}
 # Bases that take a prefix; the others (%, degrees, counts) are shown as they are.
 _SCALED = frozenset({"B", "B/s", "F/s", "Flops/s", "W", "J", "Wh", "Hz", "bit/s"})
+
+
+# The start of what a spreadsheet may take for a formula: a sign, also a full-width one, after any white space.
+_FORMULA = re.compile(r"[\s\x00-\x1f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212]|[\t\r\n]")
+
+
+def spreadsheet_text(text: str) -> str:
+    """Return a text for a cell of CSV, with a quote before what a spreadsheet would run as a formula."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def quantity(number: int, noun: str) -> str:

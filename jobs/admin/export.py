@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +10,7 @@ import orjson
 from django.db.models import F, Prefetch, Q
 from django.http import StreamingHttpResponse
 
+from accounts.formatting import spreadsheet_text
 from jobs.admin.changelist import BIG
 from jobs.admin.display import archiving_word
 from jobs.models import Job, Tag
@@ -18,8 +18,6 @@ from jobs.search.expressions import JobName
 from jobs.search.find import Search
 
 _PART = 2_000  # jobs per query
-# The start of what a spreadsheet may take for a formula: a sign, also a full-width one, after any white space.
-_FORMULA = re.compile(r"[\s\x00-\x1f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212]|[\t\r\n]")
 
 KINDS = ("csv", "ndjson")
 
@@ -111,7 +109,7 @@ def _cell(value: Any) -> Any:
     """Return the value of a cell; put a quote before a text that a spreadsheet would take for a formula."""
     if isinstance(value, list):
         value = " ".join(value)
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    return spreadsheet_text(value) if isinstance(value, str) else value
 
 
 def _as_ndjson(parts: Iterator[list[Row]]) -> Iterator[bytes]:

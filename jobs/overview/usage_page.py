@@ -1,7 +1,6 @@
 """The page of usage: who used how much in a month or some days, as a page, CSV or JSON."""
 
 import csv
-import re
 from dataclasses import asdict, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,13 +10,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
+from accounts.formatting import spreadsheet_text
 from accounts.models import User
 from jobs.overview.health_page import may_see
 from jobs.overview.usage import GROUPS, Days, Line, usage_by, usage_per_day
 
 MOST_ROWS = 500  # of the table; CSV and JSON have all
 _EPOCH = date(1970, 1, 1)
-_FORMULA = re.compile(r"\s*[=+\-@]")
 _LONGEST = 3700  # days
 
 
@@ -114,7 +113,6 @@ def _download(kind: str, by: str, lines: list[Line], first: date, last: date) ->
     writer = csv.writer(response)
     writer.writerow([by, *(field.name for field in fields(Line)[1:-1]), "node_hours_before"])
     for line in lines:
-        text = f"'{line.name}" if _FORMULA.match(line.name) else line.name  # which a spreadsheet would run
         numbers = [f"{value:.3f}" if isinstance(value, float) else value for value in list(asdict(line).values())[1:]]
-        writer.writerow([text, *numbers])
+        writer.writerow([spreadsheet_text(line.name), *numbers])
     return response

@@ -113,5 +113,12 @@ def test_days_that_cannot_be_are_explained(query: dict[str, str], admin: User, l
         assert "errornote" in text
 
 
+def test_no_name_becomes_a_formula_of_a_spreadsheet(admin: User, login: Login, cluster: Any) -> None:
+    JobFactory.create(finished=True, project="\uff1dconcealed", start_time=FIRST * DAY)
+    ArchiveWorker().drain()
+    answer = login(admin).get(PAGE, {"month": "2026-10", "by": "project", "format": "csv"})
+    assert next(csv.DictReader(answer.content.decode().splitlines()))["project"] == "'\uff1dconcealed"
+
+
 def test_without_usage_the_page_says_so(alice: User, login: Login) -> None:
     assert "No usage of jobs that you may see" in login(alice).get(PAGE, {"by": "nonsense"}).content.decode()
