@@ -184,6 +184,7 @@ def add_cluster(archive_root: Path) -> Callable[[str], Path]:
             path.write_text(json.dumps(TEST_CLUSTER))
         else:
             shutil.copyfile(DATA / f"cluster-{name}.json", path)
+        registry_for(archive_root).names()  # while one thread reads a new file, others would go on without it
         return path
 
     return add

@@ -255,9 +255,11 @@ def test_a_cluster_json_that_says_little_is_no_error(archive_root: Path, alice: 
 
 
 def test_a_cluster_json_that_cannot_be_read_is_told_and_its_reason_to_administrators(
-    cluster: Path, admin: User, alice: User, login: Login
+    archive_root: Path, admin: User, alice: User, login: Login
 ) -> None:
-    cluster.write_text('{"name": 5')
+    path = archive_root / "testcluster" / "cluster.json"
+    path.parent.mkdir()
+    path.write_text('{"name": 5')
     report_host = "n01"
     NodeState.objects.create(cluster="testcluster", hostname=report_host, states='["IDLE"]', reported_at=time.time())
 
@@ -266,7 +268,7 @@ def test_a_cluster_json_that_cannot_be_read_is_told_and_its_reason_to_administra
         assert "testcluster cluster.json cannot be read" in text_of(client, LIST)
         text = text_of(client, PAGE)
         assert "cannot be read: subclusters and metrics are unknown, and jobs of the cluster are refused." in text
-        assert ("Expected `str`" in text) == (str(cluster) in text) == (user is admin)
+        assert ("Expected `str`" in text) == (str(path) in text) == (user is admin)
         assert rows(client)[report_host].startswith("not in cluster.json idle ")
 
 
