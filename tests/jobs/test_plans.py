@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -266,6 +267,7 @@ def pages(admin: User) -> list[Case]:
 
     def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
         def act() -> None:
+            cache.clear()
             assert client.get(f"/admin/{path}").status_code == 200
 
         # PostgreSQL walks through all values of the first column of that index if there are few.
@@ -334,6 +336,18 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/export/csv/?q=name:gromacs", may=scanned, sorts=True),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
+        page(
+            "",
+            "jobs_usage_once",
+            "jobs_running",
+            "jobs_to_archive",
+            "jobs_by_cluster",
+            "jobs_archiving_failed",
+            "jobs_history_of_user",
+            may="jobs_to_book",
+            sorts=True,
+            guessed=scanned,
+        ),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
         page("clusters/testcluster/", "jobs_running"),
         page(
