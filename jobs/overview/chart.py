@@ -140,6 +140,7 @@ def _usage_of(cluster: str, day: int) -> str:
 
 
 def _most(series: Sequence[Series]) -> float:
+    """Return the highest bar."""
     return max(map(sum, zip(*(each.values for each in series), strict=True)), default=0.0)
 
 

@@ -73,6 +73,7 @@ def test_the_chart_has_bars_in_the_colours_of_its_key(scheme: Any, dashboard: Pa
 
 def test_a_part_of_a_bar_leads_to_its_jobs_and_says_how_many(dashboard: Page) -> None:
     page = dashboard
+    errors = errors_of_the_console(page)
     bar = page.locator(".chart-bars .bar-bad").first
     count = re.search(r": ([0-9]+) jobs started, failed", bar.text_content() or "")
     assert count is not None
@@ -80,6 +81,7 @@ def test_a_part_of_a_bar_leads_to_its_jobs_and_says_how_many(dashboard: Page) ->
     bar.click()
 
     expect(page.locator(".paginator")).to_contain_text(f"{count[1]} jobs")
+    assert errors == []
 
 
 def test_the_range_is_chosen_and_stays_in_the_headings(dashboard: Page) -> None:
