@@ -17,7 +17,7 @@ PAGE = "/admin/clusters/testcluster/n01/"
 
 @pytest.fixture
 def jobs(cluster: Any) -> Any:
-    """Return a job of alice in project bio and one of charlie on n01, of 2026-11-28 12:00 to 13:00 and 12:30 to 13:30 UTC."""
+    """Return a job of alice in project bio and one of charlie on n01, of 12:00 to 13:00 and 12:30 to 13:30 UTC."""
     start = 1_795_867_200
     there = {"finished": True, "duration": 3600, "resources": on_hosts("n01")}
     made = (

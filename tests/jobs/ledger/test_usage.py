@@ -46,5 +46,5 @@ def test_an_impossible_duration_fills_no_thousands_of_days() -> None:
 def test_the_days_of_a_job_add_up_to_the_job(start: int, duration: int, power: int) -> None:
     one = share(start_time=start, duration=duration, power=power)
     total = [sum(numbers) for numbers in zip(*(of_day for _, of_day in amounts(one)), strict=True)]
-    assert total == [1, 60, 2 * duration, 8 * duration, 0, power * duration // 1000]
+    assert total == [1, 1, 60, 2 * duration, 8 * duration, 0, power * duration // 1000]
     assert sums([one], [one]) == {}
