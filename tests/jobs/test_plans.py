@@ -27,6 +27,7 @@ from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
 from jobs.overview.nodes import used_nodes
+from jobs.overview.usage import Days, Question, usage_of
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
@@ -346,6 +347,13 @@ def pages(admin: User) -> list[Case]:
         ),
         page("usage/?month=2026-10&by=project", "jobs_usage_once", sorts=True),
         page("usage/?month=2026-10&by=project&user=alice", "jobs_usage_by_user", sorts=True),
+        case(
+            "usage of a cluster",
+            lambda: usage_of(admin, Question(Days(20, 30), "user", clusters=["testcluster"])),
+            "jobs_usage_once",
+            sorts=True,
+        ),
+        page("usage/?from=2026-10-01&to=2026-10-04&cluster=testcluster&by=state", "jobs_usage_once", sorts=True),
     ]
 
 
