@@ -16,7 +16,7 @@ from jobs.archiving import queue, writing
 from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
 from jobs.history import Actor, Change
 from jobs.intake.services import stop_job
-from jobs.ledger.books import kind_of, move
+from jobs.ledger.books import kind_of, move, rename
 from jobs.models import ArchiveTask, Job
 from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.select import fetch_row
@@ -91,6 +91,8 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: 
         job.save(update_fields=["project", "partition", "meta_data"])
         if job.is_booked and kind_of(job) != kind:
             move([(row_id, kind, kind_of(job))])
+        if job.is_booked and f"{METADATA}jobName" in changed:
+            rename(row_id, job.meta_data)
         queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
         history.record(actor, [row_id], "Corrected.", changes=changes, note="" if note is None else _checked(note))

@@ -25,6 +25,9 @@ PER_MILLE = 1000
 
 MOST_SHARE = 2**15 - 1
 
+LONGEST_NAME = 200
+"""Characters of a job's name in its footprint."""
+
 
 class NodeChangeQuerySet(models.QuerySet["NodeChange"]):
     """What is known of the nodes' states over time."""
@@ -142,11 +145,13 @@ class JobFootprint(models.Model):
     power = models.BigIntegerField(help_text="Average power of all nodes in milliwatts; 0 if it was not measured.")
     energy = RealField(null=True, help_text="Kilowatt hours; NULL if power was not measured.")
     walltime_share = models.SmallIntegerField(null=True, help_text="Of the walltime, per mille; NULL without one.")
+    name = models.TextField(null=True, help_text="Of the job; empty without one, NULL if only its metadata says it.")
 
     class Meta:
         indexes = [
-            # Footprints in a range of time, newest first: the conditions on figures are checked row by row.
-            models.Index(fields=["start_time", "job"], name="jobs_footprints_by_start"),
+            # Footprints in a range of time, newest first: the conditions on figures are checked row by row, those on
+            # names in the index alone.
+            models.Index(fields=["start_time", "job", "name"], name="jobs_footprints_by_start"),
         ]
 
     def __str__(self) -> str:

@@ -332,10 +332,17 @@ def pages(admin: User) -> list[Case]:
             guessed=scanned,
         ),
         page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
-        page("jobs/job/?q=name:gromacs", may=scanned, sorts=True),
+        page(
+            "jobs/job/?q=name:gromacs",
+            "jobs_footprints_by_start|walk:jobs_footprints_by_start",
+            "jobs_running",
+            may=f"{footprints} {unbooked} jobs_to_archive",
+            sorts=True,
+            guessed=scanned,
+        ),
         page("jobs/job/?q=-user:alice+limit:>95%25", may=f"jobs_by_user {scanned}", sorts=True),
         page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
-        page("jobs/job/export/csv/?q=name:gromacs", may=scanned, sorts=True),
+        page("jobs/job/export/csv/?q=cores:9", may=scanned, sorts=True),
         *(
             page(
                 f"jobs/job/statistics/{query}",

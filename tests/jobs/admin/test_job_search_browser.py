@@ -51,15 +51,15 @@ def test_a_search_in_steps_goes_on_by_itself_to_the_end(
     monkeypatch.setattr(find, "FIRST_STEP", 2)
     monkeypatch.setattr(find, "_MOST_STEPS", 1)
     for number in range(1, 12):
-        JobFactory.create(job_id=number, meta_data=f'{{"jobName":"{"water" if number in (2, 11) else "ice"}"}}')
+        JobFactory.create(job_id=number, num_hwthreads=8 if number in (2, 11) else 4)
     page = logged_in
 
-    page.goto(f"{live_server.url}/admin/jobs/job/?q=water")
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=cores:8")
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
     expect(page.locator("#searching")).to_have_count(0)
     expect(page.locator("body")).not_to_contain_text("so far")
 
-    page.goto(f"{live_server.url}/admin/jobs/job/?q=steam")
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=cores:9")
     expect(page.get_by_text("No matching jobs.")).to_be_visible()
 
 
