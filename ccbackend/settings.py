@@ -107,6 +107,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ccbackend.compression.PackedAnswers",
     "csp.middleware.CSPMiddleware",
     "ccbackend.middleware.PermissionsPolicy",
     "ccbackend.middleware.CleanAddress",
