@@ -41,6 +41,18 @@ class JobName(Func):
         return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'jobName')", **context)
 
 
+class SchedulerState(Func):
+    """The scheduler's own text for the state in the metadata, extracted by the database; null if there is none."""
+
+    output_field = TextField()
+    template = "JSON_EXTRACT(%(expressions)s, '$.schedulerState')"
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        """Return the SQL for PostgreSQL."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'schedulerState')", **context)
+
+
 class Hosts(Func):
     """The hosts of the resources, separated by blanks, extracted by the database; null if there are none."""
 
