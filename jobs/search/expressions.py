@@ -1,4 +1,4 @@
-"""What the database makes of a job's row: the time it ran, and of its JSON name, hosts and the scheduler's own state."""
+"""What the database makes of a job's row: how long it ran, and of its JSON name, hosts and the scheduler's state."""
 
 from typing import Any
 

@@ -70,12 +70,12 @@ def test_the_account_of_programs_and_strangers_see_no_page(bench: User, login: L
 
 def test_running_jobs_come_by_the_share_of_their_time(alice: User, login: Login) -> None:
     now = int(time.time())
-    for job_id, used, walltime in ((1, 1, 10), (2, 95, 100), (3, 5, 0)):
+    for job_id, used, walltime in ((1, 1, 10), (2, 95, 100), (3, 5, 0), (4, 3, 2)):
         JobFactory.create(job_id=job_id, start_time=now - used * HOUR, walltime=walltime * HOUR)
     page = shown(login(alice))
-    assert ids(page["running"]) == [2, 1, 3]
-    assert [round(each.used, 2) if each.used else None for each in page["running"]] == [0.95, 0.1, None]
-    assert page["text"].count("nearly over") == 1
+    assert ids(page["running"]) == [4, 2, 1, 3]
+    assert [round(each.used, 2) if each.used else None for each in page["running"]] == [1.5, 0.95, 0.1, None]
+    assert (page["text"].count(">nearly over<"), page["text"].count(">over<")) == (1, 1)
 
 
 def test_only_bad_ends_of_the_last_days_are_shown_the_newest_first(alice: User, login: Login) -> None:
