@@ -3,7 +3,11 @@
 
 import io
 import os
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the imports without a word
 
 try:
     import django
@@ -15,6 +19,8 @@ except ModuleNotFoundError as error:
 
 import ccbackend
 
+_INTERRUPTED = 130  # as a shell has it
+
 
 def main() -> None:
     """Run the command of the command line; what is wrong about the settings ends it with one sentence."""
@@ -24,11 +30,16 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["version"]):
         print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if sys.argv[1:2] == ["setup"]:  # it writes the settings, without which no other command is found
             load_command_class("ccbackend", "setup").run_from_argv(sys.argv)
         else:
             execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:  # while apps were loaded; the commands of the project say what was done
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(_INTERRUPTED)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration error: {error}")
     except OperationalError as error:  # Django's own commands; those of the project say more

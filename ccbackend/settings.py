@@ -107,6 +107,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ccbackend.compression.PackedAnswers",
     "csp.middleware.CSPMiddleware",
     "ccbackend.middleware.PermissionsPolicy",
     "ccbackend.middleware.CleanAddress",
@@ -325,7 +326,7 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "validatorUrl": None},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": False, "persistAuthorization": False, "validatorUrl": None},
 }
 
 LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()

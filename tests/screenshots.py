@@ -57,6 +57,9 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "job-stop": running.split("?")[0].replace("change/", "stop/"),
         "delete-before": f"{jobs}delete-before/",
         "ghosts": f"{jobs}ghosts/",
+        "my-jobs": "/admin/my-jobs/",
+        "usage": "/admin/usage/",
+        "node": "/admin/clusters/demo/n05/",
         "clusters": "/admin/clusters/",
         "cluster": "/admin/clusters/demo/",
         "health": "/admin/health/",
@@ -72,6 +75,7 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "own-tokens": "/admin/accounts/apitoken/own/",
         "password": "/admin/password_change/",
         "api": "/api/docs/",
+        "not-found": "/no/such/page",
     }
 
 

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST
 
 from accounts import services
 from accounts.admin import display
-from accounts.admin.forms import NewTokenForm, UserAddForm, UserEditForm
+from accounts.admin.forms import NewPasswordForm, NewTokenForm, UserAddForm, UserEditForm
 from accounts.exceptions import AccountError
 from accounts.formatting import quantity
 from accounts.models import Role, User
@@ -55,6 +55,7 @@ class UserAdmin(UserModelAdmin):
 
     form = UserEditForm
     add_form = UserAddForm
+    change_password_form = NewPasswordForm
     list_display = ("username", "name", "role_names", "project_names", "is_active", "last_seen")
     list_filter = (RoleFilter, "is_active")
     show_facets = ShowFacets.NEVER

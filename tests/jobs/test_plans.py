@@ -37,6 +37,7 @@ from jobs.search import criteria, find, summary
 from jobs.search.summary import Budget
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
+from tests.support.factories import UserFactory
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
@@ -267,7 +268,12 @@ def pages(admin: User) -> list[Case]:
     client = Client()
     client.force_login(admin)
 
-    def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
+    of_manager = Client()
+    of_manager.force_login(UserFactory.create(roles=["manager"], projects=["bio", "proj7"]))
+
+    def page(
+        path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "", client: Client = client
+    ) -> Case:
         def act() -> None:
             cache.clear()
             assert client.get(f"/admin/{path}").status_code == 200
@@ -379,6 +385,17 @@ def pages(admin: User) -> list[Case]:
             "jobs_to_archive",
             "jobs_usage_once",
             may="jobs_to_book",
+        ),
+        page("my-jobs/", "jobs_running|jobs_by_user", "jobs_by_user", "jobs_usage_by_user", sorts=True),
+        page(
+            "my-jobs/",
+            "jobs_running",
+            "jobs_by_user|jobs_by_start",
+            "jobs_by_project|jobs_by_start",
+            "jobs_usage_by_project|jobs_usage_once",
+            may="jobs_usage_by_user jobs_by_rare_state",
+            sorts=True,
+            client=of_manager,
         ),
         page("usage/?month=2026-10&by=project", "jobs_usage_once", sorts=True),
         page("usage/?month=2026-10&by=project&user=alice", "jobs_usage_by_user", sorts=True),

@@ -8,7 +8,7 @@ from accounts.models import ApiToken, User
 from jobs.admin import tags as tag_pages
 from jobs.models import JobTag, Tag
 from jobs.tags import services
-from tests.support.browser import IN_CHROMIUM, log_in, serious
+from tests.support.browser import IN_CHROMIUM, complaints, log_in
 from tests.support.factories import JobFactory, TagFactory
 
 pytestmark = IN_CHROMIUM
@@ -75,7 +75,7 @@ def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, al
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
+def test_axe_finds_nothing(
     scheme: str, logged_in: Page, live_server: LiveServer, bench: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = logged_in
@@ -86,7 +86,7 @@ def test_axe_finds_nothing_serious(
     JobFactory.create_batch(3, tags=tags)
 
     def look(where: str) -> None:
-        assert serious(page) == [], where
+        assert complaints(page) == [], where
 
     user, key = f"accounts/user/{bench.pk}", f"accounts/apitoken/{token.pk}"
     paths = [
