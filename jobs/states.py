@@ -32,6 +32,35 @@ class TaskPurpose(models.TextChoices):
     REMOVE = "remove", "take it out of the archive"
 
 
+class BulkKind(models.TextChoices):
+    """What a bulk change does with its jobs."""
+
+    CORRECT = "correct", "correct"
+    TAG = "tag", "add a tag"
+    UNTAG = "untag", "remove a tag"
+    ARCHIVE = "archive", "archive again"
+    DELETE = "delete", "delete"
+
+
+class BulkState(models.TextChoices):
+    """How far a bulk change is; SELECTING, RUNNING and UNDOING go on in steps."""
+
+    SELECTING = "selecting", "selecting jobs"
+    SELECTED = "selected", "not begun"
+    RUNNING = "running", "not finished"
+    DONE = "done", "done"
+    UNDOING = "undoing", "being undone"
+    UNDONE = "undone", "undone"
+
+
+class PartState(models.IntegerChoices):
+    """Whether a bulk change has reached a part of its jobs."""
+
+    TO_DO = 0
+    DONE = 1
+    UNDONE = 2
+
+
 class CallOutcome(models.TextChoices):
     """What became of a call."""
 

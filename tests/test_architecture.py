@@ -35,6 +35,7 @@ ROOMS = {
     "samples": {"rows"},
     "tags": {"rows", "archiving"},
     "deletion": {"rows", "ledger"},
+    "bulk": {"rows", "ledger", "archiving", "tags", "intake", "curation", "deletion", "search"},
     "intake": {"rows", "archiving", "tags"},
     "curation": {"rows", "ledger", "archiving", "tags", "intake"},
     "reconcile": {"rows", "archiving", "tags", "intake", "curation"},

@@ -1,6 +1,6 @@
-// Submits the form of a running deletion repeatedly, until it is finished or Stop is pressed.
+// Submits the form of work in steps repeatedly, until it is finished or Stop is pressed.
 "use strict";
-const place = document.getElementById("deletion");
+const place = document.getElementById("steps");
 let stopped = false;
 
 async function goOn() {
@@ -9,7 +9,7 @@ async function goOn() {
   form.querySelector("[type=submit]").disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const next = page.getElementById("deletion");
+  const next = page.getElementById("steps");
   if (!answer.ok || !next) throw new Error(answer.statusText);
   const focused = document.activeElement && document.activeElement.id;
   place.replaceChildren(...next.childNodes);
@@ -23,11 +23,11 @@ function interrupted() {
   button.disabled = false;
   const text = document.createElement("p");
   text.className = "warning-line";
-  text.textContent = "Interrupted: the server did not respond. Press Continue to go on with the deletion.";
+  text.textContent = "Interrupted: the server did not respond. Press Continue to go on.";
   place.append(text);
 }
 
 place.addEventListener("click", (event) => {
-  if (event.target.id === "stop-deletion") stopped = true;
+  if (event.target.id === "stop-steps") stopped = true;
 });
 if ("goesOn" in place.dataset) goOn().catch(interrupted);
