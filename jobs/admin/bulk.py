@@ -167,6 +167,7 @@ class JobBulk(JobSelection):
         self, request: HttpRequest, change: BulkChange, *, form: Any = None, goes_on: bool = False
     ) -> TemplateResponse:
         kind, counts = BulkKind(change.kind), change.outcome
+        goes_on = goes_on and change.goes_on
         is_undo = change.state in (BulkState.UNDOING, BulkState.UNDONE)
         shown = sum(number for _, _, number in change.old_values)
         context = {
@@ -183,7 +184,8 @@ class JobBulk(JobSelection):
             "counts": counts,
             "wanted": ", ".join(f"{name} {value}" for name, value in change.new_values.items()),
             "begun": display.moment(change.begun_at),
-            "goes_on": goes_on and change.goes_on,
+            "headline": _headline(change, goes_on=goes_on),
+            "goes_on": goes_on,
             "can_undo": changing.can_undo(change),
             "list_url": f"{reverse('admin:jobs_job_changelist')}?{change.query}",
         }
@@ -212,6 +214,16 @@ class JobBulk(JobSelection):
         ]
         context = {"title": "Bulk changes", "rows": rows, "most": _MOST_LISTED}
         return self.page(request, "admin/jobs/job/bulk_list.html", [], context)
+
+
+def _headline(change: BulkChange, *, goes_on: bool) -> str:
+    counts, of_all = change.outcome, f"of {change.selected:,} jobs"
+    done = f"{counts.changed:,} {of_all} {'deleted' if change.kind == BulkKind.DELETE else 'changed'}"
+    if change.state in (BulkState.UNDOING, BulkState.UNDONE):
+        done = f"{counts.restored:,} of {counts.changed:,} jobs restored"
+    if not change.goes_on:
+        return f"{done}. Done."
+    return f"{done} so far." if goes_on else f"{done}. Stopped."
 
 
 def _reached(counts: BulkCounts) -> int:

@@ -14,6 +14,8 @@ from jobs.admin import changelist, filters
 from jobs.api import conditions, limits, parameters
 from jobs.api.pages import select_json
 from jobs.archiving import queue
+from jobs.bulk.changing import confirm, go_on, undo
+from jobs.bulk.selecting import begin_selection, select_all
 from jobs.curation import set_metadata
 from jobs.deletion import services
 from jobs.deletion.services import delete_job, delete_next
@@ -32,6 +34,8 @@ from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
 from jobs.search import criteria, find
+from jobs.search.box import narrow
+from jobs.states import BulkKind
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
@@ -349,6 +353,36 @@ def pages(admin: User) -> list[Case]:
     ]
 
 
+def bulk(admin: User) -> list[Case]:
+    """Return the cases of bulk changes."""
+
+    def select_next(text: str) -> Callable[[], object]:
+        found = criteria.Criteria()
+        narrow(found, text, None)
+        search = find.Search(seen=None, criteria=found)
+        place = find.Place(START + JOBS // 2, JOBS // 2)
+        return lambda: search.next_values("project", "partition", most=100, after=place)
+
+    def change() -> None:
+        begun = begin_selection(kind=BulkKind.CORRECT, actor=Actor(admin.pk), query="", conditions="")
+        begun = select_all(begun, Job.objects.filter(pk__in=range(200, 260)))
+        begun = confirm(change=begun, wanted={"project": "chem"}, note="x", actor=Actor(admin.pk))
+        assert go_on(change_id=begun.pk, user=admin).outcome.changed == 60
+        assert go_on(change_id=undo(change=begun, actor=Actor(admin.pk)).pk, user=admin).outcome.restored == 60
+
+    # A step of 8000 jobs is a large part of this table.
+    whole = "scan:jobs_job" if connection.vendor == "postgresql" else ""
+    return [
+        case("select all", select_next(""), "jobs_by_start|jobs_by_sub_cluster"),
+        case("select a user's", select_next("user:user7"), "jobs_by_user"),
+        case(
+            "select by name", select_next("name:gromacs"), may=f"jobs_by_start jobs_by_sub_cluster {whole}", sorts=True
+        ),
+        case("select a user's by name", select_next("user:user7 name:gromacs"), "jobs_by_user", sorts=True),
+        case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project"),
+    ]
+
+
 @pytest.mark.parametrize("analyzed", [False, True], ids=["without statistics", "with statistics"])
 def test_statements_on_large_tables_use_their_indexes(
     analyzed: bool, admin: User, monkeypatch: pytest.MonkeyPatch
@@ -362,7 +396,14 @@ def test_statements_on_large_tables_use_their_indexes(
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)
-    cases = [*lists(), *worker(), *calls(Actor(admin.pk)), *pages(admin), *commands()]  # the last ones delete
+    cases = [
+        *lists(),
+        *worker(),
+        *calls(Actor(admin.pk)),
+        *pages(admin),
+        *bulk(admin),
+        *commands(),
+    ]  # the last ones delete
     guesses = connection.vendor == "postgresql" and not analyzed
     problems = [problem for each in cases for problem in _problems(each, guesses=guesses)]
     assert not problems, "\n".join(problems)

@@ -4,7 +4,7 @@ const place = document.getElementById("steps");
 let stopped = false;
 
 async function goOn() {
-  const form = place.querySelector("form");
+  const form = place.querySelector("form.step");
   if (!form || stopped) return;
   form.querySelector("[type=submit]").disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
@@ -18,7 +18,7 @@ async function goOn() {
 }
 
 function interrupted() {
-  const button = place.querySelector("[type=submit]");
+  const button = place.querySelector("form.step [type=submit]");
   if (stopped || !button) return;
   button.disabled = false;
   const text = document.createElement("p");
