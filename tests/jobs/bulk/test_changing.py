@@ -168,7 +168,7 @@ def test_undoing_gives_each_job_its_own_old_value_back(where: str, admin: User) 
         JobFactory.create(project=f"p{number % 3}", partition=f"q{number % 2}")
     before = projects()
     wanted = {"project": "chem", "partition": "gpu"} if where == "both" else {where: "x"}
-    change = done(admin, **wanted)
+    change = done(admin, BulkKind.CORRECT, "", **wanted)
     assert projects() != before
 
     change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
