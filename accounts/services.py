@@ -197,11 +197,16 @@ def _locked(username: str) -> User:
 
     The active admins are locked first, in a fixed order, because a change may depend on whether others are left.
     """
-    list(_active_admins())
+    lock_admins()
     user = User.objects.select_for_update().filter(username=username).first()
     if user is None:
         raise AccountError(f"no such user: {username!r}")
     return user
+
+
+def lock_admins() -> None:
+    """Lock the active admins, in a fixed order, inside the caller's transaction."""
+    list(_active_admins())
 
 
 def _active_admins() -> QuerySet[UserRole]:

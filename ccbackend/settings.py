@@ -262,7 +262,7 @@ def _release() -> str:
     name of their common folder, not in each file name, so that references between files need no rewriting.
     """
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted((BASE_DIR / "jobs" / "static").rglob("*.*")):
+    for path in sorted(path for app in ("accounts", "jobs") for path in (BASE_DIR / app / "static").rglob("*.*")):
         digest.update(path.name.encode() + path.read_bytes())
     for package in STATIC_PACKAGES:
         digest.update(f"{package}=={version(package)}".encode())
