@@ -1,4 +1,4 @@
-"""The models of what is written down: of ended jobs nodes, footprint and usage; of bulk changes their jobs.
+"""The models of what is written down: of ended jobs nodes, footprint and usage; of bulk changes their jobs; rules.
 
 `jobs.ledger` writes the former; `Job.is_booked` says whether it has done so for a job. `jobs.bulk` writes the latter.
 docs/architecture.md has the reasons for their shape.
@@ -368,6 +368,26 @@ class BulkPart(models.Model):
         """Return the jobs by database id, in ascending order, with the projects and partitions that they had."""
         pairs, which = msgspec.json.decode(self.before, type=tuple[list[tuple[str, str]], list[int]])
         return {row_id: pairs[which[place] if which else 0] for place, row_id in enumerate(unpacked(bytes(self.jobs)))}
+
+
+class TagRule(models.Model):
+    """A search and a tag: jobs that match get the tag when they are archived.
+
+    The tag is named without a constraint: a rule whose tag was deleted stays, does nothing, and is on the page Health.
+    """
+
+    words = models.CharField("search", max_length=1000, help_text="As in the search box, with fields alone.")
+    tag = models.ForeignKey("jobs.Tag", on_delete=models.DO_NOTHING, related_name="rules", db_constraint=False)
+    is_enabled = models.BooleanField("enabled", default=True)
+    error = models.CharField(max_length=500, blank=True, help_text="Why the rule could not be applied last.")
+
+    class Meta:
+        verbose_name = "tag rule"
+        constraints = [models.UniqueConstraint(fields=["words", "tag"], name="jobs_tag_rule_once")]
+
+    def __str__(self) -> str:
+        """Return the words."""
+        return self.words
 
 
 def packed(row_ids: Sequence[int]) -> bytes:

@@ -31,11 +31,13 @@ from jobs.models import ArchiveTask, Job, JobTag
 from jobs.overview.nodes import used_nodes
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
+from jobs.records import TagRule
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
 from jobs.search import criteria, find
 from jobs.search.box import narrow
 from jobs.states import BulkKind
+from jobs.tag_rules.applying import tag_archived
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
@@ -215,7 +217,15 @@ def worker() -> list[Case]:
         first, second = backlog.book_next(2)
         assert (first, backlog.book_next(1, below=second)) == (JOBS // 2000 * 2000 - 2000, [second - 2000])
 
+    def tag_by_rules() -> None:
+        words = ("state:failed user:user7", "host:n3 limit:>9%", "metric1:<1%", "name:gromacs -tag:ticket:7")
+        TagRule.objects.bulk_create([TagRule(words=each, tag_id=2 + number) for number, each in enumerate(words)])
+        tag_archived(range(300, 340))
+        assert not TagRule.objects.exclude(error="").exists()
+        TagRule.objects.all().delete()
+
     return [
+        case("tag by rules", tag_by_rules, "pk", may="links_by_tag jobs_to_book walk:jobs_to_book"),
         case("book", book, "jobs_to_book", "jobs_deleted_run_once", prepared=True),
         case("clusters that wait", queue.waiting_clusters, "jobs_to_archive", prepared=True),
         case("archive", work, "jobs_to_archive", "jobs_deleted_run_once", prepared=True),
