@@ -160,7 +160,7 @@ class JobBulk(JobSelection):
         if change.kind == BulkKind.CORRECT:
             return BulkCorrectForm(data)
         if change.kind in (BulkKind.TAG, BulkKind.UNTAG):
-            return AddTagForm(data)
+            return AddTagForm(data, initial=change.new_values)
         return CountForm(data, number=change.selected if change.kind == BulkKind.DELETE else None)
 
     def _show(

@@ -6,7 +6,7 @@ starts, ends or is changed meanwhile.
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from django.db import transaction
@@ -32,8 +32,12 @@ Selected = tuple[int, str, str]
 """Database id, project and partition of a job."""
 
 
-def begin_selection(*, kind: BulkKind, actor: Actor, query: str, conditions: str) -> BulkChange:
+def begin_selection(
+    *, kind: BulkKind, actor: Actor, query: str, conditions: str, wanted: Mapping[str, str] | None = None
+) -> BulkChange:
     """Write down that jobs are to be selected; `query` and `conditions` say from which list.
+
+    `wanted` is proposed when the change is to be confirmed.
 
     Selections with which nothing was done for a day are deleted.
     """
@@ -45,7 +49,12 @@ def begin_selection(*, kind: BulkKind, actor: Actor, query: str, conditions: str
         for change in old:
             forget(change)
         return BulkChange.objects.create(
-            user_id=actor.user_id, kind=kind, created_at=now, query=query, conditions=conditions
+            user_id=actor.user_id,
+            kind=kind,
+            created_at=now,
+            query=query,
+            conditions=conditions,
+            wanted=msgspec.json.encode(dict(wanted or {})).decode(),
         )
 
 
