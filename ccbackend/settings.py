@@ -213,6 +213,7 @@ MONITORING_ALLOWED_IPS = read_words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
 ADMINS = [("", address) for address in read_words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
+DIGEST_TO = read_words("DIGEST_TO", "", _ADDRESS, "addresses such as staff@example.org")
 _mail = read_parsed("EMAIL_URL", "smtp://localhost:25", parse_mail_url)
 JOB_LINKS = read_parsed("JOB_LINKS", "[]", parse_links)
 EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]

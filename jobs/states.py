@@ -16,6 +16,10 @@ class JobState(models.TextChoices):
     OUT_OF_MEMORY = "out_of_memory"
 
 
+ENDED_BADLY = (JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
+"""States of jobs that went wrong by themselves."""
+
+
 class MonitoringStatus(models.IntegerChoices):
     """The progress of a job's monitoring; a finished job with ARCHIVING waits for the archive."""
 

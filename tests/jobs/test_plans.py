@@ -28,6 +28,7 @@ from jobs.ledger import backlog
 from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
+from jobs.overview.digest import digest
 from jobs.overview.nodes import used_nodes
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
@@ -245,7 +246,13 @@ def commands() -> list[Case]:
     old = Deletion(start_time=START + 3000)
     keys = [key_of(number) for number in range(100, 120)]
     rows = DatabaseCheck()
+    of_week = "jobs_by_start links_by_tag jobs_tag_on_job_once"
     listing = Listing(START + 2 * JOBS, {number: RunningJob(number, START) for number in range(90_000, 90_020)})
+
+    def weekly() -> None:
+        TagRule.objects.bulk_create([TagRule(words=f"nodes:{number}", tag_id=number) for number in (1, 7)])
+        digest(START + JOBS // 2)
+        TagRule.objects.all().delete()
 
     def first_rows() -> None:
         next(rows.rows_without_folder())
@@ -262,6 +269,7 @@ def commands() -> list[Case]:
             lambda: delete_next(Deletion(START + 9000, omit_tagged="user").jobs, since=START + 5000),
             "jobs_by_start",
         ),
+        case("digest", weekly, "jobs_usage_once", may=of_week, sorts=True),
         case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
         case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
         case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
