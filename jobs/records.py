@@ -320,7 +320,7 @@ class BulkChange(models.Model):
 class BulkPart(models.Model):
     """Some hundred jobs of a bulk change: at first those that were selected, then those that were changed.
 
-    It stays, at one to two bytes a job, so that a job's history has the change without an entry for each job.
+    It stays, at three to six bytes a job, so that a job's history has the change without an entry for each job.
     """
 
     change = models.ForeignKey(BulkChange, on_delete=models.CASCADE, related_name="parts", db_index=False)

@@ -52,7 +52,7 @@ _BUTTONS = {
     BulkKind.DELETE: "Delete {}",
 }
 _REMARKS = {
-    BulkKind.TAG: "A new tag is created.",
+    BulkKind.TAG: "The tag is created if it is new.",
     BulkKind.ARCHIVE: "The samples of archived jobs are fetched anew; their files stay until new ones replace them.",
     BulkKind.DELETE: "The jobs are deleted from the database, with their links to tags. The archive keeps the files."
     " This cannot be undone.",
@@ -182,7 +182,7 @@ class JobBulk(JobSelection):
             "total": counts.changed if is_undo else change.selected,
             "lines": _lines(counts),
             "counts": counts,
-            "wanted": ", ".join(f"{name} {value}" for name, value in change.new_values.items()),
+            "wanted": _wanted(change),
             "begun": display.moment(change.begun_at),
             "headline": _headline(change, goes_on=goes_on),
             "goes_on": goes_on,
@@ -206,7 +206,7 @@ class JobBulk(JobSelection):
                 "change": change,
                 "title": _TITLES[BulkKind(change.kind)],
                 "at": display.moment(change.begun_at or change.created_at),
-                "wanted": ", ".join(f"{name} {value}" for name, value in change.new_values.items()),
+                "wanted": _wanted(change),
                 "changed": change.outcome.changed,
                 "can_undo": changing.can_undo(change),
             }
@@ -214,6 +214,14 @@ class JobBulk(JobSelection):
         ]
         context = {"title": "Bulk changes", "rows": rows, "most": _MOST_LISTED}
         return self.page(request, "admin/jobs/job/bulk_list.html", [], context)
+
+
+def _wanted(change: BulkChange) -> str:
+    """Return the new values in words."""
+    values = change.new_values
+    if change.kind in (BulkKind.TAG, BulkKind.UNTAG):
+        return ":".join(values.values())
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _headline(change: BulkChange, *, goes_on: bool) -> str:

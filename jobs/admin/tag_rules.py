@@ -19,7 +19,6 @@ from jobs.bulk.selecting import begin_selection
 from jobs.models import Tag
 from jobs.querysets import seen_by
 from jobs.records import TagRule
-from jobs.search.box import HELP
 from jobs.states import BulkKind
 from jobs.tag_rules.words import LONGEST, RuleError, conditions
 from jobs.tags.ids import tag_ids
@@ -32,13 +31,14 @@ else:
     RuleModelForm = forms.ModelForm
 
 _LONGEST_NAME = 255
+_HELP = "Such as user:alice state:failed,timeout, host:f01*, nodes:>64, limit:<5%, duration:>1h, -tag:perf, energy:>10."
 
 
 class RuleForm(RuleModelForm):
     """A search and a tag, which is created if it is new."""
 
     words = forms.CharField(
-        max_length=LONGEST, label="Search", help_text=HELP, widget=forms.TextInput(attrs={"size": 90})
+        max_length=LONGEST, label="Search", help_text=_HELP, widget=forms.TextInput(attrs={"size": 90})
     )
     type = forms.CharField(
         max_length=_LONGEST_NAME,
@@ -84,7 +84,7 @@ class TagRuleAdmin(RuleModelAdmin):
     """Rules by which jobs are tagged when they are archived."""
 
     form = RuleForm
-    list_display = ("search", "tag_chip", "is_enabled", "state")
+    list_display = ("search", "tag_chip", "state")
     list_display_links = ("search",)
     list_per_page = 50
     sortable_by = ()

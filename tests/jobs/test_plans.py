@@ -22,7 +22,7 @@ from jobs.deletion.services import delete_job, delete_next
 from jobs.deletion.steps import Plan as Deletion
 from jobs.health import ghosts
 from jobs.health.look import Look
-from jobs.history import Actor
+from jobs.history import Actor, of_job
 from jobs.intake.services import start_job, stop_job
 from jobs.ledger import backlog
 from jobs.maintenance.check import DatabaseCheck
@@ -387,6 +387,7 @@ def bulk(admin: User) -> list[Case]:
         begun = confirm(change=begun, wanted={"project": "chem"}, note="x", actor=Actor(admin.pk))
         assert go_on(change_id=begun.pk, user=admin).outcome.changed == 60
         assert go_on(change_id=undo(change=begun, actor=Actor(admin.pk)).pk, user=admin).outcome.restored == 60
+        assert len(of_job(210)) >= 2
 
     # A step of 8000 jobs is a large part of this table.
     whole = "scan:jobs_job" if connection.vendor == "postgresql" else ""
@@ -397,7 +398,7 @@ def bulk(admin: User) -> list[Case]:
             "select by name", select_next("name:gromacs"), may=f"jobs_by_start jobs_by_sub_cluster {whole}", sorts=True
         ),
         case("select a user's by name", select_next("user:user7 name:gromacs"), "jobs_by_user", sorts=True),
-        case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project"),
+        case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project", "jobs_history_of_object"),
     ]
 
 

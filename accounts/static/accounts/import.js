@@ -4,19 +4,24 @@ const MOST_BYTES = 2000000;
 const chooser = document.getElementById("id_file");
 const problem = document.getElementById("file-problem");
 
+function say(text) {
+  problem.textContent = text;
+  problem.hidden = !text;
+}
+
 async function read() {
   const [file] = chooser.files;
   if (!file) return;
-  problem.textContent = "";
+  say("");
   if (file.size > MOST_BYTES) {
-    problem.textContent = `The file has ${file.size.toLocaleString("en")} bytes; expected at most ${MOST_BYTES.toLocaleString("en")}.`;
+    say(`The file has ${file.size.toLocaleString("en")} bytes; expected at most ${MOST_BYTES.toLocaleString("en")}.`);
     return;
   }
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
     document.getElementById("id_text").value = text;
   } catch {
-    problem.textContent = "Expected a file in UTF-8.";
+    say("Expected a file in UTF-8.");
   }
 }
 
