@@ -39,6 +39,13 @@ class Searched(NamedTuple):
     found: Sequence[int]
 
 
+class Place(NamedTuple):
+    """The place in all matching jobs after which to go on: the start (epoch seconds) and row id of a job."""
+
+    start_time: int
+    row_id: int
+
+
 class Found(NamedTuple):
     """The row ids of matching jobs, the newest start first.
 
@@ -133,6 +140,24 @@ class Search:
         """Return the matching ones of about the newest `number` jobs of the index that started by `until`."""
         lower = self._start_after(number, until) if self._walked else None
         return Stretch(self._between(lower, until), *self._within(lower, until), is_last=lower is None)
+
+    def next_values(self, *columns: str, most: int, after: Place | None) -> tuple[list[tuple[Any, ...]], Place | None]:
+        """Return row ids, with columns, of the next of all matching jobs, newest first, and the place to go on from.
+
+        Up to `most` jobs are returned, and a bounded number tested. The place is None at the end. Jobs that start later
+        than the first one that was returned are left out.
+        """
+        until = self.until if after is None else after.start_time
+        lower = self._start_after(FIRST_STEP * _GROWTH, until) if self._in_steps else None
+        jobs = self._between(lower, until)
+        if after is not None:
+            jobs = jobs.filter(Q(start_time__lt=after.start_time) | Q(pk__lt=after.row_id))
+        rows = list(jobs.values_list("start_time", "pk", *columns)[:most])
+        if len(rows) == most:
+            place: Place | None = Place(*rows[-1][:2])
+        else:
+            place = None if lower is None else Place(lower, 0)
+        return [row[1:] for row in rows], place
 
     def _between(self, since: int | None, until: int | None) -> JobQuerySet:
         """Return the matching jobs that started within a range, the newest first."""

@@ -113,7 +113,7 @@ def test_a_deletion_is_stopped_and_continued(visit: Visit, monkeypatch: pytest.M
 
     page.get_by_label("Type the number of jobs").fill("300")
     page.get_by_role("button", name="Delete 300 jobs").click()
-    page.locator("#stop-deletion").click()
+    page.locator("#stop-steps").click()
     expect(page.get_by_text("jobs deleted. Stopped.")).to_be_visible()
     left = Job.objects.count()
     assert 0 < left < 300
