@@ -1,41 +1,12 @@
 #!/usr/bin/env python
 """Run the project's management commands."""
 
-import io
-import os
 import sys
 
 try:
-    import django
-    from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line, load_command_class
-    from django.db import OperationalError
+    from ccbackend.__main__ import main
 except ModuleNotFoundError as error:
     sys.exit(f"{sys.executable} has no {error.name}: call it as .venv/bin/python manage.py, see README.md")
-
-import ccbackend
-
-
-def main() -> None:
-    """Run the command of the command line; what is wrong about the settings ends it with one sentence."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ccbackend.settings")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of users and files may not be in its encoding
-    if sys.argv[1:] in (["--version"], ["version"]):
-        print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
-        return
-    try:
-        if sys.argv[1:2] == ["setup"]:  # it writes the settings, without which no other command is found
-            load_command_class("ccbackend", "setup").run_from_argv(sys.argv)
-        else:
-            execute_from_command_line(sys.argv)
-    except ImproperlyConfigured as error:
-        sys.exit(f"Configuration error: {error}")
-    except OperationalError as error:  # Django's own commands; those of the project say more
-        if "--traceback" in sys.argv:
-            raise
-        sys.exit(f"The database of DATABASE_URL cannot be used: {' '.join(str(error).split())}")
-
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,8 @@ from ccbackend import __version__, logs
 from ccbackend.environment import parse_database_url, parse_json, parse_links, parse_mail_url
 from ccbackend.reading import (
     BASE_DIR,
+    CODE_DIR,
+    RESOURCES,
     TESTING,
     load_env_file,
     private_folder,
@@ -136,7 +138,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [RESOURCES / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -262,7 +264,7 @@ def _release() -> str:
     name of their common folder, not in each file name, so that references between files need no rewriting.
     """
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted((BASE_DIR / "jobs" / "static").rglob("*.*")):
+    for path in sorted((CODE_DIR / "jobs" / "static").rglob("*.*")):
         digest.update(path.name.encode() + path.read_bytes())
     for package in STATIC_PACKAGES:
         digest.update(f"{package}=={version(package)}".encode())

@@ -17,7 +17,7 @@ def test_the_image_has_each_package_and_all_that_the_server_reads() -> None:
     copied = {word for line in re.findall("^COPY (.*)$", CONTAINERFILE, re.MULTILINE) for word in line.split()[:-1]}
     assert all((PROJECT / word).exists() for word in copied)
     packages = {path.parent.name for path in PROJECT.glob("*/apps.py")}
-    assert packages | {"templates", "manage.py", "gunicorn.conf.py", "requirements.txt"} <= copied
+    assert packages | {"templates", "manage.py", "gunicorn.conf.py", "requirements.lock"} <= copied
 
 
 def test_the_server_is_not_root_and_is_asked_whether_it_lives() -> None:

@@ -1,0 +1,42 @@
+"""serve: the process itself becomes gunicorn, which reads .env anew at a HUP."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.paths import PROJECT
+from tests.support.server import free_port
+from tests.support.waiting import wait_for
+
+
+def answer(url: str, host: str = "localhost") -> int:
+    """Return the status of an answer, 0 if there is none."""
+    try:
+        return httpx.get(f"{url}/api/jobs/", headers={"Host": host}).status_code
+    except httpx.TransportError:
+        return 0
+
+
+@pytest.mark.server
+def test_serve_becomes_gunicorn_and_a_hup_reads_the_settings_anew(tmp_path: Path) -> None:
+    settings = tmp_path / "settings"
+    settings.write_text(f"SECRET_KEY=for-a-test\nDATABASE_URL=sqlite:///{tmp_path}/db.sqlite3\n")
+    address = f"127.0.0.1:{free_port()}"
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(settings), "WEB_CONCURRENCY": "1"}
+    command = [sys.executable, "manage.py", "serve", "--bind", address]
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: answer(f"http://{address}") == 401, 30)
+        assert "gunicorn" in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert answer(f"http://{address}", "jobs.example.org") == 400
+        settings.write_text(settings.read_text() + "ALLOWED_HOSTS=localhost,jobs.example.org\n")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: answer(f"http://{address}", "jobs.example.org") == 401, 30)
+    finally:
+        process.terminate()
+        process.wait()
