@@ -154,6 +154,8 @@ TEMPLATES = [
 DATABASE_WAIT = 20
 # The context manager in which a statement fails at once instead of waiting, for work that can be skipped.
 DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
+# The function that returns the configured clusters.
+CLUSTER_REGISTRY = "archive.root.registry"
 
 
 def _database() -> dict[str, Any]:
