@@ -116,7 +116,9 @@ class Command(ServerCommand):
 
 def _require_known(clusters: list[str]) -> None:
     """Raise CommandError for a cluster that is not configured, while others are."""
-    registry = import_string(settings.CLUSTER_REGISTRY)() if clusters else None
+    if not clusters:
+        return
+    registry = import_string(settings.CLUSTER_REGISTRY)()
     for name in clusters:
         if registry.configured and name not in registry.names() and registry.failure(name) is None:
             raise CommandError(f"--cluster {name[:80]!r}: there is no such cluster here", returncode=BAD_USAGE)

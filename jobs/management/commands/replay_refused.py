@@ -75,8 +75,16 @@ class Command(ServerCommand):
         groups = list(numbers.order_by("first", "operation", "kind"))
         total = sum(group["count"] for group in groups)
         if as_json:
-            keys = {"operation": "operation", "user": "user", "kind": "reason", "count": "count", "first": "since"}
-            named = [{key: group[name] for name, key in keys.items()} for group in groups]
+            named = [
+                {
+                    "operation": group["operation"],
+                    "user": group["user"],
+                    "reason": group["kind"],
+                    "count": group["count"],
+                    "since": group["first"],
+                }
+                for group in groups
+            ]
             self.print_json({"total": total, "groups": named})
             return
         for group in groups:
