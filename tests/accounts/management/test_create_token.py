@@ -81,3 +81,17 @@ def test_a_cluster_that_is_not_configured_is_refused_if_others_are(
     assert "--cluster 'tsetcluster': there is no such cluster here" in refused.err
     assert ApiToken.objects.count() == before
     assert run("create_token", "alice", "--cluster", "testcluster").status == 0
+
+
+def test_with_exists_ok_a_second_token_of_the_name_is_made_only_if_none_is_active(run: Run, alice: User) -> None:
+    words = ("create_token", "alice", "--name", "adapter", "--exists-ok")
+    first = run(*words)
+    assert (first.status, len(first.lines)) == (0, 1)
+    again = run(*words)
+    assert (again.status, again.out) == (0, "")
+    assert "is there already; none was created" in again.err
+    assert first.lines[0] not in again.err
+    assert len(run("create_token", "alice", "--name", "other", "--exists-ok").lines) == 1
+    ApiToken.objects.get(name="adapter").revoke()
+    assert len(run(*words).lines) == 1
+    assert ApiToken.objects.count() == 3

@@ -25,7 +25,8 @@ def answer(url: str, host: str = "localhost") -> int:
 @pytest.mark.server
 def test_serve_becomes_gunicorn_and_a_hup_reads_the_settings_anew(tmp_path: Path) -> None:
     settings = tmp_path / "settings"
-    settings.write_text(f"SECRET_KEY=for-a-test\nDATABASE_URL=sqlite:///{tmp_path}/db.sqlite3\n")
+    content = f"SECRET_KEY=for-a-test\nDATABASE_URL=sqlite:///{tmp_path}/db.sqlite3\nALLOWED_HOSTS=localhost"
+    settings.write_text(content)
     address = f"127.0.0.1:{free_port()}"
     environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(settings), "WEB_CONCURRENCY": "1"}
     command = [sys.executable, "manage.py", "serve", "--bind", address]
@@ -34,7 +35,7 @@ def test_serve_becomes_gunicorn_and_a_hup_reads_the_settings_anew(tmp_path: Path
         wait_for(lambda: answer(f"http://{address}") == 401, 30)
         assert "gunicorn" in Path(f"/proc/{process.pid}/cmdline").read_text()
         assert answer(f"http://{address}", "jobs.example.org") == 400
-        settings.write_text(settings.read_text() + "ALLOWED_HOSTS=localhost,jobs.example.org\n")
+        settings.write_text(f"{content},jobs.example.org")
         process.send_signal(signal.SIGHUP)
         wait_for(lambda: answer(f"http://{address}", "jobs.example.org") == 401, 30)
     finally:
