@@ -14,12 +14,13 @@ from datetime import UTC, datetime, timedelta
 import django
 
 _JOBS = "/admin/jobs/job/"
-_OF_USER001 = 500_001  # the row id of a job that all three people see, with 1,000,000 jobs
+_OF_USER001 = "JOB"  # stands for the row id of a job that all three people see
 _DAY = (datetime.now(UTC) - timedelta(days=2)).date()
 
 # Name to path: what is timed.
 PAGES = {
     "dashboard": "/admin/",
+    "dashboard, 90 days": "/admin/?days=90",
     "jobs": _JOBS,
     "jobs, page 100": f"{_JOBS}?p=100",
     "failed": f"{_JOBS}?state=failed",
@@ -51,10 +52,19 @@ PAGES = {
     "search any name, none": f"{_JOBS}?q=nothing-at-all",
     "user, sorted by duration": f"{_JOBS}?q=user:user100&sort=-elapsed",
     "beside a job": f"{_JOBS}?beside={_OF_USER001}",
+    "statistics": f"{_JOBS}statistics/",
+    "statistics, 7 days": f"{_JOBS}statistics/?started=7d",
+    "statistics, user": f"{_JOBS}statistics/?user=user001",
+    "statistics, failed": f"{_JOBS}statistics/?state=failed",
+    "statistics, host": f"{_JOBS}statistics/?q=host:n0123",
+    "statistics, low flops": f"{_JOBS}statistics/?q=flops_any:<5%25",
     "job page": f"{_JOBS}{_OF_USER001}/change/",
     "history of a job": f"{_JOBS}{_OF_USER001}/history/",
     "clusters": "/admin/clusters/",
     "cluster": "/admin/clusters/demo/",
+    "node": "/admin/clusters/demo/n0123/",
+    "usage by user": "/admin/usage/?by=user",
+    "usage by project": "/admin/usage/?by=project",
 }
 PEOPLE = ("benchmark-admin", "benchmark-manager", "user001")
 
@@ -73,12 +83,17 @@ def main() -> None:
     from django.test.utils import CaptureQueriesContext
 
     from accounts.models import User
+    from jobs.models import Job
+
+    seen_by_all = Job.objects.filter(user="user001", project="proj01").exclude(job_state="running").order_by("-pk")
+    row_id = seen_by_all.values_list("pk", flat=True).first()
 
     def view(client: Client, path: str) -> tuple[float, int]:
         """Return the milliseconds and the number of queries of one view."""
+        connection.queries_log.clear()  # it holds so many and no more
         with CaptureQueriesContext(connection) as queries:
             begin = time.perf_counter()
-            response = client.get(path)
+            response = client.get(path.replace(_OF_USER001, str(row_id)))
             took = (time.perf_counter() - begin) * 1000
         if response.status_code != 200:
             sys.exit(f"{path}: {response.status_code}")

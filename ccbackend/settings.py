@@ -313,6 +313,7 @@ SPECTACULAR_SETTINGS = {
         {"name": "tags", "description": "Tags, on whatever jobs."},
         {"name": "clusters", "description": "The configured clusters."},
         {"name": "nodes", "description": "Nodes, as schedulers report them."},
+        {"name": "usage", "description": "What ended jobs used."},
         {"name": "users", "description": "Users of this server, for administrators."},
     ],
     "SERVE_INCLUDE_SCHEMA": False,

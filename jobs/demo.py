@@ -4,7 +4,6 @@ import itertools
 import logging
 import random
 import time
-from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from jobs.deletion.services import delete_jobs
 from jobs.intake.services import start_job, stop_job
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import Job
-from jobs.overview.days import midnights
 from jobs.tags.services import tag_job
 
 CLUSTER = "demo"
@@ -118,7 +116,8 @@ def create_jobs(count: int = 210) -> None:
     """Start jobs on each of the last seven days through the services, stop most of them, and tag some."""
     dice = random.Random(_SEED)  # noqa: S311  demo data, no secret
     now = int(time.time())
-    days = list(pairwise(midnights(now)))
+    tomorrow = (now // _DAY + 1) * _DAY
+    days = [(tomorrow - (back + 1) * _DAY, tomorrow - back * _DAY) for back in range(6, -1, -1)]
     for number in range(count):
         finished = number >= count // 10
         begin, end = days[number % len(days)] if finished else (now - 6 * 3600, now)

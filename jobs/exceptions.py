@@ -4,6 +4,8 @@ import re
 
 from django.db import DatabaseError
 
+_SHOWN = 255  # characters of a name, no more than a column has
+
 
 class JobError(Exception):
     """A request about jobs that cannot be carried out; the message says why."""
@@ -17,6 +19,11 @@ class InvalidJobError(JobError):
     """A value that cannot be; the message names the field, the value and what was expected."""
 
     status_code = 400
+
+
+def invalid_parameter(name: str, value: str, expected: str) -> InvalidJobError:
+    """Return the refusal of the value of a query parameter."""
+    return InvalidJobError(f"invalid query parameter value: {name}={value[:_SHOWN]!r}, expected {expected}")
 
 
 class RefusedByTokenError(JobError):
@@ -81,9 +88,6 @@ class EditConflictError(JobError):
         """Keep the reason by the name of the field."""
         super().__init__("; ".join(conflicts.values()))
         self.conflicts = conflicts
-
-
-_SHOWN = 255  # characters of a name, no more than a column has
 
 
 def described(keys: dict[str, int | str | None], stop_time: int | None = None) -> str:

@@ -87,6 +87,13 @@ class JobQuerySet(models.QuerySet["Job"]):
             return self
         return self.filter(any_of(seen, by_index=by_index)) if seen else self.none()
 
+    def not_booked(self) -> "list[JobQuerySet]":
+        """Return the jobs that are not booked yet, in three sets of which each has a small index.
+
+        They run, wait for the archive, or ended without waiting for it.
+        """
+        return [self.running(), self.awaiting_archive().filter(is_booked=False), self.filter(TO_BOOK)]
+
     def with_keys(self, **keys: int | str | None) -> "JobQuerySet":
         """Return the jobs that have all keys that are given (not None), the newest start first."""
         given = {key: value for key, value in keys.items() if value is not None}

@@ -164,6 +164,7 @@ for _slot in range(1, SLOTS + 1):
 class UsageAmounts(models.Model):
     """The sums of a row of Usage."""
 
+    started = models.BigIntegerField(default=0, help_text="Jobs that started on this day, and have ended since.")
     jobs = models.BigIntegerField(default=0, help_text="Jobs that ended on this day.")
     waiting_seconds = models.BigIntegerField(default=0, help_text="Of these jobs, from submission to start.")
     node_seconds = models.BigIntegerField(default=0)
@@ -178,8 +179,8 @@ class UsageAmounts(models.Model):
 class Usage(UsageAmounts):
     """What the ended jobs of one kind used on one day (UTC), jobs that were deleted since included.
 
-    A job's seconds and energy are split at midnight UTC; the job itself and its waiting time are counted on the day of
-    its end.
+    A job's seconds and energy are split at midnight UTC. Its start is counted on its day, the job itself and its
+    waiting time on the day of its end.
     """
 
     day = models.IntegerField(help_text="Days since the epoch, UTC.")

@@ -49,6 +49,7 @@ def pages(tab: Page, address: str) -> dict[str, str]:
         "overview": "/admin/",
         "jobs": jobs,
         "jobs-search": f"{jobs}?q=host:n05+state:failed",
+        "jobs-statistics": f"{jobs}statistics/",
         "job": job.split("?")[0],
         "job-running": running.split("?")[0],
         "job-history": job.split("?")[0].replace("change/", "history/"),

@@ -37,7 +37,7 @@ MOST_COUNTED = 10_000
 BIG = ("resources", "statistics", "meta_data")
 """Columns that may be large and are not loaded for lists."""
 
-SORT, TESTED, FOUND = "sort", "tested", "found"
+SORT, TESTED, FOUND, LONGER = "sort", "tested", "found", "longer"
 
 _MOST_CARRIED = 200  # row ids in an address
 _LATEST = 3600  # seconds for which an address that carries found jobs holds
@@ -119,7 +119,7 @@ class JobChangeList(ChangeList):
 
     def get_filters_params(self, params: Any = None) -> dict[str, Any]:
         """Leave out what is not a filter."""
-        for name in (TESTED, FOUND):
+        for name in (TESTED, FOUND, LONGER):
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
         found: dict[str, Any] = super().get_filters_params(params)
@@ -263,3 +263,10 @@ class JobChangeList(ChangeList):
     def conditions(self) -> str:
         """Return the active conditions as text, for titles."""
         return ", ".join(chip.label for chip in self.chips)
+
+
+class JobConditions(JobChangeList):
+    """The filters, search and addresses of a list, without its rows."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Find nothing."""

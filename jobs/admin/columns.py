@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from django.db.models import BigIntegerField, Case, F, FloatField, Value, When
+from django.db.models import Case, F, FloatField, When
 from django.db.models.functions import Coalesce, Lower
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -15,8 +15,8 @@ from jobs.admin import display
 from jobs.ledger.slots import slots
 from jobs.models import Job, ListColumns
 from jobs.records import PER_MILLE, JobFootprint
+from jobs.search.expressions import elapsed_until
 from jobs.search.footprints import unit_of
-from jobs.states import JobState
 
 Shown = SafeString | str
 
@@ -129,12 +129,6 @@ def _metric(slot: int, unit: dict[str, str]) -> Callable[[Job], Shown]:
 _WAITED = Case(When(submit_time__gt=0, then=F("start_time") - F("submit_time")))
 
 
-def _elapsed_until(now: int) -> Any:
-    number = BigIntegerField()
-    so_far = Value(now, output_field=number) - F("start_time")
-    return Case(When(job_state=JobState.RUNNING, then=so_far), default=F("duration"), output_field=number)
-
-
 FIXED = (
     Column("job", "Job", _job, lambda now: F("job_id")),
     Column("state", "State", display.state, lambda now: F("job_state")),
@@ -145,8 +139,8 @@ FIXED = (
     Column("gpus", "GPUs", lambda job: _count(job.num_acc), lambda now: F("num_acc"), is_number=True),
     Column("hosts", "Hosts", _hosts, needs="resources"),
     Column("started", "Start", lambda job: display.moment(job.start_time), lambda now: F("start_time")),
-    Column("end", "End", _end, lambda now: F("start_time") + _elapsed_until(now)),
-    Column("elapsed", "Duration", _elapsed, _elapsed_until, is_number=True),
+    Column("end", "End", _end, lambda now: F("start_time") + elapsed_until(now)),
+    Column("elapsed", "Duration", _elapsed, elapsed_until, is_number=True),
     Column("waiting", "Waited", _waiting, lambda now: _WAITED, is_number=True),
     Column("energy", "Energy", _energy, lambda now: F("footprint__energy"), needs="footprint", is_number=True),
     Column("archive", "Archiving", display.archiving),

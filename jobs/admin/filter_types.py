@@ -123,6 +123,10 @@ class FormFilter(JobFilter, ListFilter):
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the criteria for the values of the inputs; raise KeyError or ValueError if they are invalid."""
 
+    def kind_of(self, text: str) -> str:
+        """Return the kind of the input that shows a value."""
+        return self.kind
+
     def has_output(self) -> bool:
         """Return True: the filter is always shown."""
         return True
@@ -162,6 +166,10 @@ class FormFilter(JobFilter, ListFilter):
             chosen = {name: value for name, value in zip(names, values, strict=True) if value}
             query = changelist.get_query_string(dict(zip(names, (value or None for value in values), strict=True)))
             yield {"selected": chosen == self._filled, "display": label, "query": query}
-        inputs = [Input(name, label, self.kind, self._filled.get(name, "")) for name, label in self.inputs]
+        inputs = [
+            Input(name, label, self.kind_of(text), text)
+            for name, label in self.inputs
+            for text in [self._filled.get(name, "")]
+        ]
         kept = [(name, value) for name, value in changelist.params.items() if name not in names]
         yield {"inputs": inputs, "kept": kept}

@@ -187,6 +187,10 @@ class StartFilter(FormFilter):
     )
     is_open = True
 
+    def kind_of(self, text: str) -> str:
+        """Return a plain field for a time of day, which one for days cannot show."""
+        return self.kind if len(text) in (0, _DATE) else "text"
+
     def read(self, criteria: Criteria, *values: str) -> None:
         """Add the range of start times."""
         preset, first, last = values

@@ -14,8 +14,8 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from accounts.models import User
-from jobs.admin import columns, display, export, job_page, plots, saved_filters
-from jobs.admin.changelist import JobChangeList, JobPages
+from jobs.admin import columns, display, export, job_page, list_statistics, plots, saved_filters
+from jobs.admin.changelist import LONGER, JobChangeList, JobConditions, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
 from jobs.admin.forms import AddTagForm
 from jobs.admin.tagging import JobActions
@@ -24,6 +24,8 @@ from jobs.querysets import JobQuerySet
 from jobs.samples.ending import ending
 from jobs.search.box import HELP
 from jobs.text import is_whole
+
+_WITHOUT_ROWS = ("jobs_job_export", "jobs_job_statistics")
 
 
 @admin.register(Job)
@@ -64,8 +66,9 @@ class JobAdmin(JobActions):
     # --- the list ---
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the change list for large tables."""
-        return JobChangeList
+        """Return the change list for large tables; a part of it for pages that show no rows."""
+        match = request.resolver_match
+        return JobConditions if match is not None and match.url_name in _WITHOUT_ROWS else JobChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Set the title; warn if Django has dropped invalid filters."""
@@ -91,10 +94,11 @@ class JobAdmin(JobActions):
         return redirect(f"{reverse('admin:jobs_job_changelist')}?{query}")
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the views for exports, saved filters and plots."""
+        """Add the views for exports, statistics, saved filters and plots."""
         view = self.admin_site.admin_view
         return [
             path("export/<str:kind>/", view(require_GET(self.export_view)), name="jobs_job_export"),
+            path("statistics/", view(require_GET(self.statistics_view)), name="jobs_job_statistics"),
             path("columns/", view(require_POST(self.columns_view)), name="jobs_job_columns"),
             path("saved/", view(require_POST(saved_filters.save)), name="jobs_job_save_filter"),
             path("saved/<int:filter_id>/", view(require_POST(saved_filters.remove)), name="jobs_job_remove_filter"),
@@ -104,16 +108,30 @@ class JobAdmin(JobActions):
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
         """Export all jobs of the list as CSV or NDJSON."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
         if kind not in export.KINDS:
             raise Http404(f"expected one of {', '.join(export.KINDS)}, got {kind[:40]!r}")
+        conditions = self._conditions(request)
+        return conditions if isinstance(conditions, HttpResponse) else export.response(conditions.search, kind)
+
+    def statistics_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Show the statistics of the list."""
+        conditions = self._conditions(request)
+        if isinstance(conditions, HttpResponse):
+            return conditions
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "cl": conditions}
+        context |= list_statistics.context(conditions, longer=LONGER in request.GET)
+        return TemplateResponse(request, "admin/jobs/job/statistics.html", context)
+
+    def _conditions(self, request: HttpRequest) -> JobChangeList | HttpResponse:
+        """Return the conditions of a list, or the answer to an address that means nothing."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
             return redirect(f"{reverse('admin:jobs_job_changelist')}?{ERROR_FLAG}=1")
         assert isinstance(changelist, JobChangeList)
-        return export.response(changelist.search, kind)
+        return changelist
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Job], search_term: str

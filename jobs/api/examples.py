@@ -74,3 +74,22 @@ NODE_STATES_STORED = {"msg": "Successfully stored the states of 1 nodes"}
 
 EVENT = {"operation": "start_job", "body": START}
 EVENT_OUTCOME = {"line": 1, "operation": "start_job", "status": 201, "body": STARTED}
+
+USAGE = {
+    "from": "2026-11-18",
+    "to": "2026-11-18",
+    "by": "project",
+    "nodeHoursPerDay": [2.0],
+    "usage": [
+        {
+            "name": "fluids",
+            "jobs": 1,
+            "nodeHours": 2.0,
+            "coreHours": 144.0,
+            "acceleratorHours": 0.0,
+            "energy": 0.7,
+            "meanWait": 0.5,
+            "nodeHoursBefore": 0.0,
+        }
+    ],
+}

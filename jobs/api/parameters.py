@@ -8,7 +8,9 @@ from archive.format.cluster_json import SCOPES
 from jobs.api import conditions
 from jobs.api.conditions import Filter, choose, equal, in_states, with_tags
 from jobs.deletion.steps import OmitTagged
-from jobs.exceptions import InvalidJobError
+from jobs.exceptions import InvalidJobError, invalid_parameter
+from jobs.overview import usage_question
+from jobs.overview.usage import Question
 from jobs.rows.select import SqlCondition
 from jobs.states import WORDS, searched_state
 from jobs.tags.ids import known_tags
@@ -75,7 +77,7 @@ def parse_omit_tagged(parameters: Mapping[str, str]) -> OmitTagged:
     _check_names(parameters, "omit-tagged")
     text = parameters.get("omit-tagged", "none")
     if text not in OMIT_TAGGED:
-        raise _refused("omit-tagged", text, f"one of {', '.join(OMIT_TAGGED)}")
+        raise invalid_parameter("omit-tagged", text, f"one of {', '.join(OMIT_TAGGED)}")
     return OMIT_TAGGED[text]
 
 
@@ -90,7 +92,7 @@ def parse_metrics(parameters: Mapping[str, Sequence[str]]) -> tuple[list[str] | 
     _check_names(parameters, "metric", "scope")
     for scope in parameters.get("scope", []):
         if scope not in SCOPES:
-            raise _refused("scope", scope, f"one of {', '.join(SCOPES)}")
+            raise invalid_parameter("scope", scope, f"one of {', '.join(SCOPES)}")
     metrics = parameters.get("metric")
     return None if metrics is None else list(metrics), list(parameters.get("scope", SCOPES))
 
@@ -99,6 +101,12 @@ def parse_cluster(parameters: Mapping[str, str]) -> str | None:
     """Read the only query parameter of GET clusters/; return None if it is missing, and raise InvalidJobError."""
     _check_names(parameters, "cluster")
     return parameters.get("cluster")
+
+
+def parse_usage(parameters: Mapping[str, str]) -> Question:
+    """Read the query parameters of GET usage/; raise InvalidJobError."""
+    _check_names(parameters, *usage_question.PARAMETERS)
+    return usage_question.read_question(parameters)
 
 
 def _check_names(parameters: Iterable[str], *known: str) -> None:
@@ -117,19 +125,15 @@ def _last(values: Sequence[str]) -> str:
     return values[-1].replace("\0", "")
 
 
-def _refused(name: str, value: str, expected: str) -> InvalidJobError:
-    return InvalidJobError(f"invalid query parameter value: {name}={value!r}, expected {expected}")
-
-
 def _whole(name: str, text: str, minimum: int) -> int:
     if not is_whole(text) or int(text) < minimum:
-        raise _refused(name, text, f"a whole number, {minimum} or more")
+        raise invalid_parameter(name, text, f"a whole number, {minimum} or more")
     return int(text)
 
 
 def _flag(name: str, text: str) -> bool:
     if text not in ("true", "false"):
-        raise _refused(name, text, "true or false")
+        raise invalid_parameter(name, text, "true or false")
     return text == "true"
 
 
@@ -139,7 +143,7 @@ def _states(values: Sequence[str]) -> Filter:
     for value in values:
         found = searched_state(value)
         if found is None:
-            raise _refused("state", value, f"one of {', '.join(WORDS)}")
+            raise invalid_parameter("state", value, f"one of {', '.join(WORDS)}")
         state, words = found
         own_words += words
         if not words:
@@ -150,16 +154,16 @@ def _states(values: Sequence[str]) -> Filter:
 def _start_time(text: str) -> Filter:
     found = _RANGE.fullmatch(text)
     if not found:
-        raise _refused("start-time", text, "FROM-TO in epoch seconds")
+        raise invalid_parameter("start-time", text, "FROM-TO in epoch seconds")
     if max(int(found[1]), int(found[2])) > LATEST_TIME:
-        raise _refused("start-time", text, TOO_LATE.removeprefix("expected "))
+        raise invalid_parameter("start-time", text, TOO_LATE.removeprefix("expected "))
     return Filter(('"start_time" BETWEEN %s AND %s', [int(found[1]), int(found[2])]))
 
 
 def _tag(text: str) -> Filter:
     pairs = pairs_of(text)
     if not pairs:
-        raise _refused("tag", text, "type:name")
+        raise invalid_parameter("tag", text, "type:name")
     return with_tags(list(known_tags(pairs).values()))
 
 

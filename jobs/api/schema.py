@@ -1,4 +1,4 @@
-"""The API's description of the operations on jobs and nodes: answers as Structs, parameters, refusals."""
+"""The API's description of the operations on jobs, usage and nodes: answers as Structs, parameters, refusals."""
 
 from enum import Enum
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from jobs.messages import (
     StopJobById,
 )
 from jobs.models import Job as JobRow
+from jobs.overview.usage import GROUPS, GetUsageApiResponse
 from jobs.rows.columns import COLUMNS, Column, Unit
 from jobs.states import JobState
 
@@ -201,6 +202,7 @@ def _path(name: str, description: str) -> OpenApiParameter:
     return OpenApiParameter(name, OpenApiTypes.INT64, OpenApiParameter.PATH, description=description)
 
 
+_MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 _ID = _path("id", "Database id of the job.")
 _REFUSALS = [400, 404, 422]
 _TAGS = {"application/json": {"type": "array", "items": {"$ref": "#/components/schemas/TagName"}}}
@@ -356,6 +358,25 @@ list_clusters = operation(
     tag="clusters",
     refusals=[400],
     parameters=[_query("cluster", str, "Name of a cluster; missing: all.")],
+)
+get_usage = operation(
+    "Sums up what ended jobs used, in a month or on some days (UTC)",
+    {200: GetUsageApiResponse},
+    tag="usage",
+    refusals=[400],
+    parameters=[
+        _query("month", str, "A month as 2026-10; missing, and without from: this month.", pattern=_MONTH),
+        _query("from", OpenApiTypes.DATE, "The first day, in place of a month."),
+        _query("to", OpenApiTypes.DATE, "The last day; missing: today."),
+        _query("by", str, "What to sum up by.", enum=list(GROUPS), default="user"),
+        _query("user", str, "Of this user."),
+        _query("project", str, "Of this project."),
+        _query("cluster", str, "On this cluster."),
+        _query("sub-cluster", str, "On this subcluster."),
+        _query("partition", str, "In this partition."),
+        _query("state", str, "Of jobs that ended in this state.", enum=JobState.values[1:]),
+    ],
+    examples=[answered("The usage of a day", examples.USAGE)],
 )
 delete_job = operation(
     "Remove a job from the database",

@@ -1,8 +1,8 @@
-"""Paths of the operations on jobs, tags, clusters and nodes, each with and without its trailing slash."""
+"""Paths of the operations on jobs, tags, clusters, usage and nodes, each with and without its trailing slash."""
 
 from django.urls import re_path
 
-from jobs.api.views import ClusterViewSet, JobViewSet, MetricStoreViewSet, NodeViewSet, TagViewSet
+from jobs.api.views import ClusterViewSet, JobViewSet, MetricStoreViewSet, NodeViewSet, TagViewSet, UsageViewSet
 
 _ID = "(?P<id>[^/]+)"
 
@@ -23,6 +23,7 @@ urlpatterns = [
     re_path(r"^jobs/delete_job_before/(?P<ts>[^/]+)/?$", JobViewSet.as_view({"delete": "delete_job_before"})),
     re_path(r"^tags/?$", TagViewSet.as_view({"delete": "delete_tags"})),
     re_path(r"^clusters/?$", ClusterViewSet.as_view({"get": "list_clusters"})),
+    re_path(r"^usage/?$", UsageViewSet.as_view({"get": "get_usage"})),
     re_path(r"^nodestate/?$", NodeViewSet.as_view({"post": "nodestate", "put": "nodestate"})),
     re_path(r"^jobs/used_nodes/?$", MetricStoreViewSet.as_view({"get": "used_nodes"})),
     re_path(rf"^jobs/{_ID}/?$", JobViewSet.as_view({"get": "get_job", "post": "query_job"})),

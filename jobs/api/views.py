@@ -1,6 +1,7 @@
-"""The API's operations on jobs, tags, clusters and nodes: each parses the request, calls a service, and answers."""
+"""The operations of the API on jobs and what belongs to them: each parses, calls a service, and answers."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import chain
 
@@ -44,6 +45,7 @@ from jobs.messages import (
 )
 from jobs.models import Job
 from jobs.overview.nodes import used_nodes
+from jobs.overview.usage import usage_of
 from jobs.rows import encoding
 from jobs.rows.columns import Row
 from jobs.rows.select import fetch_row
@@ -246,6 +248,25 @@ class ClusterViewSet(ApiViewSet):
         clusters = [registry.get(each) for each in (registry.names() if name is None else [name])]
         documents = [cluster.document.decode("utf-8", "replace").encode() for cluster in clusters if cluster]
         return json_response(b'{"clusters":[%b]}\n' % b",".join(documents))
+
+
+class UsageViewSet(ApiViewSet):
+    """What ended jobs used."""
+
+    permission_classes = [HasApiRole]
+    scopes = {"get_usage": _READ}
+    for_persons = frozenset({"get_usage"})
+
+    def limit_to(self, clusters: frozenset[str]) -> None:
+        """Allow all: the view limits its answer to the token's clusters."""
+
+    @schema.get_usage
+    def get_usage(self, request: Request) -> HttpResponse:
+        """Sum up what the jobs used that the caller may see."""
+        token = credential(request)
+        question = parameters.parse_usage(request.query_params)
+        question = replace(question, clusters=token.clusters if token else ())
+        return json_response(encoding.encode(usage_of(caller(request), question)))
 
 
 class NodeViewSet(IntakeViewSet):

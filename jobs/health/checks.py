@@ -13,8 +13,8 @@ from jobs.health.report import Finding, NoAnswerError, State, queries_within_lim
 
 logger = logging.getLogger(__name__)
 
-_KEPT = 10  # seconds for which the first page uses the worst state
-_CACHED = "health:worst"
+_KEPT = 10  # seconds for which the first page uses the bad findings
+_CACHED = "health:bad"
 
 Check = Callable[[Look], Iterator[Finding]]
 
@@ -47,7 +47,7 @@ def report(look: Look | None = None) -> list[Finding]:
         found += _run(name, check, look)
     for name, check in OF_ROWS.items() if away is None else ():
         found += _run(name, check, look) if name != database.NAME else []
-    cache.set(_CACHED, worst(found), _KEPT)
+    cache.set(_CACHED, [finding for finding in found if finding.state != State.OK], _KEPT)
     return found
 
 
@@ -57,10 +57,11 @@ def worst(findings: list[Finding]) -> tuple[State, int]:
     return max(bad, default=State.OK), len(bad)
 
 
-def worst_now() -> tuple[State, int]:
-    """Return `worst` of a report that is not older than ten seconds."""
-    known: tuple[State, int] | None = cache.get(_CACHED)
-    return known or worst(report())
+def bad_now() -> list[Finding]:
+    """Return the findings that are not ok, the worst first, of a report that is not older than ten seconds."""
+    known: list[Finding] | None = cache.get(_CACHED)
+    found = report() if known is None else known
+    return sorted((finding for finding in found if finding.state != State.OK), key=lambda finding: -finding.state)
 
 
 def not_ready() -> list[Finding]:

@@ -40,11 +40,12 @@ _CLUSTERS = """
 
 # In SQL, because Django takes several times as long to put it together as a database to answer it.
 _EVENTS = """
-    SELECT count(*), min(start), max(start), max(CASE WHEN has_ended AND stop <= %s THEN stop END),
+    SELECT count(*), min(start), max(start),
+        max(CASE WHEN has_ended AND duration <= %s - start THEN start + duration END),
         count(CASE WHEN start > %s THEN 1 END), count(CASE WHEN has_ended AND start > %s THEN 1 END),
         count(CASE WHEN NOT has_ended THEN 1 END)
     FROM (
-        SELECT "start_time" AS start, "start_time" + "duration" AS stop, "job_state" <> 'running' AS has_ended
+        SELECT "start_time" AS start, "duration" AS duration, "job_state" <> 'running' AS has_ended
         FROM "jobs_job" WHERE "cluster" = %s AND "start_time" <= %s ORDER BY "start_time" DESC, "id" DESC LIMIT %s
     ) AS newest
 """

@@ -66,6 +66,7 @@ def _compared() -> str:
             FROM days WHERE (day + 1) * {DAY} <= ends),
         expected AS (
             SELECT day, {_KINDS},
+                SUM(CASE WHEN day = begins / {DAY} THEN 1 ELSE 0 END) AS "started",
                 SUM({is_last} 1 ELSE 0 END) AS "jobs",
                 SUM({is_last} "waiting" ELSE 0 END) AS "waiting_seconds",
                 SUM("num_nodes" * ({until} - ({since}))) AS "node_seconds",

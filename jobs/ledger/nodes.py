@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 
 from jobs.ledger.sql import columns
 from jobs.records import JobNode, Node
@@ -71,16 +71,57 @@ _OLD_JOB_NODES = {
 }
 
 
+_IDS = f"""
+    SELECT "cluster", "hostname", "id" FROM {_NODES}
+    WHERE ("cluster", "hostname") IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+"""
+_MANY = 200  # rows from which on COPY, with its round trips, takes half of the time of INSERT
+
+
 def write_nodes(jobs: Iterable[JobNodes]) -> None:
     """Write which nodes these jobs ran on; what is written already stays."""
     rows = [row for job in jobs for row in job.rows()]
+    if connection.vendor == "postgresql" and len(rows) >= _MANY and _copy(rows):
+        return
     if _insert(rows) < len(rows):  # some hosts are new, or a job is booked again
-        with connection.cursor() as cursor:
-            if connection.vendor == "postgresql":
-                cursor.execute(_NEW_NODES["postgresql"], columns(rows, 5))
-            else:
-                cursor.executemany(_NEW_NODES["sqlite"], sorted({row[3:] for row in rows}))
+        _insert_hosts(rows)
         _insert(rows)
+
+
+def _copy(rows: list[tuple[int, int, int, str, str]]) -> bool:
+    """Copy rows into PostgreSQL's table; return False, and write none of them, if one is there already."""
+    ids = _ids(rows)
+    if len(ids) < len({row[3:] for row in rows}):
+        _insert_hosts(rows)
+        ids = _ids(rows)
+    lines = "".join([f"{begin}\t{end}\t{row_id}\t{ids[cluster, host]}\n" for begin, end, row_id, cluster, host in rows])
+    into = f'COPY {_JOB_NODES} ("start_time", "end_time", "job_id", "node_id") FROM STDIN'
+    try:
+        with (
+            transaction.atomic(),
+            connection.cursor() as cursor,
+            connection.wrap_database_errors,
+            cursor.copy(into) as copy,
+        ):
+            copy.write(lines)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _ids(rows: list[tuple[int, int, int, str, str]]) -> dict[tuple[str, str], int]:
+    """Return the ids of hosts, by cluster and name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IDS, columns(sorted({row[3:] for row in rows}), 2))
+        return {(cluster, host): node_id for cluster, host, node_id in cursor.fetchall()}
+
+
+def _insert_hosts(rows: list[tuple[int, int, int, str, str]]) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(_NEW_NODES["postgresql"], columns(rows, 5))
+        else:
+            cursor.executemany(_NEW_NODES["sqlite"], sorted({row[3:] for row in rows}))
 
 
 def _insert(rows: list[tuple[int, int, int, str, str]]) -> int:

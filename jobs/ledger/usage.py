@@ -42,6 +42,7 @@ class Share(NamedTuple):
 class Amounts(NamedTuple):
     """The amounts of a row of Usage, in the order of its columns."""
 
+    started: int = 0
     jobs: int = 0
     waiting_seconds: int = 0
     node_seconds: int = 0
@@ -57,18 +58,20 @@ Sums = dict[tuple[int, Kind], Amounts]
 def amounts(share: Share) -> Iterator[tuple[int, Amounts]]:
     """Yield the days of a job with its amounts.
 
-    Seconds and energy are split at midnight UTC; the job and its waiting time count on the day of its end.
+    Seconds and energy are split at midnight UTC; the start counts on its day, the job and its waiting time on the day
+    of its end.
     """
     begin = min(share.start_time, LATEST_TIME)
     end = begin + min(share.duration, LONGEST)
-    last = end // DAY
-    for day in range(begin // DAY, last + 1):
+    first, last = begin // DAY, end // DAY
+    for day in range(first, last + 1):
         since, until = max(begin, day * DAY) - begin, min(end, (day + 1) * DAY) - begin
         seconds = until - since
         is_last = day == last
         yield (
             day,
             Amounts(
+                started=int(day == first),
                 jobs=int(is_last),
                 waiting_seconds=share.waiting if is_last else 0,
                 node_seconds=share.num_nodes * seconds,

@@ -101,6 +101,7 @@ class Migration(migrations.Migration):
             name='Usage',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('started', models.BigIntegerField(default=0, help_text='Jobs that started on this day, and have ended since.')),
                 ('jobs', models.BigIntegerField(default=0, help_text='Jobs that ended on this day.')),
                 ('waiting_seconds', models.BigIntegerField(default=0, help_text='Of these jobs, from submission to start.')),
                 ('node_seconds', models.BigIntegerField(default=0)),

@@ -3,18 +3,21 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from django.db.models import Count, QuerySet, Subquery
+from django.db.models import Count, QuerySet
 
 from accounts.models import Role, User
 from archive import root
 from jobs.health.hooks import is_quiet
+from jobs.health.look import Look
 from jobs.models import Job
-from jobs.overview.chart import Chart, chart_of
-from jobs.overview.days import Day, Hour, Tally, last_days
+from jobs.overview.activity import Part, Tally, last_days
+from jobs.overview.chart import Chart, chart_of, from_day
 from jobs.querysets import JobQuerySet
 from jobs.states import JobState, MonitoringStatus
+
+RANGES = (7, 30, 90)
+"""Days that the page can show, today included."""
 
 MOST_COUNTED = 10_000  # limit of the counts on this page
 TOP = 10  # number of users and projects in the tables
@@ -40,14 +43,17 @@ class EndState:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The last days of a cluster; `quiet_for`: seconds since the last event, if that is unusually long."""
+    """The last days of a cluster, and for who oversees it its last start and stop (epoch seconds).
+
+    `quiet_for`: seconds since the last event, if that is unusually long.
+    """
 
     name: str
     running: int
     jobs: int
-    node_seconds: float
-    last_start: int | None
-    last_stop: int | None
+    node_seconds: int
+    last_start: int | None = None
+    last_stop: int | None = None
     quiet_for: int | None = None
 
 
@@ -57,16 +63,22 @@ class Owner:
 
     name: str
     jobs: int
-    node_seconds: float
+    node_seconds: int
     share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The figures of the page; times are epoch seconds, `since` is the begin of the first of the last days."""
+    """The figures of the page, of the last `days` days (UTC), today included; times are epoch seconds.
 
-    since: int
+    `since` and `today` are the begins of the first day and of today, as the filters of the job list take them.
+    """
+
+    days: int
+    since: str
+    today: str
     counted_at: int
+    is_short: bool
     running: int
     started_today: int
     finished_today: int
@@ -91,41 +103,37 @@ class Overview:
         return next((entry for entry in self.ended if entry.state == JobState.FAILED), None)
 
     @property
-    def quiet(self) -> list[Cluster]:
-        """Return the clusters that are quiet."""
-        return [cluster for cluster in self.clusters if cluster.quiet_for is not None]
-
-    @property
     def recent_jobs(self) -> int:
         """Return the number of jobs that started in the last days."""
         return sum(self.chart.started)
 
 
-def overview(user: User, *, now: int) -> Overview:
+def overview(user: User, days: int = RANGES[0], *, now: int) -> Overview:
     """Return the figures for a user at a time (epoch seconds)."""
     jobs = Job.objects.visible_to(user)
     # A user's own jobs do not show the state of the archive or of a cluster.
     oversees = user.has_role(Role.ADMIN, Role.SUPPORT)
-    days = last_days(jobs, now=now)
-    hours = [hour for day in days for hour in day.hours]
-    ended_today = [hour for hour in hours if hour.ended_today]
+    activity = last_days(user, days, now=now)
     running = _running(Job.objects.visible_to(user, by_index=False))
-    recent = bool(hours) or running.total() > 0
+    clusters = _clusters(activity.parts, running)
     return Overview(
-        since=days[0].begin,
-        counted_at=days[-1].counted_at,
+        days=days,
+        since=from_day(activity.first),
+        today=from_day(activity.end - 1),
+        counted_at=activity.counted_at,
+        is_short=activity.is_short,
         running=running.total(),
-        started_today=sum(hour.jobs for hour in days[-1].hours),
-        finished_today=sum(hour.ended_today for hour in ended_today),
-        failed_today=sum(hour.ended_today for hour in ended_today if hour.state == JobState.FAILED),
-        ended=_ended(hours),
+        started_today=sum(part.started for part in activity.today),
+        finished_today=sum(part.ended for part in activity.today),
+        failed_today=sum(part.ended for part in activity.today if part.state == JobState.FAILED),
+        ended=_ended(activity.parts),
         archiving=_archiving(jobs) if oversees else None,
-        clusters=_watched(jobs, _clusters(hours, running), days, now) if oversees else _clusters(hours, running),
-        users=_top(day.users for day in days),
-        projects=_top(day.projects for day in days),
-        chart=chart_of(days, now=now),
+        clusters=_watched(clusters, Look(now)) if oversees else clusters,
+        users=_top(activity.users),
+        projects=_top(activity.projects),
+        chart=chart_of(activity),
         oversees=oversees,
-        has_jobs=recent or jobs.exists(),
+        has_jobs=bool(activity.parts) or running.total() > 0 or jobs.exists(),
     )
 
 
@@ -146,12 +154,15 @@ def _capped(jobs: QuerySet[Job]) -> int:
     return jobs.order_by().values("pk")[: MOST_COUNTED + 1].count()
 
 
-def _ended(hours: Iterable[Hour]) -> tuple[EndState, ...]:
-    """Return the states in which jobs ended, the most frequent first; include failed if any job ended."""
+def _ended(parts: Iterable[Part]) -> tuple[EndState, ...]:
+    """Return the states of the ended jobs that started on these days, the most frequent first.
+
+    Include failed if any job ended.
+    """
     counts: Counter[str] = Counter()
-    for hour in hours:
-        if hour.state != JobState.RUNNING:
-            counts[hour.state] += hour.jobs
+    for part in parts:
+        if part.state != JobState.RUNNING and part.started:
+            counts[part.state] += part.started
     total = counts.total()
     if total:
         counts[JobState.FAILED.value] += 0
@@ -160,58 +171,39 @@ def _ended(hours: Iterable[Hour]) -> tuple[EndState, ...]:
     )
 
 
-def _clusters(hours: Sequence[Hour], running: Counter[str]) -> tuple[Cluster, ...]:
-    """Return the clusters with jobs in the last days or running jobs, sorted by name."""
-    by_cluster: dict[str, list[Hour]] = {name: [] for name in running}
-    for hour in hours:
-        by_cluster.setdefault(hour.cluster, []).append(hour)
+def _clusters(parts: Sequence[Part], running: Counter[str]) -> tuple[Cluster, ...]:
+    """Return the clusters with jobs on these days or running jobs, sorted by name."""
+    started: Counter[str] = Counter()
+    node_seconds: Counter[str] = Counter()
+    for part in parts:
+        started[part.cluster] += part.started
+        node_seconds[part.cluster] += part.node_seconds
     return tuple(
-        Cluster(
-            name=name,
-            running=running[name],
-            jobs=sum(hour.jobs for hour in part),
-            node_seconds=sum(hour.node_seconds for hour in part),
-            last_start=max((hour.last_start for hour in part), default=None),
-            last_stop=max((hour.last_stop for hour in part if hour.last_stop is not None), default=None),
-        )
-        for name, part in sorted(by_cluster.items())
+        Cluster(name, running[name], started[name], node_seconds[name]) for name in sorted({*started, *running})
     )
 
 
-def _watched(jobs: JobQuerySet, active: Sequence[Cluster], days: Sequence[Day], now: int) -> tuple[Cluster, ...]:
-    """Return the active and the configured clusters, with their current last start and whether they are quiet."""
-    by_name = {cluster.name: cluster for cluster in active}
-    for name in root.registry().names():
-        by_name.setdefault(name, Cluster(name, 0, 0, 0.0, None, None))
-    last_starts = _last_starts(jobs, sorted(by_name), now)
-    found = []
-    for name, cluster in sorted(by_name.items()):
-        last_start = last_starts.get(name)
-        last_event = max((event for event in (last_start, cluster.last_stop) if event is not None), default=None)
-        quiet = is_quiet(last_event=last_event, events=cluster.jobs, span=now - days[0].begin, now=now)
-        quiet_for = now - last_event if quiet and last_event is not None else None
-        found.append(replace(cluster, last_start=last_start, quiet_for=quiet_for))
-    return tuple(found)
+def _watched(active: Sequence[Cluster], look: Look) -> tuple[Cluster, ...]:
+    """Return the active and the configured clusters, with their last events and whether they are quiet."""
+    by_name = {name: Cluster(name, 0, 0, 0) for name in root.registry().names()}
+    by_name.update({cluster.name: cluster for cluster in active})
+    for events in look.events:
+        cluster = by_name.get(events.cluster)
+        if cluster is None:
+            continue
+        last = max((event for event in (events.last_start, events.last_stop) if event is not None), default=None)
+        quiet = is_quiet(last_event=last, events=events.starts, span=events.span, now=look.now)
+        by_name[events.cluster] = replace(
+            cluster,
+            last_start=events.last_start,
+            last_stop=events.last_stop,
+            quiet_for=look.now - last if quiet and last is not None else None,
+        )
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
-def _last_starts(jobs: JobQuerySet, clusters: Sequence[str], now: int) -> dict[str, int | None]:
-    """Return the last start of each cluster, in one query with one look-up in the index per cluster."""
-    begun = jobs.filter(start_time__lte=now).order_by("-cluster", "-start_time").values("start_time")
-    # Not by equality: PostgreSQL would go back through the starts of all clusters, see jobs.overview.nodes.
-    looks: dict[str, Any] = {
-        f"last_{place}": Subquery(begun.filter(cluster__gte=name, cluster__lte=name)[:1])
-        for place, name in enumerate(clusters)
-    }
-    row = jobs.order_by().annotate(**looks).values_list(*looks).first() if looks else None
-    return dict(zip(clusters, row, strict=True)) if row else {}
-
-
-def _top(days: Iterable[dict[str, Tally]]) -> tuple[Owner, ...]:
-    """Return those with the most node hours in the last days; jobs without a project count only for the shares."""
-    tallies: dict[str, Tally] = {}
-    for day in days:
-        for name, tally in day.items():
-            tallies[name] = tallies[name] + tally if name in tallies else tally
+def _top(tallies: dict[str, Tally]) -> tuple[Owner, ...]:
+    """Return those with the most node hours; jobs without a project count only for the shares."""
     total = sum(tally.node_seconds for tally in tallies.values())
     named = sorted(
         ((name, tally) for name, tally in tallies.items() if name), key=lambda item: (-item[1].node_seconds, item[0])

@@ -10,7 +10,7 @@ from django.db.models.functions import Coalesce
 from django.db.models.lookups import Contains
 
 from jobs.models import Job, NodeState
-from jobs.querysets import TO_BOOK, JobQuerySet
+from jobs.querysets import JobQuerySet
 from jobs.records import JobNode, Node, NodeChange, Usage
 from jobs.states import JobState
 
@@ -84,7 +84,7 @@ def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) ->
     booked = jobs.filter(pk__in=[row.job_id for row in rows[:MOST_JOBS]])
     named = Contains(F("resources"), msgspec.json.encode(host).decode())
     found = list(_shown(booked))
-    for part in (Job.objects.running(), Job.objects.awaiting_archive(), Job.objects.filter(TO_BOOK)):
+    for part in Job.objects.not_booked():
         keys = part.order_by().values("pk")
         # The cluster behind a function: SQLite would use its index, and read all jobs of the cluster.
         few = jobs.filter(Q(pk__in=keys), Q(named)).annotate(place=Coalesce("cluster", Value("")))

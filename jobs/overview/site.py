@@ -12,8 +12,9 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
 from accounts.models import User
-from jobs.health.checks import worst_now
+from jobs.health.checks import bad_now
 from jobs.overview import cluster_pages, dashboard, health_page, node_page, usage_page
+from jobs.overview.activity import MOST_READ
 from jobs.overview.log_in import LogInForm
 from jobs.text import is_whole
 
@@ -74,6 +75,13 @@ class JobControlSite(AdminSite):
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show the overview."""
         assert isinstance(request.user, User)
-        overview = dashboard.overview(request.user, now=int(time.time()))
-        health = worst_now() if overview.oversees else None
-        return super().index(request, {"overview": overview, "health": health, **(extra_context or {})})
+        text = request.GET.get("days", "")
+        days = next((days for days in dashboard.RANGES if text == str(days)), dashboard.RANGES[0])
+        overview = dashboard.overview(request.user, days, now=int(time.time()))
+        context = {
+            "overview": overview,
+            "ranges": dashboard.RANGES,
+            "most_read": MOST_READ,
+            "findings": bad_now() if overview.oversees else None,
+        }
+        return super().index(request, {**context, **(extra_context or {})})

@@ -1,29 +1,40 @@
 """Who used how much: sums of the usage of whole days (UTC), as far as a user may see it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, NamedTuple
 
 from django.db.models import QuerySet, Sum
+from msgspec import Struct
+from msgspec import field as named
 
 from jobs.querysets import any_of, seen_by
 from jobs.records import Usage
-from jobs.states import JobState
-
-GROUPS = {
-    "user": "User",
-    "project": "Project",
-    "cluster": "Cluster",
-    "sub_cluster": "Subcluster",
-    "partition": "Partition",
-    "job_state": "State",
-}
-"""What usage can be summed up by, and filtered by."""
 
 _SUMS = {
     name: Sum(name) for name in ("jobs", "node_seconds", "core_seconds", "acc_seconds", "energy", "waiting_seconds")
 }
 _HOUR, _KWH = 3600, 3_600_000
+EPOCH = date(1970, 1, 1)
+
+
+class Group(NamedTuple):
+    """What usage can be summed up by, and filtered by: its column, and its label on pages."""
+
+    column: str
+    label: str
+
+
+GROUPS = {
+    "user": Group("user", "User"),
+    "project": Group("project", "Project"),
+    "cluster": Group("cluster", "Cluster"),
+    "sub-cluster": Group("sub_cluster", "Subcluster"),
+    "partition": Group("partition", "Partition"),
+    "state": Group("job_state", "State"),
+}
+"""The groups by the words of addresses."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,29 @@ class Days:
         """The same number of days right before."""
         return Days(2 * self.first - self.end, self.first)
 
+    @property
+    def dates(self) -> tuple[date, date]:
+        """The first and the last day."""
+        return EPOCH + timedelta(self.first), EPOCH + timedelta(self.end - 1)
+
 
 @dataclass(frozen=True)
-class Line:
-    """The usage of one user, project, ...: hours, kilowatt hours, and the mean wait of a job in hours.
+class Question:
+    """Which usage is asked for: of some days, by one of GROUPS, of jobs with the chosen values of GROUPS.
 
-    `before` has the node hours of the days before.
+    Of these, only those on some `clusters` if there are any.
+    """
+
+    days: Days
+    by: str
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    clusters: Collection[str] = ()
+
+
+class UsageLine(Struct, rename="camel", frozen=True):
+    """The usage of one user, project, ...: hours, energy in kWh, and the mean wait of a job in hours.
+
+    nodeHoursBefore has the node hours of as many days before.
     """
 
     name: str
@@ -53,7 +81,17 @@ class Line:
     accelerator_hours: float
     energy: float
     mean_wait: float
-    before: float
+    node_hours_before: float
+
+
+class GetUsageApiResponse(Struct, rename="camel", frozen=True):
+    """The usage of jobs that ended, from one day to another (UTC, both included), most node hours first."""
+
+    first: str = named(name="from")
+    last: str = named(name="to")
+    by: str
+    node_hours_per_day: list[float]
+    usage: list[UsageLine]
 
 
 def visible_usage(user: Any) -> QuerySet[Usage]:
@@ -65,22 +103,39 @@ def visible_usage(user: Any) -> QuerySet[Usage]:
     return usage.filter(any_of(seen, by_index=True)) if seen else usage.none()
 
 
-def usage_by(user: Any, by: str, days: Days, chosen: Mapping[str, str]) -> list[Line]:
-    """Return the usage of some days by one of GROUPS, most node hours first; `chosen` are values of other groups.
+def usage_of(user: Any, question: Question) -> GetUsageApiResponse:
+    """Return the usage that a user asks for and may see, as the page shows it and the API answers it."""
+    first, last = question.days.dates
+    return GetUsageApiResponse(
+        str(first), str(last), question.by, usage_per_day(user, question), usage_by(user, question)
+    )
 
-    What was used on the days before alone is not in it.
-    """
-    usage = visible_usage(user).filter(**chosen).order_by()
-    sums = usage.filter(day__gte=days.first, day__lt=days.end).values(by).annotate(**_SUMS)
-    earlier = usage.filter(day__gte=days.before.first, day__lt=days.first).values_list(by)
+
+def usage_by(user: Any, question: Question) -> list[UsageLine]:
+    """Return the usage by the group, most node hours first; without what was used on the days before alone."""
+    usage, days, column = _asked(user, question), question.days, GROUPS[question.by].column
+    sums = usage.filter(day__gte=days.first, day__lt=days.end).values(column).annotate(**_SUMS)
+    earlier = usage.filter(day__gte=days.before.first, day__lt=days.first).values_list(column)
     before = dict(earlier.annotate(seconds=Sum("node_seconds")))
-    lines = [_line(row, by, before.get(row[by], 0)) for row in sums]
+    lines = [_line(row, row[column], before.get(row[column], 0)) for row in sums]
     return sorted(lines, key=lambda line: (-line.node_hours, line.name))
 
 
-def _line(row: Mapping[str, Any], by: str, before: int) -> Line:
-    name = str(JobState(row[by]).label).lower() if by == "job_state" and row[by] in JobState.values else row[by]
-    return Line(
+def usage_per_day(user: Any, question: Question) -> list[float]:
+    """Return the node hours of each day."""
+    days = question.days
+    usage = _asked(user, question).filter(day__gte=days.first, day__lt=days.end)
+    found = dict(usage.values_list("day").annotate(Sum("node_seconds")))
+    return [found.get(day, 0) / _HOUR for day in range(days.first, days.end)]
+
+
+def _asked(user: Any, question: Question) -> QuerySet[Usage]:
+    usage = visible_usage(user).filter(**{GROUPS[name].column: value for name, value in question.chosen.items()})
+    return (usage.filter(cluster__in=question.clusters) if question.clusters else usage).order_by()
+
+
+def _line(row: Mapping[str, Any], name: str, before: int) -> UsageLine:
+    return UsageLine(
         name=name,
         jobs=row["jobs"],
         node_hours=row["node_seconds"] / _HOUR,
@@ -88,12 +143,5 @@ def _line(row: Mapping[str, Any], by: str, before: int) -> Line:
         accelerator_hours=row["acc_seconds"] / _HOUR,
         energy=row["energy"] / _KWH,
         mean_wait=row["waiting_seconds"] / _HOUR / row["jobs"] if row["jobs"] else 0.0,
-        before=before / _HOUR,
+        node_hours_before=before / _HOUR,
     )
-
-
-def usage_per_day(user: Any, days: Days, chosen: Mapping[str, str]) -> list[float]:
-    """Return the node hours of each day."""
-    usage = visible_usage(user).filter(**chosen, day__gte=days.first, day__lt=days.end).order_by()
-    found = dict(usage.values_list("day").annotate(Sum("node_seconds")))
-    return [found.get(day, 0) / _HOUR for day in range(days.first, days.end)]

@@ -38,7 +38,7 @@ MOST_PATHS = 20  # alternatives of a condition that are looked up in an index
 ) = range(13)
 
 _USUAL = ", ".join(f"'{state.value}'" for state in USUAL_STATES)
-_IS_RARE = Func(F("job_state"), template=f"NOT (%(expressions)s IN ({_USUAL}))", output_field=BooleanField())
+IS_RARE = Func(F("job_state"), template=f"NOT (%(expressions)s IN ({_USUAL}))", output_field=BooleanField())
 """As the index of other states has it: SQLite uses a partial index only for its own words."""
 _IN_ARRAY = Q(Func(F("array_job_id"), template="%(expressions)s > 0", output_field=BooleanField()))
 
@@ -191,7 +191,7 @@ def by_state(state: str, own_words: Sequence[str] = ()) -> Criterion:
     test = condition & Q(In(own, own_words)) if own_words else condition
     if state in USUAL_STATES:
         return Criterion(test)
-    return Criterion(test, (Path(test & Q(_IS_RARE)),), _BY_STATE)
+    return Criterion(test, (Path(test & Q(IS_RARE)),), _BY_STATE)
 
 
 def by_archiving(word: str) -> Criterion:

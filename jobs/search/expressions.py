@@ -1,8 +1,11 @@
-"""What the database extracts from a job's JSON: its name, and the scheduler's own word for its state."""
+"""What the database makes of a job's row: the time it ran, and of its JSON the name and the scheduler's own state."""
 
 from typing import Any
 
-from django.db.models import Func, TextField
+from django.db.models import Aggregate, BigIntegerField, Case, F, Func, TextField, Value, When
+from django.db.models.functions import Greatest
+
+from jobs.states import JobState
 
 FIRST_WORD_OF_STATE = {
     "sqlite": (
@@ -36,3 +39,25 @@ class JobName(Func):
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
         """Return the SQL for PostgreSQL."""
         return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'jobName')", **context)
+
+
+def elapsed_until(now: int) -> Case:
+    """Return how long a job ran, or has been running until a time (epoch seconds), in seconds."""
+    number = BigIntegerField()
+    so_far = Greatest(Value(now, output_field=number) - F("start_time"), Value(0, output_field=number))
+    return Case(When(job_state=JobState.RUNNING, then=so_far), default=F("duration"), output_field=number)
+
+
+class Joined(Aggregate):
+    """The values of all rows but nulls, separated by commas; null if there are none.
+
+    A row for each of many jobs would take Python several times as long. All of a statement are in the same order.
+    """
+
+    function = "GROUP_CONCAT"
+    template = "%(function)s(%(expressions)s)"
+    output_field = TextField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        """Return the SQL for PostgreSQL."""
+        return self.as_sql(compiler, connection, template="STRING_AGG((%(expressions)s)::text, ',')", **context)

@@ -275,9 +275,9 @@ def _ended(found: tuple[int | None, int | None], seen: Seen) -> Criterion:
 
 
 _NAMES = "a name, a list as {0}, or a beginning as {1}"
-_COUNT = "a number, a list, a range as 8..32, or a limit as >64"
-_SECONDS = "a time as 90s, 15m, 12h or 1d, a range as 1h..2h, or a limit as >12h"
-_SHARE = "a share as 50%, a range as 10%..50%, or a limit as >95%"
+_COUNT = "a number, a list, a range as 8..32 or 8..<32, or a limit as >64"
+_SECONDS = "a time as 90s, 15m, 12h or 1d, a range as 1h..2h or 1h..<2h, or a limit as >12h"
+_SHARE = "a share as 50%, a range as 10%..50% or 10%..<50%, or a limit as >95%"
 _TIMES = "today, yesterday, this-month, last-month, a span until now as 7d, a day as 2026-11-01, two as 2026-11-01..2026-11-07, or a limit as >2026-11-01T08:00"  # noqa: E501
 
 FIELDS: dict[str, Field] = {
@@ -309,7 +309,7 @@ FIELDS: dict[str, Field] = {
 }
 """The fields by name, but for those of footprints."""
 
-OF_METRIC = "a share of the peak as <5%, or an amount as >200GB"
+OF_METRIC = "a share of the peak as <5% or 10%..<20%, or an amount as >200GB"
 """What the field of a metric takes."""
 
 

@@ -49,6 +49,15 @@ class Found(NamedTuple):
     since: int | None
 
 
+class Stretch(NamedTuple):
+    """The matching jobs that started within a range (epoch seconds, both ends included; None for no end)."""
+
+    jobs: JobQuerySet
+    since: int | None
+    until: int | None
+    is_last: bool
+
+
 class Search:
     """The jobs that match criteria and are visible."""
 
@@ -61,7 +70,9 @@ class Search:
         required = [*criteria.required, *visibility(seen)] if not criteria.problems else [NOTHING]
         usable = [each for each in required if each.paths and (seen is None or each.few or each is required[-1])]
         best = min(usable, key=lambda each: each.rank, default=Criterion(Q(), (Path(),)))
-        self._since, self._until = criteria.since, criteria.until
+        self._since, self.until = criteria.since, criteria.until
+        self.is_of_all = not required
+        """Whether each job of the range of start times matches."""
         self._paths = best.paths
         self._all_tests = [each.test for each in required]
         self._tests = [each.test for each in required if each is not best]
@@ -76,7 +87,7 @@ class Search:
 
     def among(self, row_ids: Sequence[int]) -> JobQuerySet:
         """Return those of some jobs that match, the newest first."""
-        in_range = Job.objects.order_by("-start_time", "-pk").filter(started(self._since, self._until))
+        in_range = Job.objects.order_by("-start_time", "-pk").filter(started(self._since, self.until))
         return in_range.among("id", row_ids).filter(*self._all_tests)
 
     def newest(self, limit: int, *, seconds: float | None = None, tested: Searched | None = None) -> Found:
@@ -85,8 +96,8 @@ class Search:
         Go on where an earlier search ended, and include what has started since.
         """
         if tested is None:
-            return self._walk(limit, self._until, seconds)
-        newer = self._walk(limit, self._until, None, since=tested.until + 1)
+            return self._walk(limit, self.until, seconds)
+        newer = self._walk(limit, self.until, None, since=tested.until + 1)
         same = self.among(tested.found).values_list("pk", flat=True)
         older = self._walk(limit, tested.since - 1, seconds)
         return Found(list(dict.fromkeys([*newer.ids, *same, *older.ids]))[:limit], older.since)
@@ -98,13 +109,18 @@ class Search:
 
     def parts(self) -> Iterator[JobQuerySet]:
         """Yield all matching jobs in parts, each read by an index or by testing a bounded number of jobs."""
-        until = self._until
+        until = self.until
         while True:
             lower = self._start_after(FIRST_STEP * _GROWTH, until) if self._in_steps else None
             yield self._between(lower, until)
             if lower is None:
                 return
             until = lower - 1
+
+    def stretch(self, number: int, until: int | None) -> Stretch:
+        """Return the matching ones of about the newest `number` jobs of the index that started by `until`."""
+        lower = self._start_after(number, until) if self._walked else None
+        return Stretch(self._between(lower, until), *self._within(lower, until), is_last=lower is None)
 
     def _between(self, since: int | None, until: int | None) -> JobQuerySet:
         """Return the matching jobs that started within a range, the newest first."""
@@ -121,7 +137,7 @@ class Search:
         """Return the part of a range of start times that is in that of the criteria."""
         return (
             max((each for each in (since, self._since) if each is not None), default=None),
-            min((each for each in (until, self._until) if each is not None), default=None),
+            min((each for each in (until, self.until) if each is not None), default=None),
         )
 
     def _walk(self, limit: int, until: int | None, seconds: float | None, *, since: int | None = None) -> Found:

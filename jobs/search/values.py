@@ -63,7 +63,7 @@ Ranges = tuple[Range, ...]
 
 
 def ranges(parse: Callable[[str], float]) -> Callable[[str], Ranges]:
-    """Return a parser of `>64`, `<=5%`, `8..32`, `4` and lists of these, whose numbers `parse` reads."""
+    """Return a parser of `>64`, `<=5%`, `8..32`, `8..<32`, `4` and lists of these, whose numbers `parse` reads."""
 
     def parsed(text: str) -> Ranges:
         parts = [part for part in text.split(",") if part]
@@ -82,7 +82,9 @@ def _range(text: str, parse: Callable[[str], float]) -> Range:
         least, _, most = rest.partition("..")
         if not least and not most:
             raise ValueError(text)
-        return Range(parse(least) if least else None, parse(most) if most else None)
+        below = most.startswith("<")
+        most = most.removeprefix("<")
+        return Range(parse(least) if least else None, parse(most) if most or below else None, below=below)
     value = parse(rest)
     if operator in (None, "="):
         return Range(value, value)

@@ -85,12 +85,6 @@ def clock(seconds: int) -> SafeString:
     return time_element(datetime.fromtimestamp(seconds, UTC), f"{_local(seconds):%H:%M:%S}")
 
 
-@register.filter
-def day(seconds: int) -> str:
-    """Return the local date in the form for filters of the job list."""
-    return f"{_local(seconds):%Y-%m-%d}"
-
-
 def _local(seconds: int) -> datetime:
     return timezone.localtime(datetime.fromtimestamp(seconds, UTC))
 

@@ -83,6 +83,10 @@ PARAMETERS = (
         "not-just-user",
         "ts",
         "role",
+        "month",
+        "from",
+        "to",
+        "by",
     ),
 )
 VALUES = (
@@ -103,6 +107,7 @@ PATHS = (
     "/api/jobs/metrics/{id}",
     "/api/clusters/",
     "/api/users/",
+    "/api/usage/",
     "/api/jobs/used_nodes",
 )
 

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from jobs.admin import changelist, filters
+from jobs.admin import changelist, filters, list_statistics
 from jobs.api import conditions, limits, parameters
 from jobs.api.pages import select_json
 from jobs.archiving import queue
@@ -27,11 +28,13 @@ from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
 from jobs.overview.nodes import used_nodes
+from jobs.overview.usage import Days, Question, usage_of
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
-from jobs.search import criteria, find
+from jobs.search import criteria, find, summary
+from jobs.search.summary import Budget
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.plans import JOBS, START, key_of
@@ -266,6 +269,7 @@ def pages(admin: User) -> list[Case]:
 
     def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
         def act() -> None:
+            cache.clear()
             assert client.get(f"/admin/{path}").status_code == 200
 
         # PostgreSQL walks through all values of the first column of that index if there are few.
@@ -332,8 +336,33 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?q=-user:alice+limit:>95%25", may=f"jobs_by_user {scanned}", sorts=True),
         page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
         page("jobs/job/export/csv/?q=name:gromacs", may=scanned, sorts=True),
+        *(
+            page(
+                f"jobs/job/statistics/{query}",
+                "jobs_footprints_by_start|walk:jobs_footprints_by_start",
+                "jobs_by_rare_state|jobs_by_start",
+                may=f"{footprints} {unbooked} {numbers}",
+                guessed=footprints,
+            )
+            for query in ("", "?started=7d")
+        ),
+        page("jobs/job/statistics/?user=user7", "jobs_by_user"),
+        page("jobs/job/statistics/?state=failed", "jobs_by_rare_state", guessed=scanned),
+        page("jobs/job/statistics/?q=host:n3", "jobs_of_node", "jobs_running", may=f"{unbooked} jobs_to_archive"),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
+        page(
+            "",
+            "jobs_usage_once",
+            "jobs_running",
+            "jobs_to_archive",
+            "jobs_by_cluster",
+            "jobs_archiving_failed",
+            "jobs_history_of_user",
+            may="jobs_to_book",
+            sorts=True,
+            guessed=scanned,
+        ),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
         page("clusters/testcluster/", "jobs_running"),
         page(
@@ -346,6 +375,13 @@ def pages(admin: User) -> list[Case]:
         ),
         page("usage/?month=2026-10&by=project", "jobs_usage_once", sorts=True),
         page("usage/?month=2026-10&by=project&user=alice", "jobs_usage_by_user", sorts=True),
+        case(
+            "usage of a cluster",
+            lambda: usage_of(admin, Question(Days(20, 30), "user", clusters=["testcluster"])),
+            "jobs_usage_once",
+            sorts=True,
+        ),
+        page("usage/?from=2026-10-01&to=2026-10-04&cluster=testcluster&by=state", "jobs_usage_once", sorts=True),
     ]
 
 
@@ -359,6 +395,8 @@ def test_statements_on_large_tables_use_their_indexes(
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
     monkeypatch.setattr(criteria, "FEW", 1000)
     monkeypatch.setattr(find, "FIRST_STEP", 1000)
+    monkeypatch.setattr(summary, "FIRST_STEP", 100)
+    monkeypatch.setattr(list_statistics, "USUAL", Budget(9.0, 2))
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)

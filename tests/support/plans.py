@@ -75,10 +75,10 @@ _BOOKED = (
              "avg_share_1", "idle_1")
         SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0, "id" % 1000, "id" % 1000
         FROM jobs_job WHERE is_booked""",
-    """INSERT INTO jobs_usage ("day", "cluster", "sub_cluster", "partition", "project", "user", "job_state", "jobs",
-            "waiting_seconds", "node_seconds", "core_seconds", "acc_seconds", "energy")
+    """INSERT INTO jobs_usage ("day", "cluster", "sub_cluster", "partition", "project", "user", "job_state",
+            "started", "jobs", "waiting_seconds", "node_seconds", "core_seconds", "acc_seconds", "energy")
         SELECT "id" % 100, "cluster", "sub_cluster", "partition", "project", "user", "job_state",
-            COUNT(*), 0, 0, 0, 0, 0
+            COUNT(*), COUNT(*), 0, 0, 0, 0, 0
         FROM jobs_job WHERE is_booked GROUP BY 1, 2, 3, 4, 5, 6, 7""",
     """INSERT INTO jobs_deletedjob ("job_id", "cluster", "start_time", "duration", "sub_cluster", "partition",
             "project", "user", "job_state", "num_nodes", "cores", "accelerators", "waiting", "power")

@@ -1,5 +1,5 @@
 // The job list: "/" leads to the search box; a search that has not tested all jobs goes on by itself, step by step,
-// until there is a page full of jobs, all were tested, or Stop is pressed.
+// until there is a page full of jobs, all were tested, or Stop is pressed; statistics are loaded when they are opened.
 "use strict";
 const box = document.getElementById("searchbar");
 const typed = box.value;
@@ -16,7 +16,8 @@ document.addEventListener("keydown", (event) => {
 
 // Whether a new page would take something away from the person.
 const isBusy = () =>
-  box.value !== typed || document.querySelector("#changelist-form input:checked, dialog[open], .columns[open]") !== null;
+  box.value !== typed ||
+  document.querySelector("#changelist-form input:checked, dialog[open], .columns[open], #statistics[open]") !== null;
 
 async function goOn() {
   let address = null;
@@ -52,3 +53,37 @@ if (place && "goesOn" in place.dataset) {
   });
   goOn().catch(interrupted);
 }
+
+const statistics = document.getElementById("statistics");
+
+async function showStatistics(link) {
+  const address = link.href;
+  const told = statistics.querySelector("[role=status]");
+  told.textContent = "Counting …";
+  try {
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error(answer.statusText);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const found = page.getElementById("list-statistics");
+    if (!found) throw new Error("no statistics");
+    statistics.querySelector("#list-statistics")?.remove();
+    statistics.append(found);
+    told.textContent = "";
+  } catch {
+    const again = document.createElement("a");
+    again.href = address;
+    again.textContent = "Try again";
+    told.replaceChildren("The server did not respond. ", again);
+  }
+}
+
+statistics?.addEventListener("toggle", () => {
+  const link = statistics.querySelector("[role=status] a");
+  if (statistics.open && link) showStatistics(link);
+});
+statistics?.addEventListener("click", (event) => {
+  const link = event.target.closest("[role=status] a, #count-longer");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  showStatistics(link);
+});

@@ -4,7 +4,9 @@ import pytest
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from jobs.search import find
+from jobs.admin import list_statistics
+from jobs.search import find, summary
+from jobs.search.summary import Budget
 from tests.support.booked_jobs import booked_job, give_slots
 from tests.support.browser import IN_CHROMIUM, serious
 from tests.support.factories import JobFactory, TagFactory
@@ -81,4 +83,43 @@ def test_columns_are_chosen_and_sort(logged_in: Page, live_server: LiveServer) -
     page.get_by_role("link", name="flops_any").click()
     expect(page.locator("#result_list tbody th")).to_contain_text(["2", "3", "1"])
     expect(page.locator("#result_list th[aria-sort=ascending]")).to_have_text("flops_any")
+    assert serious(page) == []
+
+
+def test_statistics_are_loaded_when_they_are_opened_and_their_bars_filter_by_keyboard(
+    logged_in: Page, live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "FIRST_STEP", 2)
+    monkeypatch.setattr(list_statistics, "USUAL", Budget(9.0, 1))
+    give_slots("cpu_load")
+    for number in range(8):
+        state = "failed" if number % 4 == 0 else "completed"
+        booked_job({"avg_share_1": 100 * number}, user="alice", duration=60 * number, job_state=state)
+    page = logged_in
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=alice")
+    assert not any("/statistics/" in address for address in asked)
+    page.get_by_text("Statistics of this list").focus()
+    page.keyboard.press("Enter")
+    panel = page.locator("#list-statistics")
+    expect(panel).to_contain_text("Of the newest 3 jobs, started since")
+
+    panel.get_by_role("link", name="Count for longer").click()
+    expect(panel).to_contain_text("Of all 8 jobs of this list.")
+    expect(panel.get_by_role("table", name="State").get_by_role("row", name="failed")).to_contain_text("2")
+    for width in (1280, 768, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious(page) == []
+
+    panel.get_by_role("link", name="failed").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#result_list tbody tr")).to_have_count(2)
+    expect(page.locator("#searchbar")).to_have_value("alice state:failed")
+
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{live_server.url}/admin/jobs/job/statistics/?q=alice")
+    expect(page.get_by_role("table", name="Duration")).to_be_visible()
     assert serious(page) == []

@@ -17,12 +17,12 @@ PAGE = "/admin/clusters/testcluster/n01/"
 
 @pytest.fixture
 def jobs(cluster: Any) -> Any:
-    """Return a job of alice and one of bob on n01, of 2026-11-28 12:00 to 13:00 and 12:30 to 13:30 UTC."""
+    """Return a job of alice in project bio and one of charlie on n01, of 12:00 to 13:00 and 12:30 to 13:30 UTC."""
     start = 1_795_867_200
     there = {"finished": True, "duration": 3600, "resources": on_hosts("n01")}
     made = (
         JobFactory.create(start_time=start, user="alice", job_state="failed", **there),
-        JobFactory.create(start_time=start + 1800, user="bob", project="concealed", **there),
+        JobFactory.create(start_time=start + 1800, user="charlie", project="concealed", **there),
     )
     ArchiveWorker().drain()
     return made
@@ -37,11 +37,14 @@ def test_who_was_on_a_node_at_a_moment(admin: User, login: Login, jobs: Any) -> 
     assert (context["here"].share, context["cluster_failed"].share) == (0.5, 0.5)
 
 
-def test_a_user_sees_own_jobs_and_no_number_made_of_others(alice: User, login: Login, jobs: Any) -> None:
-    answer = login(alice).get(PAGE, {"at": "2026-11-28T12:45+00:00"})
+@pytest.mark.parametrize("person", ["alice", "bob"])
+def test_users_and_managers_see_their_jobs_and_no_number_made_of_others(
+    person: str, login: Login, jobs: Any, request: pytest.FixtureRequest
+) -> None:
+    answer = login(request.getfixturevalue(person)).get(PAGE, {"at": "2026-11-28T12:45+00:00"})
     text = answer.content.decode()
     assert answer.context["jobs"] == answer.context["then"] == [jobs[0]]
-    assert "concealed" not in text
+    assert not [secret for secret in ("concealed", "charlie", str(jobs[1].job_id)) if secret in text]
     assert answer.context["cluster_failed"] is None
     assert "1 of 1 job that ended here" in text
 

@@ -40,6 +40,7 @@ OPERATIONS = [
     ("GET", "/api/jobs/metrics/1"),
     ("DELETE", "/api/tags/"),
     ("GET", "/api/clusters/"),
+    ("GET", "/api/usage/"),
     ("POST", "/api/nodestate/"),
     ("PUT", "/api/nodestate/"),
     ("DELETE", "/api/jobs/delete_job/"),

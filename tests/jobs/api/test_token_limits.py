@@ -33,6 +33,7 @@ CALLS: dict[str, tuple[str, str, Any, set[str]]] = {
     "query_job": ("POST", "jobs/{id}", [], {"read"}),
     "get_job_metrics": ("GET", "jobs/metrics/{id}", None, {"read"}),
     "list_clusters": ("GET", "clusters/", None, {"read"}),
+    "usage": ("GET", "usage/", None, {"read"}),
     "used_nodes": ("GET", "jobs/used_nodes?ts=0", None, {"read"}),
     "edit_meta": ("PATCH", "jobs/edit_meta/{id}", {"key": "a", "value": "b"}, set()),
     "delete_job": ("DELETE", "jobs/delete_job/{id}", None, set()),
@@ -67,7 +68,10 @@ def test_a_scope_allows_its_calls_alone(
     assert not is_refused or f"the scope {scope}" in text
 
 
-@pytest.mark.parametrize("name", sorted(CALLS.keys() - {"list_users", "list_clusters", "list", "running_or_failed"}))
+LIMITED_ANSWERS = {"list_users", "list_clusters", "list", "running_or_failed", "usage"}
+
+
+@pytest.mark.parametrize("name", sorted(CALLS.keys() - LIMITED_ANSWERS))
 def test_a_token_for_a_cluster_changes_and_reads_no_job_of_another(
     name: str, anonymous: AppClient, admin: User, job: Job, synthetic: None
 ) -> None:

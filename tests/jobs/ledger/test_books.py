@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts.models import User
 from jobs import curation
@@ -15,6 +15,7 @@ from jobs.archiving.worker import ArchiveWorker
 from jobs.deletion.services import delete_jobs
 from jobs.history import Actor
 from jobs.ledger import audit, backlog
+from jobs.ledger import nodes as ledger_nodes
 from jobs.ledger.slots import slots, slots_for
 from jobs.ledger.usage import DAY
 from jobs.models import Job
@@ -25,6 +26,12 @@ from tests.support.factories import JobFactory
 NOON = 20_000 * DAY + DAY // 2
 
 pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.django_db]
+
+
+@pytest.fixture(autouse=True, params=[200, 1] if connection.vendor == "postgresql" else [200])
+def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes be written as those of few jobs and as those of many, which are two ways on PostgreSQL."""
+    monkeypatch.setattr(ledger_nodes, "_MANY", request.param)
 
 
 @pytest.fixture
