@@ -49,7 +49,8 @@ DEBUG = read_flag("DEBUG")
 SECRET_KEY = read_text("SECRET_KEY", "")
 if not SECRET_KEY:
     if not (DEBUG or TESTING):
-        raise ImproperlyConfigured("SECRET_KEY is not set: put a long random text into the environment or .env")
+        file = os.environ["ENV_FILE"]
+        raise ImproperlyConfigured(f"SECRET_KEY is not set: put a long random text into the environment or {file}")
     SECRET_KEY = "only-for-tests-and-debugging"  # noqa: S105  the branch above keeps it out of production
 
 ALLOWED_HOSTS = read_words(

@@ -82,6 +82,8 @@ def test_the_wheel_has_all_files_and_serves_where_it_is_installed(tmp_path: Path
     assert packed == wanted()
 
     installed = Installed(tmp_path, wheel)
+    failed = installed.start("check")
+    assert f"into the environment or {installed.folder}/.env" in failed.communicate()[0]
     said = installed.run("setup", "--name", "jobs.example.org", "--cluster", "fritz", "--nodes", "*", "--yes")
 
     (token,) = re.findall(r"^ccb_\w+$", said, re.MULTILINE)
