@@ -94,6 +94,7 @@ def test_the_wheel_has_all_files_and_serves_where_it_is_installed(tmp_path: Path
     assert set(re.findall(r"^Exec(?:Start|StartPre)=(\S+)", units, re.MULTILINE)) == {
         f"{installed.environment}/bin/ccbackend"
     }
+    assert 'ExecReload=/bin/sh -c "kill -HUP $$MAINPID"' in units
     assert "/opt/" not in units
     assert "no issues" in installed.run("check", "--deploy", "--database", "default")
     serves(installed, token)
