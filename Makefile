@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer proxies slapd typescript screenshots clean clean-data
+.PHONY: run demo test test-sqlite test-postgres check browser prometheus pgbouncer proxies slapd typescript screenshots lock clean clean-data
 
 run: $(VENV)/.server .env
 	@exec $(BIN)/python manage.py run_demo --port "$(PORT)" --bind "$(BIND)"
@@ -122,6 +122,13 @@ typescript: | $(VENV)/.made
 # Take a screenshot of each page of the admin site, in var/screenshots, and renew those of the documentation.
 screenshots: $(VENV)/.development browser
 	$(BIN)/python -m tests.screenshots
+
+# Write requirements.lock anew from the requirements of the server, by a program that is needed for nothing else.
+lock: | $(VENV)/.made
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/python -m venv "$$folder" \
+	&& "$$folder/bin/pip" --quiet --disable-pip-version-check install uv==0.13.9 \
+	&& "$$folder/bin/uv" pip compile --quiet --generate-hashes --python-version 3.11 --python-platform linux \
+	--no-annotate --custom-compile-command "make lock" --output-file requirements.lock requirements-log-in.txt
 
 # Delete everything that can be created again. The demo's database and archive in var stay.
 clean:

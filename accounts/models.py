@@ -225,8 +225,15 @@ class ApiToken(models.Model):
     )
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)  # unique: its index serves each look-up
-    scope = models.CharField(max_length=16, choices=TokenScope.choices, default=TokenScope.ALL)
-    clusters = models.JSONField(default=list, blank=True, help_text="The only clusters whose jobs it reaches.")
+    scope = models.CharField(
+        max_length=16, choices=TokenScope.choices, default=TokenScope.ALL, db_default=TokenScope.ALL
+    )
+    clusters = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        blank=True,
+        help_text="The only clusters whose jobs it reaches.",
+    )
     networks = models.JSONField(
         default=list, blank=True, help_text='Networks from which it may be used, e.g. ["10.0.0.0/8"].'
     )

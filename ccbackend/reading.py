@@ -13,8 +13,31 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ccbackend.environment import parse_file
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 TESTING = "pytest" in sys.modules
+
+CODE_DIR = Path(__file__).resolve().parent.parent
+"""The folder of the packages: the root of a clone, or site-packages."""
+
+_PACKAGE = Path(__file__).resolve().parent
+IS_INSTALLED = (_PACKAGE / "deploy").is_dir()
+"""Whether this code was installed from a wheel."""
+
+RESOURCES = _PACKAGE if IS_INSTALLED else CODE_DIR
+"""The folder of deploy/, templates/ and gunicorn.conf.py."""
+
+
+def _base_dir() -> Path:
+    """Return the folder of `.env` and var: in a clone its root, otherwise that of ENV_FILE or the current one."""
+    if not IS_INSTALLED:
+        return CODE_DIR
+    path = os.environ.get("ENV_FILE", os.devnull)
+    return Path.cwd() if path == os.devnull else Path(path).resolve().parent
+
+
+BASE_DIR = _base_dir()
+
+names_from_file: set[str] = set()
+"""The settings that load_env_file has added to the environment."""
 
 
 def load_env_file() -> None:
@@ -32,6 +55,7 @@ def load_env_file() -> None:
         raise ImproperlyConfigured(f"ENV_FILE: {path!r} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ImproperlyConfigured(f"The settings in {path} cannot be read: {error}") from None
+    names_from_file.update(found.keys() - os.environ.keys())
     for name, value in found.items():
         os.environ.setdefault(name, value)
 
@@ -81,7 +105,7 @@ def read_numbers(name: str, default: str) -> tuple[float, ...]:
 
 
 def read_path(name: str, default: str) -> Path:
-    """Read a path; a relative one is relative to the project's root, which itself is refused."""
+    """Read a path; a relative one is relative to BASE_DIR, which itself is refused."""
     text = read_text(name, default)
     if text[0] in "'\"":
         raise ImproperlyConfigured(f"{name}={text!r}: expected a path without quotes")

@@ -16,6 +16,8 @@ from ccbackend import __version__, logs
 from ccbackend.environment import parse_database_url, parse_json, parse_links, parse_mail_url
 from ccbackend.reading import (
     BASE_DIR,
+    CODE_DIR,
+    RESOURCES,
     TESTING,
     load_env_file,
     private_folder,
@@ -47,7 +49,8 @@ DEBUG = read_flag("DEBUG")
 SECRET_KEY = read_text("SECRET_KEY", "")
 if not SECRET_KEY:
     if not (DEBUG or TESTING):
-        raise ImproperlyConfigured("SECRET_KEY is not set: put a long random text into the environment or .env")
+        file = os.environ["ENV_FILE"]
+        raise ImproperlyConfigured(f"SECRET_KEY is not set: put a long random text into the environment or {file}")
     SECRET_KEY = "only-for-tests-and-debugging"  # noqa: S105  the branch above keeps it out of production
 
 ALLOWED_HOSTS = read_words(
@@ -137,7 +140,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a selection of many jobs in the admin
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [RESOURCES / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -153,6 +156,8 @@ TEMPLATES = [
 DATABASE_WAIT = 20
 # The context manager in which a statement fails at once instead of waiting, for work that can be skipped.
 DATABASE_WITHOUT_WAITING = "ccbackend.waiting.without_waiting"
+# The function that returns the configured clusters.
+CLUSTER_REGISTRY = "archive.root.registry"
 
 
 def _database() -> dict[str, Any]:
@@ -264,7 +269,7 @@ def _release() -> str:
     name of their common folder, not in each file name, so that references between files need no rewriting.
     """
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted(path for app in ("accounts", "jobs") for path in (BASE_DIR / app / "static").rglob("*.*")):
+    for path in sorted(path for app in ("accounts", "jobs") for path in (CODE_DIR / app / "static").rglob("*.*")):
         digest.update(path.name.encode() + path.read_bytes())
     for package in STATIC_PACKAGES:
         digest.update(f"{package}=={version(package)}".encode())

@@ -197,6 +197,12 @@ def cluster(add_cluster: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture
+def adopted_passwords(settings: Any) -> None:
+    """Accept passwords that cc-backend hashed, beside the quick ones of tests."""
+    settings.PASSWORD_HASHERS = [*settings.PASSWORD_HASHERS, "accounts.hashers.AdoptedPassword"]
+
+
+@pytest.fixture
 def synthetic(settings: Any, archive_root: Path) -> None:
     """Draw samples for every cluster."""
     settings.METRIC_SOURCES = {"*": {"kind": "synthetic"}}

@@ -1,6 +1,7 @@
-"""requirements.txt: wheels for each Python, complete, and the same packages as pyproject.toml names."""
+"""requirements.txt: wheels for each Python, complete, the same packages as in pyproject.toml and requirements.lock."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -80,3 +81,20 @@ def test_pyproject_names_the_same_packages(file: str) -> None:
         (pin,) = pins[name].specifier
         assert requirement.specifier.contains(pin.version), name
         assert requirement.extras == pins[name].extras, name
+
+
+def test_the_lock_has_the_same_versions_each_with_hashes_and_no_address() -> None:
+    text = (PROJECT / "requirements.lock").read_text()
+    entries = [line for line in text.replace("\\\n", "").splitlines() if not line.startswith("#")]
+    locked: dict[str, str] = {}
+    for entry in entries:
+        found = re.fullmatch(r"([\w.-]+)(?:\[[a-z,]+\])?==(\S+?)((?:\s+--hash=sha256:[0-9a-f]{64})+)\s*", entry)
+        assert found, entry[:120]
+        locked[canonicalize_name(found[1])] = found[2]
+    wanted = {
+        name: next(iter(requirement.specifier)).version
+        for file in ("requirements.txt", "requirements-log-in.txt")
+        for name, requirement in pinned(file=file).items()
+    }
+    assert locked == wanted | {"psycopg-binary": wanted["psycopg"]}
+    assert "://" not in text

@@ -13,13 +13,17 @@ _HIDDEN = ("/home", "/root", "/run/user")  # by ProtectHome=true
 
 @dataclass(frozen=True)
 class Place:
-    """Where the server is: its folder, account, archive, the folder of an SQLite database, and its public name."""
+    """Where the server is: its folder, account, archive, the folder of an SQLite database, and its public name.
+
+    `programs` is the folder of the programs that an installed wheel brings, None in a clone.
+    """
 
     folder: Path
     account: str
     archive: Path
     database: Path | None
     name: str
+    programs: Path | None
 
 
 def files(source: Path, place: Place) -> Iterator[tuple[str, str]]:
@@ -31,11 +35,18 @@ def files(source: Path, place: Place) -> Iterator[tuple[str, str]]:
 
 
 def _unit(text: str, place: Place) -> str:
+    if place.programs is not None:
+        text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)  # a wheel has no docs/
+        text = text.replace(f"{_FOLDER}/.venv/bin/python manage.py", f"{place.programs}/ccbackend")
+        text = text.replace(f"{_FOLDER}/.venv/bin/gunicorn ccbackend.wsgi", f"{place.programs}/ccbackend serve")
     text = text.replace(f"User={_ACCOUNT}\n", f"User={place.account}\n")
     text = text.replace(_ARCHIVE, str(place.archive)).replace(f"{_FOLDER}/", f"{place.folder}/")
     text = re.sub(f"{_FOLDER}$", str(place.folder), text, flags=re.MULTILINE)
     if place.database is not None and not place.database.is_relative_to(place.folder / "var"):
         text = re.sub("^(ReadWritePaths=.*)$", rf"\1 {place.database}", text, flags=re.MULTILINE)
-    if any(str(path).startswith(_HIDDEN) for path in (place.folder, place.archive, place.database or place.folder)):
+    if any(
+        str(path).startswith(_HIDDEN)
+        for path in filter(None, (place.folder, place.archive, place.database, place.programs))
+    ):
         text = text.replace("ProtectHome=true", "ProtectHome=read-only")
     return text

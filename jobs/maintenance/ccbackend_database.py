@@ -1,4 +1,4 @@
-"""The SQLite database of cc-backend 1.2 to 1.5: its users, and its jobs as meta.json would have them.
+"""The database of cc-backend 1.2 to 1.5, or a dump of it: its users, and its jobs as meta.json would have them.
 
 Seen in databases that the releases 1.2.2 and 1.5.4 wrote: JSON stands in a column as text or as bytes, whichever the
 program used last; 1.4 renamed columns and the table of users, 1.5 put `shared` in place of `exclusive`; 1.5 keeps a job
@@ -15,8 +15,10 @@ import msgspec
 import orjson
 
 from archive.exceptions import DECODE_ERRORS
+from jobs.maintenance.mysql_dump import is_dump, load_dump
 
 _BATCH = 500  # rows
+_TABLES = ("job", "job_cache", "tag", "jobtag", "user", "hpc_user")
 _TEXTS = {"user": ("user", "hpc_user"), "partition": ("partition", "cluster_partition")}
 _KEYS = {
     "jobId": "job_id",
@@ -63,17 +65,26 @@ class FoundJob(NamedTuple):
 
 @contextlib.contextmanager
 def open_source(path: Path) -> "Iterator[sqlite3.Connection]":
-    """Open a database for reading; raise SourceError unless it has the tables of cc-backend."""
+    """Open a database or read a dump of MySQL; raise SourceError unless it has the tables of cc-backend."""
     if not path.is_file():
-        raise SourceError(f"{path}: expected the file job.db of cc-backend")
+        raise SourceError(f"{path}: expected the file job.db of cc-backend, or a dump of its MySQL")
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as source:
+        with contextlib.closing(_opened(path)) as source:
             source.row_factory = sqlite3.Row
             missing = {"job", "tag", "jobtag"} - _tables(source)
             if missing:
                 raise SourceError(f"{path}: has no table {', '.join(sorted(missing))}; expected cc-backend's job.db")
             yield source
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
+        raise SourceError(f"{path}: {error}") from None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if not is_dump(path):
+        return sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return load_dump(path, _TABLES)
+    except ValueError as error:
         raise SourceError(f"{path}: {error}") from None
 
 

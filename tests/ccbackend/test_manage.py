@@ -69,7 +69,7 @@ def test_a_python_without_the_requirements_is_told_so() -> None:
 def test_the_version_stands_in_one_place(client: Client, db: None) -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ccbackend.__version__"}
+    assert project["tool"]["hatch"]["version"] == {"path": "ccbackend/__init__.py"}
     assert manage("--version").stdout.startswith(f"ccbackend {ccbackend.__version__}, Django 5.2.")
     assert settings.SPECTACULAR_SETTINGS["VERSION"] == ccbackend.__version__
     assert f"version: {ccbackend.__version__}\n" in client.get("/api/schema/").content.decode()

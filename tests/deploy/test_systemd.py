@@ -43,6 +43,13 @@ def test_its_commands_exist_and_take_their_options(unit: Path) -> None:
         command.create_parser("manage.py", name).parse_args(options)
 
 
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
+def test_it_needs_no_program_that_a_minimal_host_lacks(unit: Path) -> None:
+    """Debian's /bin/kill is in procps, which not every host has."""
+    programs = set(re.findall(r"^Exec\w+=(\S+)", unit.read_text(), re.MULTILINE))
+    assert programs <= {"/opt/ccbackend/.venv/bin/python", "/opt/ccbackend/.venv/bin/gunicorn", "/bin/sh"}
+
+
 @pytest.mark.parametrize("unit", [path for path in UNITS if path.suffix == ".timer"], ids=lambda path: path.name)
 def test_a_timer_has_its_service(unit: Path) -> None:
     assert unit.with_suffix(".service") in SERVICES

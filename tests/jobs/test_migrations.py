@@ -8,6 +8,7 @@ from django.apps import apps
 from django.db import connection, migrations, models
 from django.db.models.signals import pre_migrate
 
+from accounts.models import ApiToken, TokenScope, User
 from ccbackend.postgresql import migrating
 from tests.support.paths import PROJECT
 
@@ -50,3 +51,16 @@ def test_migrations_wait_briefly_for_a_lock_and_other_work_as_before() -> None:
     assert bound() == "2s" != before
     migrating._wait_as_before(using="default")
     assert bound() == before
+
+
+@pytest.mark.django_db
+def test_a_token_that_code_from_before_scopes_inserts_reaches_all(bench: User) -> None:
+    """During an update the older processes know neither of the columns."""
+    columns = "user_id, name, prefix, digest, networks, created_at"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO accounts_apitoken ({columns}) VALUES (%s, 'old', 'ccb_old', 'x', '[]', '2026-11-01')",
+            [bench.pk],
+        )
+    token = ApiToken.objects.get(prefix="ccb_old")
+    assert (token.scope, token.clusters) == (TokenScope.ALL, [])

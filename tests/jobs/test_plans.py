@@ -455,7 +455,11 @@ def bulk(admin: User) -> list[Case]:
         case("select all", select_next(""), "jobs_by_start|jobs_by_sub_cluster"),
         case("select a user's", select_next("user:user7"), "jobs_by_user"),
         case(
-            "select by name", select_next("name:gromacs"), may=f"jobs_by_start jobs_by_sub_cluster {whole}", sorts=True
+            "select by name",
+            select_next("name:gromacs"),
+            may=f"jobs_by_start jobs_by_sub_cluster jobs_footprints_by_start walk:jobs_footprints_by_start "
+            f"jobs_running jobs_to_archive jobs_to_book {whole}",
+            sorts=True,
         ),
         case("select a user's by name", select_next("user:user7 name:gromacs"), "jobs_by_user", sorts=True),
         case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project", "jobs_history_of_object"),

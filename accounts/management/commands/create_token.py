@@ -4,8 +4,10 @@ import argparse
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from accounts.addresses import parse_network
 from accounts.console import BAD_USAGE, ServerCommand, whole_number
@@ -79,6 +81,7 @@ class Command(ServerCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Create the token; print the secret to stdout and remarks about it to stderr."""
+        _require_known(options["clusters"])
         if len(options["name"]) > _LONGEST_NAME:
             raise CommandError(f"--name: expected at most {_LONGEST_NAME} characters", returncode=BAD_USAGE)
         user = User.objects.with_access().filter(username=options["username"]).first()
@@ -109,6 +112,16 @@ class Command(ServerCommand):
             reads = "GET jobs/ and GET jobs/{id} have the user's jobs, other calls answer 403"
             does = reads if row.scope == TokenScope.READ else "the REST API will answer 403"
             self.note(f"User {user.username} has neither role api nor admin: {does}.")
+
+
+def _require_known(clusters: list[str]) -> None:
+    """Raise CommandError for a cluster that is not configured, while others are."""
+    if not clusters:
+        return
+    registry = import_string(settings.CLUSTER_REGISTRY)()
+    for name in clusters:
+        if registry.configured and name not in registry.names() and registry.failure(name) is None:
+            raise CommandError(f"--cluster {name[:80]!r}: there is no such cluster here", returncode=BAD_USAGE)
 
 
 def _life(token: ApiToken) -> str:

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,12 @@ from accounts.console import BAD_USAGE, ServerCommand, on_terminal, whole_number
 from archive.exceptions import ArchiveError
 from archive.format.layout import VERSION_FILE, is_valid_cluster_name
 from archive.storage.store import store_for
+from ccbackend.reading import BASE_DIR, IS_INSTALLED, RESOURCES
 from ccbackend.setup import SetupError, database, deploy, env_file
 from ccbackend.setup.cluster import skeleton
 from ccbackend.setup.hardware import Nodes, Processor, read_lscpu, read_sinfo, read_slurm_conf
 from ccbackend.setup.questions import Questions
 
-_BASE = Path(__file__).resolve().parents[3]
 _SQLITE = "sqlite:///var/ccbackend.sqlite3"
 _SLURM_CONF = Path("/etc/slurm/slurm.conf")
 _PATIENCE = 60  # seconds that sinfo may take
@@ -100,7 +101,7 @@ class Command(ServerCommand):
 
     def _write_settings(self, options: dict[str, Any]) -> None:
         """Add the settings that the file lacks, and make the database of DATABASE_URL."""
-        path = Path(os.environ.setdefault("ENV_FILE", str(_BASE / ".env")))
+        path = Path(os.environ.setdefault("ENV_FILE", str(BASE_DIR / ".env")))
         there = env_file.read(path)
         wanted = {
             "DATABASE_URL": ("database", "Database: sqlite:///PATH or postgres://USER:PASSWORD@HOST/NAME", _SQLITE),
@@ -119,7 +120,7 @@ class Command(ServerCommand):
         elif options["name"] and options["name"] not in there["ALLOWED_HOSTS"].split(","):
             raise SetupError(f"--name: {path} has another ALLOWED_HOSTS; change it there, or leave the option out")
         try:
-            made = database.make({**there, **new}["DATABASE_URL"], _BASE)
+            made = database.make({**there, **new}["DATABASE_URL"], BASE_DIR)
         except ValueError as error:
             raise CommandError(f"DATABASE_URL: {error}", returncode=BAD_USAGE) from None
         except SetupError:
@@ -220,15 +221,16 @@ class Command(ServerCommand):
         """Write the files of systemd and nginx; one that was changed by hand stays."""
         hosts = [host for host in settings.ALLOWED_HOSTS if host not in ("localhost", "127.0.0.1")]
         place = deploy.Place(
-            folder=_BASE,
+            folder=BASE_DIR,
             account=_account(),
             archive=Path(settings.ARCHIVE_ROOT),
             database=Path(settings.DATABASES["default"]["NAME"]).parent if connection.vendor == "sqlite" else None,
             name=hosts[0] if hosts and settings.BEHIND_TLS_PROXY else "",
+            programs=Path(sys.executable).parent if IS_INSTALLED else None,
         )
-        folder = _BASE / "var" / "deploy"
+        folder = BASE_DIR / "var" / "deploy"
         written = []
-        for name, content in deploy.files(_BASE / "deploy", place):
+        for name, content in deploy.files(RESOURCES / "deploy", place):
             path = folder / name
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)

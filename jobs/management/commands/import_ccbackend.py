@@ -24,7 +24,12 @@ class Command(ServerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("database", metavar="JOB.DB", type=Path, help="The SQLite database of cc-backend.")
+        parser.add_argument(
+            "database",
+            metavar="JOB.DB",
+            type=Path,
+            help="The SQLite database of cc-backend, or a dump that mysqldump wrote of its MySQL.",
+        )
         parser.add_argument(
             "--archive",
             metavar="ROOT",

@@ -59,10 +59,13 @@ class Command(ServerCommand):
         )
         parser.add_argument("--allow-empty", action="store_true", help="Believe a list without any running job.")
         parser.add_argument("--dry-run", action="store_true", help="Print what would be done, change nothing.")
+        parser.add_argument("--json", action="store_true", help="With --dry-run: print the differences as JSON.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
 
     def handle(self, *args: Any, cluster: str, **options: Any) -> None:
         """Compare, print, ask, and settle."""
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         if not is_valid_cluster_name(cluster):
             raise CommandError(f"--cluster {cluster!r}: expected the name of a cluster", returncode=BAD_USAGE)
         require_cluster(cluster)
@@ -78,7 +81,10 @@ class Command(ServerCommand):
         if options["sacct"] is not None:
             known |= _attempted(lambda: self._accounted(found, options["sacct"]))
         ends = planned_ends(found.ghosts, known, state=options["state"], stop_time=options["end"], now=int(time.time()))
-        self._show(cluster, listing, found, ends)
+        if options["json"]:
+            self.print_json(_document(cluster, listing, found, ends))
+        else:
+            self._show(cluster, listing, found, ends)
         lost = found.lost if options["start_missing"] else []
         if options["dry_run"] or not (ends or lost):
             return
@@ -157,6 +163,32 @@ def _attempted(work: Callable[[], T]) -> T:
         return work()
     except SchedulerError as error:
         raise CommandError(printable(str(error)), returncode=BAD_USAGE) from None
+
+
+def _document(cluster: str, listing: Listing, found: Comparison, ends: list[End]) -> dict[str, Any]:
+    """Return the differences for JSON; times in epoch seconds, null where the list has none."""
+    return {
+        "cluster": cluster,
+        "takenAt": listing.taken_at,
+        "here": found.here,
+        "there": found.there,
+        "ghosts": [
+            {**_here(job), "stopTime": end.stop_time, "jobState": end.job_state, "why": end.why}
+            for job, end in zip(found.ghosts, ends, strict=True)
+        ],
+        "missing": [
+            {"jobId": job.job_id, "user": job.user, "startTime": job.start_time, "nodes": job.nodes}
+            for job in found.lost
+        ],
+        "endedHere": [
+            {**_here(job), "stopTime": job.stop_time, "jobState": job.job_state} for job, _ in found.ended_here
+        ],
+        "otherStart": [{**_here(job), "startTimeThere": there.start_time} for job, there in found.other_start],
+    }
+
+
+def _here(job: Job) -> dict[str, Any]:
+    return {"jobId": job.job_id, "user": job.user, "startTime": job.start_time}
 
 
 def _ghost(job: Job, end: End) -> str:

@@ -45,17 +45,20 @@ class Command(ServerCommand):
         kept.add_argument("--operation", default="", choices=[*EVENTS, LINE], help="Only those of this operation.")
         kept.add_argument("--since", type=parse_when, metavar="WHEN", help="Only those that came then or later.")
         kept.add_argument("--dry-run", action="store_true", help="Print how many there are by reason; replay nothing.")
+        kept.add_argument("--json", action="store_true", help="With --dry-run: print these numbers as JSON.")
 
     def handle(self, *args: Any, files: list[str], kept: bool, **options: Any) -> None:
         """Replay the files or the kept calls, and print how many were carried out."""
         self.done = self.known = self.refused = 0
         selects = [name for name in ("reason", "token", "operation", "since", "dry_run") if options[name]]
+        if options["json"] and not options["dry_run"]:
+            raise CommandError("--json: expected --dry-run beside it", returncode=BAD_USAGE)
         if bool(files) == kept or (selects and not kept):
             raise CommandError("expected files, or --kept with options that select calls", returncode=BAD_USAGE)
         if kept:
             calls = _selected(options)
             if options["dry_run"]:
-                self._show(calls)
+                self._show(calls, as_json=options["json"])
                 return
             self._replay_kept(calls)
         for name in files:
@@ -66,13 +69,28 @@ class Command(ServerCommand):
         if self.refused:
             raise CommandError(f"{quantity(self.refused, 'call')} refused.")
 
-    def _show(self, calls: RefusedCallQuerySet) -> None:
+    def _show(self, calls: RefusedCallQuerySet, *, as_json: bool) -> None:
         """Print the number of calls by operation, user and reason, those that came first at the top."""
-        groups = calls.values_list("operation", "user", "kind").annotate(count=Count("pk"), first=Min("received_at"))
-        total = 0
-        for operation, user, kind, count, first in groups.order_by("first", "operation", "kind"):
-            total += count
-            self.say(printable(f"{count:6,}  {operation} of {user} since {shown_time(first)}: {kind}"))
+        numbers = calls.values("operation", "user", "kind").annotate(count=Count("pk"), first=Min("received_at"))
+        groups = list(numbers.order_by("first", "operation", "kind"))
+        total = sum(group["count"] for group in groups)
+        if as_json:
+            named = [
+                {
+                    "operation": group["operation"],
+                    "user": group["user"],
+                    "reason": group["kind"],
+                    "count": group["count"],
+                    "since": group["first"],
+                }
+                for group in groups
+            ]
+            self.print_json({"total": total, "groups": named})
+            return
+        for group in groups:
+            since = shown_time(group["first"])
+            what = f"{group['operation']} of {group['user']} since {since}: {group['kind']}"
+            self.say(printable(f"{group['count']:6,}  {what}"))
         self.say(f"{quantity(total, 'call')} would be replayed.")
 
     def _replay_kept(self, calls: RefusedCallQuerySet) -> None:

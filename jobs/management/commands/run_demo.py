@@ -78,11 +78,10 @@ class Command(BaseCommand):
         environment = dict(os.environ)
         if not ipaddress.ip_address(host).is_loopback:
             environment.setdefault("ALLOWED_HOSTS", "*" if everywhere else _bracketed(host))
-        manage = Path(settings.BASE_DIR) / "manage.py"
         application = settings.WSGI_APPLICATION.removesuffix(".application")
         commands = [
             [sys.executable, "-m", "gunicorn", application, "--bind", f"{_bracketed(host)}:{port}"],
-            [sys.executable, str(manage), "archive_worker"],
+            [sys.executable, "-m", "ccbackend", "archive_worker"],
         ]
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)

@@ -1,14 +1,18 @@
 """Log-in by password: what is said, and what is locked after many failures, for whom and until when."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axes.models import AccessAttempt
+from django.core.management import call_command
 from django.test import Client
 
 from accounts.models import User
 from jobs.health import counting
+from tests.support.ccbackend_database import BCRYPT, RELEASES, CcBackendDatabase
+from tests.support.ccbackend_database import PASSWORD as THEIR_PASSWORD
 
 pytestmark = pytest.mark.django_db
 
@@ -69,6 +73,22 @@ def test_a_log_in_forgets_the_failures_before_it() -> None:
         attempt("alice")
         assert attempt("alice", PASSWORD).status_code == 302
     assert not AccessAttempt.objects.exists()
+
+
+@pytest.mark.usefixtures("adopted_passwords", "archive_root")
+def test_a_password_of_cc_backend_logs_in_and_failures_before_that_are_counted(tmp_path: Path) -> None:
+    theirs = CcBackendDatabase(tmp_path / "job.db", RELEASES[0])
+    theirs.add_user("ada", "user", password=BCRYPT)
+    theirs.add_user("eve", "user", password=BCRYPT)
+    call_command("import_ccbackend", theirs.path, verbosity=0)
+    for _ in range(2):
+        assert "The username or the password is wrong" in said(attempt("ada"))
+        assert "The username or the password is wrong" in said(attempt("eve"))
+    assert attempt("ada", THEIR_PASSWORD).status_code == 302
+    assert not AccessAttempt.objects.filter(username="ada").exists()
+    assert LOCKED in said(attempt("eve"))
+    assert LOCKED in said(attempt("eve", THEIR_PASSWORD))
+    assert attempt("ada", THEIR_PASSWORD).status_code == 302  # hashed anew meanwhile
 
 
 @pytest.mark.usefixtures("people")

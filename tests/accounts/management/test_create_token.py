@@ -1,6 +1,8 @@
 """create_token: the secret alone on stdout, and what the row says."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from django.utils import timezone
 
@@ -66,3 +68,30 @@ def test_bad_usage_is_an_exit_status_of_its_own(machine: Machine) -> None:
     outcome = machine.run("create_token", "alice", "--days", "0")
     assert outcome.status == 2
     assert "Traceback" not in outcome.err
+
+
+def test_a_cluster_that_is_not_configured_is_refused_if_others_are(
+    run: Run, alice: User, add_cluster: Callable[[str], Path]
+) -> None:
+    assert run("create_token", "alice", "--cluster", "new").status == 0  # without any, every name is accepted
+    add_cluster("testcluster")
+    before = ApiToken.objects.count()
+    refused = run("create_token", "alice", "--cluster", "testcluster", "tsetcluster")
+    assert refused.status == 2
+    assert "--cluster 'tsetcluster': there is no such cluster here" in refused.err
+    assert ApiToken.objects.count() == before
+    assert run("create_token", "alice", "--cluster", "testcluster").status == 0
+
+
+def test_with_exists_ok_a_second_token_of_the_name_is_made_only_if_none_is_active(run: Run, alice: User) -> None:
+    words = ("create_token", "alice", "--name", "adapter", "--exists-ok")
+    first = run(*words)
+    assert (first.status, len(first.lines)) == (0, 1)
+    again = run(*words)
+    assert (again.status, again.out) == (0, "")
+    assert "is there already; none was created" in again.err
+    assert first.lines[0] not in again.err
+    assert len(run("create_token", "alice", "--name", "other", "--exists-ok").lines) == 1
+    ApiToken.objects.get(name="adapter").revoke()
+    assert len(run(*words).lines) == 1
+    assert ApiToken.objects.count() == 3

@@ -147,3 +147,14 @@ def test_what_is_not_utf8_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"b\xf6se\n"), encoding="utf-8"))
     outcome = run("create_user", "carol", "--role", "user", "--password-stdin")
     assert (outcome.status, outcome.err) == (2, "standard input: expected UTF-8")
+
+
+def test_with_exists_ok_a_user_who_is_there_stays_as_he_is(run: Run, alice: User) -> None:
+    words = ("create_user", "alice", "--role", "admin", "--no-password")
+    assert run(*words).status != 0
+    again = run(*words, "--exists-ok")
+    assert again.status == 0, again.err
+    alice.refresh_from_db()
+    assert alice.roles == ["user"]
+    assert run("create_user", "dora", "--role", "admin", "--no-password", "--exists-ok").status == 0
+    assert User.objects.get(username="dora").roles == ["admin"]

@@ -1,5 +1,6 @@
 """list_tokens: every token with its state, and no secret."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -66,3 +67,13 @@ def test_the_number_of_queries_does_not_grow(
         ApiToken.issue(user=alice)
     with django_assert_num_queries(1):
         run("list_tokens")
+
+
+def test_json_has_every_token_and_no_secret(run: Run, alice: User) -> None:
+    token, secret = ApiToken.issue(user=alice, name="adapter", days=1, clusters=["fritz"], networks=["10.0.0.0/8"])
+    outcome = run("list_tokens", "--json")
+    (told,) = json.loads(outcome.out)
+    assert (told["prefix"], told["user"], told["name"], told["status"]) == (token.prefix, "alice", "adapter", "active")
+    assert (told["scope"], told["clusters"], told["networks"]) == ("all", ["fritz"], ["10.0.0.0/8"])
+    assert told["expires"] == token.expires_at.isoformat() if token.expires_at else False
+    assert secret not in outcome.out

@@ -109,7 +109,7 @@ def commands(unit: Path) -> list[str]:
 @pytest.mark.server
 def test_readme_leads_an_ordinary_user_to_a_server_that_archives_a_job(clone: Clone) -> None:
     install, setup, copy, enable = production()
-    assert install == "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+    assert install == "python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.lock"
 
     said = clone.run(setup)
 

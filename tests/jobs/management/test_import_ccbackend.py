@@ -1,7 +1,6 @@
 """import_ccbackend: users, running jobs, jobs that its archive lacks; again, and what is refused."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,11 +24,8 @@ def jobs() -> dict[int, tuple[str, int, int]]:
     return {job_id: (state, status, duration) for job_id, state, status, duration in rows}
 
 
-def test_users_come_with_roles_projects_and_passwords(theirs: CcBackendDatabase, run: Run, settings: Any) -> None:
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher",
-        "accounts.hashers.AdoptedPassword",
-    ]
+@pytest.mark.usefixtures("adopted_passwords")
+def test_users_come_with_roles_projects_and_passwords(theirs: CcBackendDatabase, run: Run) -> None:
     theirs.add_user("ada", "admin", "user", password=BCRYPT, name="Ada L.", email="ada@example.org")
     theirs.add_user("max", "manager", projects=b'["bio","chem"]', password="", ldap=1)
     theirs.add_user("hook", "api")

@@ -128,6 +128,30 @@ def test_ghosts_get_the_state_and_end_that_sacct_has(run: Run, write: Any, form:
     assert running.is_running
 
 
+def test_a_dry_run_prints_the_differences_as_json(run: Run, write: Any) -> None:
+    ghost, other = jobs(1) + jobs(4, start_time=BEGAN - 9000)
+    arguments = ["--cluster", "testcluster", write(SQUEUE), "--dry-run", "--json"]
+
+    told = json.loads(run("reconcile_jobs", *arguments).out)
+
+    (ghosts, missing, other_start) = (told.pop(name) for name in ("ghosts", "missing", "otherStart"))
+    assert told == {"cluster": "testcluster", "takenAt": LATER, "here": 2, "there": 2, "endedHere": []}
+    assert ghosts == [
+        {
+            "jobId": 1,
+            "user": ghost.user,
+            "startTime": BEGAN,
+            "stopTime": BEGAN + 213,
+            "jobState": "cancelled",
+            "why": "by the scheduler's accounting",
+        }
+    ]
+    assert missing == [{"jobId": 3, "user": "root", "startTime": BEGAN, "nodes": "localhost"}]
+    assert other_start == [{"jobId": 4, "user": other.user, "startTime": BEGAN - 9000, "startTimeThere": BEGAN}]
+    assert Job.objects.running().count() == 2
+    assert run("reconcile_jobs", *arguments[:3], "--json").status == 2
+
+
 def test_without_a_known_end_the_options_decide(run: Run, write: Any) -> None:
     first, second = jobs(8) + jobs(9, start_time=BEGAN + 2000)
     arguments = ["--cluster", "testcluster", write("1"), "--state", "completed", "--end", BEGAN + 1000, "--yes"]

@@ -128,6 +128,18 @@ def test_a_dry_run_prints_the_reasons_and_replays_nothing(run: Run, refused: lis
     assert RefusedCall.objects.open().count() == 3
 
 
+def test_a_dry_run_prints_the_numbers_as_json(run: Run, refused: list[RefusedCall]) -> None:
+    told = json.loads(run("replay_refused", "--kept", "--dry-run", "--json").out)
+    assert [(group["count"], group["operation"], group["user"]) for group in told["groups"]] == [
+        (2, "start_job", "bench"),
+        (1, "stop_job", "bench"),
+    ]
+    assert told["total"] == 3
+    assert {group["since"] for group in told["groups"]} <= {call.received_at for call in refused}
+    assert all(group["reason"] for group in told["groups"])
+    assert run("replay_refused", "--kept", "--json").status == 2
+
+
 @pytest.mark.parametrize("arguments", [[], ["--kept", "file"], ["--dry-run", "file"], ["--reason", "x", "file"]])
 def test_files_and_kept_calls_are_not_mixed(run: Run, arguments: list[str]) -> None:
     assert run("replay_refused", *arguments).status == 2

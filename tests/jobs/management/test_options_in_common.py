@@ -1,0 +1,66 @@
+"""What the same option does in each command that has it: --json, and --cluster with a name that nothing knows."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Run
+from tests.support.foreign_archive import put_job
+from tests.support.paths import DATA
+from tests.test_every_command import COMMANDS, load
+
+WORDS: dict[str, list[str]] = {
+    "check_archive": [],
+    "compress_archive": [],
+    "create_token": ["alice"],
+    "delete_jobs_before": ["2020-01-01"],
+    "import_ccbackend": [str(next(DATA.glob("*-mariadb.sql")))],
+    "import_jobs": ["ARCHIVE"],
+    "rebuild_jobs": [],
+    "reconcile_jobs": ["FILE", "--cluster", "testcluster"],
+    "replay_refused": ["--kept"],
+    "retain_archive": ["--older-than", "1", "--do", "delete"],
+}
+"""What each command needs besides."""
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster", "alice")]
+
+
+def having(*options: str) -> list[str]:
+    """Return the commands that have all of these options, but setup, which makes what they name."""
+    known = {
+        name: {option for action in load(name).create_parser("", name)._actions for option in action.option_strings}
+        for name in COMMANDS
+    }
+    return [name for name in COMMANDS if known[name] >= set(options) and name != "setup"]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    """Return the paths of a scheduler's list with one job, and of an archive with one."""
+    (tmp_path / "list").write_text("1")
+    put_job(tmp_path / "archive", 1)
+    return {"FILE": str(tmp_path / "list"), "ARCHIVE": str(tmp_path / "archive")}
+
+
+@pytest.mark.parametrize("name", having("--dry-run", "--json"))
+def test_a_dry_run_prints_one_document_of_json(name: str, run: Run, places: dict[str, str]) -> None:
+    words = [places.get(word, word) for word in WORDS[name]]
+    outcome = run(name, *words, "--dry-run", "--json")
+    assert outcome.status == 0, outcome.err
+    assert isinstance(json.loads(outcome.out), dict)
+    assert run(name, *words, "--json").status == 2  # a document only where nothing is done
+
+
+@pytest.mark.parametrize("name", having("--cluster"))
+def test_an_unknown_cluster_is_bad_usage(name: str, run: Run, places: dict[str, str]) -> None:
+    words = [places.get(word, word) for word in WORDS[name]]
+    sure = ["--yes"] if name in having("--yes") else []
+    outcome = run(name, *words, *sure, "--cluster", "nowhere")
+    assert outcome.status == 2, outcome.err
+    assert "--cluster 'nowhere'" in outcome.err
+
+
+def test_show_job_knows_no_other_clusters_either(run: Run) -> None:
+    assert run("show_job", "nowhere/1").status == 2
