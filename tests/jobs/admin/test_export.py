@@ -218,7 +218,7 @@ def read(client: Client, kind: str, folder: Path, query: str) -> list[Any]:
     """Return what DuckDB answers about a download, which the query calls `jobs`."""
     file = folder / f"jobs.{kind}"
     file.write_bytes(download(client, f"{kind}/")[1])
-    rows: list[Any] = duckdb.sql(query.replace("jobs", f"'{file}'")).fetchall()
+    rows: list[Any] = duckdb.execute(query.replace("jobs", f"'{file}'")).fetchall()
     return rows
 
 
@@ -253,8 +253,10 @@ def test_a_parquet_file_is_written_in_groups(
     assert len(parts) == 3
     file = tmp_path / "jobs.parquet"
     file.write_bytes(b"".join(parts))
-    assert duckdb.sql(f"SELECT COUNT(*), ANY_VALUE(hosts) FROM '{file}'").fetchall() == [(13, ["n01", "n02"])]
-    groups = duckdb.sql(f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata('{file}')").fetchall()
+    assert duckdb.execute(f"SELECT COUNT(*), ANY_VALUE(hosts) FROM '{file}'").fetchall() == [(13, ["n01", "n02"])]
+    groups = duckdb.execute(
+        f"SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata('{file}')"
+    ).fetchall()
     assert sorted(groups) == [(0, 6), (1, 6), (2, 1)]
 
 
