@@ -17,7 +17,6 @@ from django.views.decorators.http import require_POST
 from jobs.admin.selection import actor_of
 from jobs.bulk.selecting import begin_selection
 from jobs.models import Tag
-from jobs.querysets import seen_by
 from jobs.records import TagRule
 from jobs.states import BulkKind
 from jobs.tag_rules.words import LONGEST, RuleError, conditions
@@ -95,8 +94,8 @@ class TagRuleAdmin(RuleModelAdmin):
     change_list_template = "admin/jobs/tag/rule_list.html"
 
     def has_apply_permission(self, request: HttpRequest) -> bool:
-        """Return whether the user may tag the jobs that are there by a rule: all of them, since a rule is for all."""
-        return request.user.has_perm("jobs.tag_job") and seen_by(request.user) is None
+        """Return whether the user may tag the jobs that are there, as far as they are visible, by a rule."""
+        return request.user.has_perm("jobs.tag_job")
 
     def get_fields(self, request: HttpRequest, obj: TagRule | None = None) -> tuple[str, ...]:
         """Return the fields of the form, or what is shown to those who may not change a rule."""
