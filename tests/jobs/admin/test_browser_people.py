@@ -93,6 +93,7 @@ def test_axe_finds_nothing(
         *("jobs/tag/", "jobs/tag/add/", f"jobs/tag/{tags[0].pk}/change/", f"jobs/tag/{tags[0].pk}/delete/"),
         *("accounts/user/", "accounts/user/add/", f"{user}/change/", f"{user}/delete/", f"{user}/history/"),
         *(f"{user}/password/", "accounts/apitoken/", f"{key}/change/", "accounts/apitoken/own/", "password_change/"),
+        *("accounts/user/import/", "jobs/tagrule/", "jobs/tagrule/add/", "jobs/job/bulk/"),
     ]
     for path in paths:
         page.goto(f"{live_server.url}/admin/{path}")
