@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Run
+from tests.support.factories import JobFactory
 from tests.support.foreign_archive import put_job
 from tests.support.paths import DATA
 from tests.test_every_command import COMMANDS, load
@@ -62,5 +63,16 @@ def test_an_unknown_cluster_is_bad_usage(name: str, run: Run, places: dict[str, 
     assert "--cluster 'nowhere'" in outcome.err
 
 
-def test_show_job_knows_no_other_clusters_either(run: Run) -> None:
-    assert run("show_job", "nowhere/1").status == 2
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("delete_jobs_before", {"total": 2, "running": 1}),
+        ("retain_archive", {"jobs": 0}),
+        ("compress_archive", {"files": 0}),
+    ],
+)
+def test_it_has_the_counts(name: str, run: Run, expected: dict[str, int]) -> None:
+    JobFactory.create(finished=True)
+    JobFactory.create()
+    words = ["2040-01-01"] if name == "delete_jobs_before" else WORDS[name]
+    assert expected.items() <= json.loads(run(name, *words, "--dry-run", "--json").out).items()

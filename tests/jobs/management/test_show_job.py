@@ -45,36 +45,3 @@ def test_json_is_that_of_the_api(run: Run, runs: list[Job]) -> None:
 def test_what_is_not_there_is_said(run: Run, runs: list[Job], words: list[str], status: int, text: str) -> None:
     outcome = run("show_job", *[runs[0].cluster if word == "testcluster" else word for word in words])
     assert (outcome.status, text in outcome.err) == (status, True), outcome.err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["delete_jobs_before", "2024-01-01", "--dry-run"],
-        ["retain_archive", "--older-than", "1", "--do", "delete", "--dry-run"],
-        ["compress_archive"],
-        ["check_archive"],
-        ["rebuild_jobs"],
-        ["reconcile_jobs", "-"],
-    ],
-    ids=lambda words: words[0],
-)
-def test_an_unknown_cluster_is_bad_usage_in_every_command(run: Run, runs: list[Job], command: list[str]) -> None:
-    assert run(*command, "--cluster", "nowhere").status == 2
-
-
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        (["delete_jobs_before", "2040-01-01"], {"total": 2, "running": 1}),
-        (["retain_archive", "--older-than", "0", "--do", "delete"], {"jobs": 0}),
-        (["compress_archive"], {"files": 0}),
-    ],
-    ids=lambda words: words[0] if isinstance(words, list) else "",
-)
-def test_dry_runs_print_their_counts_as_json(
-    run: Run, runs: list[Job], command: list[str], expected: dict[str, int]
-) -> None:
-    outcome = run(*command, "--dry-run", "--json")
-    assert expected.items() <= json.loads(outcome.out).items()
-    assert run(*command, "--json").status == 2
