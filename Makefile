@@ -54,7 +54,7 @@ $(VENV)/.server: requirements.txt | $(VENV)/.made
 	@$(PIP) install -r requirements.txt
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt requirements-log-in.txt requirements.txt | $(VENV)/.made
+$(VENV)/.development: requirements-dev.txt requirements-analysis.txt requirements-log-in.txt requirements.txt | $(VENV)/.made
 	@echo "installing the requirements of the server and the tests ..."
 	@$(PIP) install -r requirements-dev.txt
 	@touch $@

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, ClassVar
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.auth.password_validation import validate_password
 from django.db import models
@@ -64,6 +65,14 @@ class AccountManager(UserManager["User"]):
     ) -> "User":
         """Create a user without roles; without a password, the user cannot log in by password."""
         return self._create_user(username, email, password, **fields)  # type: ignore[attr-defined,no-any-return]
+
+    def new(self, username: str, email: str, password: str | None, *, name: str) -> "User":
+        """Return a user that is not stored yet; without a password, it cannot log in by password."""
+        user = self.model(
+            username=self.model.normalize_username(username), email=self.normalize_email(email), name=name
+        )
+        user.password = make_password(password)
+        return user
 
     def with_access(self) -> models.QuerySet["User"]:
         """Return users with roles and projects loaded, in order of creation."""

@@ -1,5 +1,6 @@
 """Changes of users and tokens, for the API, the admin site and the commands."""
 
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
 from django.contrib.auth.password_validation import get_default_password_validators
@@ -11,6 +12,7 @@ from django.db.models import QuerySet
 
 from accounts import credentials, hashers
 from accounts.exceptions import AccountError, InvalidAccountError
+from accounts.formatting import spreadsheet_text
 from accounts.models import ApiToken, Role, User, UserProject, UserRole
 
 _MAX_TEXT = 255
@@ -32,23 +34,18 @@ def create_user(
     breaks AUTH_PASSWORD_VALIDATORS means the same, and is refused otherwise. Raise InvalidAccountError for an invalid
     value, AccountError if the username is taken.
     """
-    check_username(username)
-    _check_texts(name=name, email=email)
+    check_person(username=username, name=name, email=email)
     if password == "" and roles and set(roles) != {Role.API}:
         raise InvalidAccountError("Only API users are allowed to have a blank password (login will be impossible)")
-    _check_access(roles, projects)
+    check_access(roles, projects)
     if password and (broken := _broken_rules(password, User(username=username, name=name, email=email))):
         if set(roles) != {Role.API}:
             raise InvalidAccountError(f"password: {' '.join(broken)}")
         password = None  # nobody can log in with it now, nor shall anybody if the user gets another role
     try:
-        with transaction.atomic():
-            user = User.objects.create_user(username, email, password or None, name=name)
-            user.add_roles(roles)
-            user.add_projects(projects)
+        return _stored(User.objects.new(username, email, password or None, name=name), roles, projects)
     except IntegrityError:
         raise AccountError(f"username {username!r} is already taken") from None
-    return user
 
 
 def adopt_user(
@@ -67,21 +64,25 @@ def adopt_user(
     """
     if User.objects.filter(username=username).exists():
         return False
-    check_username(username)
-    _check_texts(name=name, email=email, **{f"project {number}": p for number, p in enumerate(projects, start=1)})
-    for role in roles:
-        _check_role(role)
+    check_person(username=username, name=name, email=email)
+    _check_names(roles, projects)
     if password and not hashers.is_bcrypt(password):
         raise InvalidAccountError("password: expected a hash by bcrypt")
     if not dry_run:
-        with transaction.atomic():
-            user = User.objects.create_user(username, email, None, name=name)
-            user.add_roles(roles)
-            user.add_projects(projects)
-            if password:
-                user.password = hashers.adopted(password)
-                user.save(update_fields=["password"])
+        user = User.objects.new(username, email, None, name=name)
+        if password:
+            user.password = hashers.adopted(password)
+        _stored(user, roles, projects)
     return True
+
+
+def _stored(user: User, roles: Sequence[str], projects: Sequence[str]) -> User:
+    """Store a new user with its roles and projects, and return it."""
+    with transaction.atomic():
+        user.save(force_insert=True)
+        user.add_roles(roles)
+        user.add_projects(projects)
+    return user
 
 
 def delete_user(*, username: str, actor: User) -> None:
@@ -121,7 +122,7 @@ def set_access(*, username: str, roles: Sequence[str], projects: Sequence[str]) 
     Raise InvalidAccountError for roles or projects that cannot be together, AccountError if there is no such user, or
     if the last active admin would lose the role.
     """
-    _check_access(roles, projects)
+    check_access(roles, projects)
     with transaction.atomic():
         user = _locked(username)
         if Role.ADMIN not in roles:
@@ -196,11 +197,16 @@ def _locked(username: str) -> User:
 
     The active admins are locked first, in a fixed order, because a change may depend on whether others are left.
     """
-    list(_active_admins())
+    lock_admins()
     user = User.objects.select_for_update().filter(username=username).first()
     if user is None:
         raise AccountError(f"no such user: {username!r}")
     return user
+
+
+def lock_admins() -> None:
+    """Lock the active admins, in a fixed order, inside the caller's transaction."""
+    list(_active_admins())
 
 
 def _active_admins() -> QuerySet[UserRole]:
@@ -213,17 +219,27 @@ def _keep_an_admin(user: User) -> None:
         raise AccountError(f"user {user.username!r} is the last active admin: it keeps its role and stays active")
 
 
-def _check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
+def check_access(roles: Sequence[str], projects: Sequence[str]) -> None:
     """Raise InvalidAccountError unless a user may have these roles and projects together."""
-    _check_texts(**{f"project {number}": project for number, project in enumerate(projects, start=1)})
-    for role in roles:
-        _check_role(role)
+    _check_names(roles, projects)
     if not roles:
         raise InvalidAccountError(f"role is required: expected one of {_known_roles()}")
     if projects and Role.MANAGER not in roles:
         raise InvalidAccountError("only managers require a project (can be changed later)")
     if Role.MANAGER in roles and not projects:
         raise InvalidAccountError("managers require a project to manage (can be changed later)")
+
+
+def _check_names(roles: Sequence[str], projects: Sequence[str]) -> None:
+    _check_texts(**{f"project {number}": project for number, project in enumerate(projects, start=1)})
+    for role in roles:
+        _check_role(role)
+
+
+def check_person(*, username: str, name: str, email: str) -> None:
+    """Raise InvalidAccountError for a username, a name or an e-mail address that cannot be."""
+    check_username(username)
+    _check_texts(name=name, email=email)
 
 
 def check_username(username: str) -> None:
@@ -241,8 +257,13 @@ def _check_texts(**texts: str) -> None:
     for field, text in texts.items():
         if len(text) > _MAX_TEXT:
             raise InvalidAccountError(f"{field} {text[:40]!r}…: expected at most {_MAX_TEXT} characters")
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            raise InvalidAccountError(f"{field} {text[:40]!r}: expected a text without control characters")
         if field.startswith("project") and not text:
             raise InvalidAccountError("project: expected a name, got an empty text")
+    name = texts.get("name", "")
+    if len(name) > 1 and spreadsheet_text(name) != name:
+        raise InvalidAccountError(f"name {name[:40]!r}: expected a name, not what a spreadsheet takes for a formula")
     if texts.get("email"):
         try:
             validate_email(texts["email"])

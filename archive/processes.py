@@ -81,7 +81,7 @@ class Workers:
         """
         waiting: deque[Future[tuple[Made, Given | None]]] = deque()
         for item in given:
-            waiting.append(self._pool.submit(function, item))
+            waiting.append(self._submit(function, item))
             while len(waiting) > self._ahead:
                 yield self._next(function, waiting)
         while waiting:
@@ -94,8 +94,18 @@ class Workers:
     ) -> Made:
         made, rest = waiting.popleft().result()
         if rest:
-            waiting.appendleft(self._pool.submit(function, rest))
+            waiting.appendleft(self._submit(function, rest))
         return made
+
+    def _submit(
+        self, function: Callable[[Given], tuple[Made, Given | None]], item: Given
+    ) -> Future[tuple[Made, Given | None]]:
+        """Hand a call to the processes.
+
+        Without a Ctrl-C in between: a process that has started and is not known to the pool would end with a traceback.
+        """
+        with uninterrupted():
+            return self._pool.submit(function, item)
 
 
 def prepared(number: int, preload: str) -> ProcessPoolExecutor:

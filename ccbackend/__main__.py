@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 
 import django
@@ -10,6 +11,8 @@ from django.core.management import execute_from_command_line, load_command_class
 from django.db import OperationalError
 
 import ccbackend
+
+_INTERRUPTED = 130  # as a shell has it
 
 
 def main() -> None:
@@ -20,11 +23,16 @@ def main() -> None:
     if sys.argv[1:] in (["--version"], ["version"]):
         print(f"ccbackend {ccbackend.__version__}, Django {django.get_version()}")  # noqa: T201
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set by manage.py, for as long as modules are imported
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if sys.argv[1:2] == ["setup"]:  # it writes the settings, without which no other command is found
             load_command_class("ccbackend", "setup").run_from_argv(sys.argv)
         else:
             execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:  # while apps were loaded; the commands of the project say what was done
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(_INTERRUPTED)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration error: {error}")
     except OperationalError as error:  # Django's own commands; those of the project say more

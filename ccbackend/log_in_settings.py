@@ -13,7 +13,7 @@ ROLE_PERMISSIONS = {
     "user": {"jobs.view_job"},
     "manager": {"jobs.view_job", "jobs.tag_job", "jobs.view_tag"},
     "support": {"jobs.view_job", "jobs.tag_job", "jobs.annotate_job", "jobs.view_tag", "jobs.add_tag"}
-    | {"jobs.view_refusedcall"},
+    | {"jobs.view_tagrule", "jobs.add_tagrule", "jobs.view_refusedcall"},
 }
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}

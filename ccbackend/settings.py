@@ -110,6 +110,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "ccbackend.compression.PackedAnswers",
     "csp.middleware.CSPMiddleware",
     "ccbackend.middleware.PermissionsPolicy",
     "ccbackend.middleware.CleanAddress",
@@ -218,6 +219,7 @@ MONITORING_ALLOWED_IPS = read_words("MONITORING_ALLOWED_IPS", "127.0.0.1,::1")
 
 _ADDRESS = r"[^@\s<>]+@[^@\s<>]+"
 ADMINS = [("", address) for address in read_words("ADMINS", "", _ADDRESS, "addresses such as ops@example.org")]
+DIGEST_TO = read_words("DIGEST_TO", "", _ADDRESS, "addresses such as staff@example.org")
 _mail = read_parsed("EMAIL_URL", "smtp://localhost:25", parse_mail_url)
 JOB_LINKS = read_parsed("JOB_LINKS", "[]", parse_links)
 EMAIL_HOST, EMAIL_PORT = _mail["host"], _mail["port"]
@@ -267,7 +269,7 @@ def _release() -> str:
     name of their common folder, not in each file name, so that references between files need no rewriting.
     """
     digest = hashlib.blake2b(digest_size=6)
-    for path in sorted((CODE_DIR / "jobs" / "static").rglob("*.*")):
+    for path in sorted(path for app in ("accounts", "jobs") for path in (CODE_DIR / app / "static").rglob("*.*")):
         digest.update(path.name.encode() + path.read_bytes())
     for package in STATIC_PACKAGES:
         digest.update(f"{package}=={version(package)}".encode())
@@ -330,7 +332,7 @@ SPECTACULAR_SETTINGS = {
     "PREPROCESSING_HOOKS": ["ccbackend.schema.only_api_operations"],
     "COMPONENT_SPLIT_PATCH": False,  # PATCH takes the same bodies as POST
     "POSTPROCESSING_HOOKS": [],  # the default one renames enumerations
-    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False, "validatorUrl": None},
+    "SWAGGER_UI_SETTINGS": {"deepLinking": False, "persistAuthorization": False, "validatorUrl": None},
 }
 
 LOG_LEVEL = read_text("LOG_LEVEL", "INFO").upper()

@@ -18,9 +18,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from ccbackend.compression import takes_gzip
+
 _BOKEH_FILES = ("bokeh.min.js", "bokeh-api.min.js")
 _COMPRESSIBLE = re.compile(r"text/|application/json|image/svg")
-_TAKES_GZIP = re.compile(r"\bgzip\b")
 
 
 class BokehFinder(BaseFinder):
@@ -70,7 +71,7 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # whitenoise has
         if response.status_code != 200 or not _COMPRESSIBLE.match(response["Content-Type"]):
             return response
         patch_vary_headers(response, ["Accept-Encoding"])
-        if not _TAKES_GZIP.search(request.headers.get("Accept-Encoding", "")):
+        if not takes_gzip(request.headers.get("Accept-Encoding", "")):
             return response
         response.close()
         ((_, path, _),) = static_file.alternatives

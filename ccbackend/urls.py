@@ -8,13 +8,18 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from accounts.log_in import oidc
 from ccbackend import __version__, errors, monitoring
+from jobs.admin.my_jobs import my_jobs
 from jobs.overview.job_link import newest_run
 
 urlpatterns = [
     path("api/", include("jobs.api.urls")),
     path("api/", include("accounts.api.urls")),
     re_path(r"^api/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^api/docs/?$", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
+    re_path(
+        r"^api/docs/?$",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", template_name="api_docs.html"),
+        name="docs",
+    ),
     re_path(r"^api(?:/.*)?$", errors.api_not_found, name="no_such_path"),
     *(
         [
@@ -29,6 +34,7 @@ urlpatterns = [
     path("metrics", monitoring.metrics, name="metrics"),
     path("job/<str:cluster>/<str:job_id>", admin.site.admin_view(newest_run), name="job"),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/my-jobs/", admin.site.admin_view(my_jobs), name="my_jobs"),
     path("admin/", admin.site.urls),
     path("", TemplateView.as_view(template_name="index.html", extra_context={"version": __version__}), name="index"),
 ]

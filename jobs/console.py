@@ -4,9 +4,7 @@ import argparse
 import contextlib
 import math
 import os
-import pwd
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,13 +13,12 @@ from datetime import datetime
 from types import FrameType
 from typing import Any, TypeAlias
 
-from django.contrib.auth.hashers import make_password
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
 from accounts.console import BAD_USAGE, INTERRUPTED, ServerCommand, on_terminal, printable, whole_number
-from accounts.models import User
+from accounts.management.shared import shell_user
 from archive import root
 from archive.format.layout import is_valid_cluster_name
 from jobs.history import Actor
@@ -54,25 +51,13 @@ __all__ = [
 Bar: TypeAlias = "tqdm[Any]"  # as a text: generic in the stub alone
 
 _MOST_DAYS = 18250  # 50 years
-_COMMANDS_ACCOUNT = "manage.py"
 _LOOK_EVERY = 0.2  # seconds between two updates of a bar from another thread's count
 
 
 def shell_actor() -> Actor:
-    """Return the actor of a command, for the history: the account that has the shell's user name, if there is one.
-
-    Otherwise use the account `manage.py`, which is created when it is first needed: inactive, without role and
-    password. In either case the actor names the shell's user and host.
-    """
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # a container's user that has no name
-        name = f"uid {os.geteuid()}"
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        nobody = {"is_active": False, "password": make_password(None)}
-        user, _ = User.objects.get_or_create(username=_COMMANDS_ACCOUNT, defaults=nobody)
-    return Actor(user.pk, f"the shell of {name} on {socket.gethostname()}")
+    """Return the actor of a command, for the history."""
+    user, through = shell_user()
+    return Actor(user.pk, through)
 
 
 def parse_when(text: str) -> int:

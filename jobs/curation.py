@@ -16,7 +16,7 @@ from jobs.archiving import queue, writing
 from jobs.exceptions import EditConflictError, InvalidJobError, JobError, UnknownJobError
 from jobs.history import Actor, Change
 from jobs.intake.services import stop_job
-from jobs.ledger.books import kind_of, move
+from jobs.ledger.books import kind_of, move, rename
 from jobs.models import ArchiveTask, Job
 from jobs.rows.columns import Row, encode_metadata
 from jobs.rows.select import fetch_row
@@ -24,6 +24,9 @@ from jobs.text import clean_text, utc_time
 
 CLOCK_SKEW = 60
 """Seconds that an end may lie in the future: clocks differ."""
+
+FACTS = ("project", "partition")
+"""The columns of a job that can be corrected."""
 
 METADATA = "metaData."
 """The prefix of a field's name that stands for a key of the metadata."""
@@ -91,9 +94,11 @@ def correct_job(*, row_id: int, edits: Sequence[Edit], note: str | None, actor: 
         job.save(update_fields=["project", "partition", "meta_data"])
         if job.is_booked and kind_of(job) != kind:
             move([(row_id, kind, kind_of(job))])
+        if job.is_booked and f"{METADATA}jobName" in changed:
+            rename(row_id, job.meta_data)
         queue.record_edit([row_id])
         changes = [_change(name, before.get(name, UNSET), value) for name, value in changed.items()]
-        history.record(actor, [row_id], "Corrected.", changes=changes, note="" if note is None else _checked(note))
+        history.record(actor, [row_id], "Corrected.", changes=changes, note="" if note is None else checked_note(note))
     writing.write_edit(row_id)
     return list(changed)
 
@@ -138,9 +143,14 @@ def _valid(name: str, value: FieldValue, *, is_new: bool) -> FieldValue:
         if is_new and not 0 < len(key) <= LONGEST:
             raise InvalidJobError(f"metaData: expected a key of 1 to {LONGEST} characters, got {key[:60]!r}")
         return value
-    if name not in ("project", "partition") or not isinstance(value, str) or len(value.strip()) > LONGEST:
+    return valid_fact(name, value)
+
+
+def valid_fact(name: str, value: FieldValue) -> str:
+    """Return a project or partition as it is stored; raise InvalidJobError for another field, or one too long."""
+    if name not in FACTS or not isinstance(value, str) or len(value.strip()) > LONGEST:
         raise InvalidJobError(f"field {name[:60]!r}: expected at most {LONGEST} characters of project or partition")
-    return value.strip()
+    return clean_text(value).strip()
 
 
 def _conflict(row_id: int, name: str, now: FieldValue) -> str:
@@ -172,7 +182,8 @@ def _change(name: str, old: FieldValue, new: FieldValue) -> Change:
     return history.compared(name, old, new)
 
 
-def _checked(note: str) -> str:
+def checked_note(note: str) -> str:
+    """Return a note as it is stored; raise InvalidJobError for an empty one."""
     note = clean_text(note).strip()
     if not note:
         raise InvalidJobError("note: expected why this is done, got nothing")
@@ -185,7 +196,7 @@ def annotate_jobs(*, row_ids: Sequence[int], note: str, actor: Actor) -> None:
     Raises InvalidJobError for an empty note.
     """
     with transaction.atomic():
-        history.record(actor, row_ids, "Noted.", note=_checked(note))
+        history.record(actor, row_ids, "Noted.", note=checked_note(note))
 
 
 @dataclass
@@ -219,7 +230,7 @@ def stop_each(*, ends: Sequence[End], how: str, note: str, actor: Actor) -> Outc
     The history says `how`, the end with its reason, and the note. A job that ended meanwhile, or that started later
     than its end, is refused. Raises InvalidJobError for an end in the future and for an empty note.
     """
-    note = _checked(note)
+    note = checked_note(note)
     if any(end.stop_time > time.time() + CLOCK_SKEW for end in ends):
         raise InvalidJobError("the end lies in the future; expected a time that has passed")
     outcome = Outcome()
@@ -241,8 +252,10 @@ def stop_each(*, ends: Sequence[End], how: str, note: str, actor: Actor) -> Outc
     return outcome
 
 
-def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
+def archive_again(*, row_ids: Sequence[int], actor: Actor | None) -> Outcome:
     """Let jobs wait for the archive worker again: those that were given up, and archived ones.
+
+    Without an actor the caller writes the history.
 
     Of the latter the samples are fetched anew from the metric source; the files stay until the new ones replace them,
     or for good if the new ones would hold less (see `archiving.write`). A job is refused that runs, waits already, was
@@ -268,8 +281,9 @@ def archive_again(*, row_ids: Sequence[int], actor: Actor) -> Outcome:
                 archived.append(job.pk)
         queue.retry_failed(only=given_up)
         queue.write_again(archived)
-        history.record(actor, given_up, "Archiving asked for again.")
-        history.record(actor, archived, "Archiving asked for again; the samples are fetched anew.")
+        if actor:
+            history.record(actor, given_up, "Archiving asked for again.")
+            history.record(actor, archived, "Archiving asked for again; the samples are fetched anew.")
         outcome.done = given_up + archived
     return outcome
 

@@ -13,10 +13,11 @@ import msgspec
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from jobs.models import Job
+from jobs.records import bulk_entries_of
 
 _INSERT = f"""
     INSERT INTO "{LogEntry._meta.db_table}"
@@ -93,6 +94,21 @@ def record(
         cursor.execute(f"{_INSERT} WHERE {condition}", [now, actor.user_id, kind.pk, flag, data, ids])
 
 
+def record_bulk(actor: Actor, title: str, message: Message, *, flag: int = CHANGE) -> int:
+    """Write the one entry of a change of many jobs, in the caller's transaction; return its id.
+
+    Everybody who sees one of the jobs can read the message, so it must not tell of others; the title is for its author.
+    """
+    entry = LogEntry.objects.create(
+        user_id=actor.user_id,
+        content_type=ContentType.objects.get_for_model(Job),
+        object_repr=title[:200],
+        action_flag=flag,
+        change_message=encode(message),
+    )
+    return entry.pk
+
+
 def encode(message: Message) -> str:
     """Return a message as an entry keeps it."""
     return msgspec.json.encode([message]).decode()
@@ -116,10 +132,12 @@ def text_of(entry: LogEntry) -> str:
 
 
 def of_job(row_id: int) -> QuerySet[LogEntry]:
-    """Return a job's entries with their users, newest first."""
+    """Return a job's entries with their users, newest first, and those of bulk changes of the job."""
     kind = ContentType.objects.get_for_model(Job)
-    entries = LogEntry.objects.filter(content_type=kind, object_id=str(row_id))
-    return entries.select_related("user").order_by("-action_time", "-pk")
+    of_job = Q(content_type=kind, object_id=str(row_id))
+    if of_bulk := bulk_entries_of(row_id):
+        of_job |= Q(pk__in=of_bulk)
+    return LogEntry.objects.filter(of_job).select_related("user").order_by("-action_time", "-pk")
 
 
 def last_change(row_id: int, field: str) -> LogEntry | None:

@@ -52,8 +52,13 @@ def seen_by(user: Any) -> list[tuple[str, str]] | None:
         return []
     if user.has_role(Role.ADMIN, Role.SUPPORT, Role.API):
         return None
-    seen = [("project", project) for project in user.projects] if user.has_role(Role.MANAGER) else []
-    return [("user", user.username), *seen] if user.has_role(Role.USER, Role.MANAGER) else seen
+    return own(user) if user.has_role(Role.USER, Role.MANAGER) else []
+
+
+def own(user: User) -> list[tuple[str, str]]:
+    """Return which jobs are a user's: the own ones, and those of projects that the user manages, as in `seen_by`."""
+    managed = user.projects if user.has_role(Role.MANAGER) else []
+    return [("user", user.username), *(("project", project) for project in managed)]
 
 
 class Plain(Func):

@@ -16,6 +16,10 @@ class JobState(models.TextChoices):
     OUT_OF_MEMORY = "out_of_memory"
 
 
+ENDED_BADLY = (JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
+"""States of jobs that went wrong by themselves."""
+
+
 class MonitoringStatus(models.IntegerChoices):
     """The progress of a job's monitoring; a finished job with ARCHIVING waits for the archive."""
 
@@ -30,6 +34,35 @@ class TaskPurpose(models.TextChoices):
 
     WRITE = "write", "write its files"
     REMOVE = "remove", "take it out of the archive"
+
+
+class BulkKind(models.TextChoices):
+    """What a bulk change does with its jobs."""
+
+    CORRECT = "correct", "correct"
+    TAG = "tag", "add a tag"
+    UNTAG = "untag", "remove a tag"
+    ARCHIVE = "archive", "archive again"
+    DELETE = "delete", "delete"
+
+
+class BulkState(models.TextChoices):
+    """How far a bulk change is; SELECTING, RUNNING and UNDOING go on in steps."""
+
+    SELECTING = "selecting", "selecting jobs"
+    SELECTED = "selected", "not begun"
+    RUNNING = "running", "not finished"
+    DONE = "done", "done"
+    UNDOING = "undoing", "being undone"
+    UNDONE = "undone", "undone"
+
+
+class PartState(models.IntegerChoices):
+    """Whether a bulk change has reached a part of its jobs."""
+
+    TO_DO = 0
+    DONE = 1
+    UNDONE = 2
 
 
 class CallOutcome(models.TextChoices):

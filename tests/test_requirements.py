@@ -19,6 +19,10 @@ PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x8
 QUICKLY = ("--quiet", "--retries", "0", "--timeout", "20", "--disable-pip-version-check")
 
 
+EXTRAS = {"requirements-log-in.txt": ("jwt", "oidc", "ldap"), "requirements-analysis.txt": ("parquet",)}
+FILES = ["requirements.txt", *EXTRAS]
+
+
 def pinned(part: int | None = None, file: str = "requirements.txt") -> dict[str, Requirement]:
     """Return the requirements by name: all, those that the code imports (part 0), or what they need (part 1)."""
     text = (PROJECT / file).read_text()
@@ -57,18 +61,19 @@ def test_every_package_has_a_wheel_and_a_pin(tmp_path: Path) -> None:
         assert chosen - {"psycopg-binary"} == pinned().keys()  # that one is of psycopg's own version
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-log-in.txt"])
+@pytest.mark.parametrize("file", FILES)
 def test_each_version_is_pinned(file: str) -> None:
     for name, requirement in pinned(file=file).items():
         (specifier,) = requirement.specifier
         assert specifier.operator == "==", name
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-log-in.txt"])
+@pytest.mark.parametrize("file", FILES)
 def test_pyproject_names_the_same_packages(file: str) -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    extras = [name for names in project["optional-dependencies"].values() for name in names]
-    names = project["dependencies"] if file == "requirements.txt" else extras
+    extras = project["optional-dependencies"]
+    assert {name for names in EXTRAS.values() for name in names} == extras.keys()
+    names = [name for extra in EXTRAS.get(file, ()) for name in extras[extra]] or project["dependencies"]
     named = {canonicalize_name(one.name): one for one in map(Requirement, names)}
     pins = pinned(0, file)
     assert named.keys() == pins.keys()

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.conf import settings
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
@@ -15,10 +16,12 @@ from accounts.models import ApiToken, Role, TokenScope, User
 if TYPE_CHECKING:
     CreationForm = AdminUserCreationForm[User]
     ChangeForm = UserChangeForm[User]
+    PasswordForm = AdminPasswordChangeForm[User]
     TokenModelForm = forms.ModelForm[ApiToken]
 else:
     CreationForm = AdminUserCreationForm
     ChangeForm = UserChangeForm
+    PasswordForm = AdminPasswordChangeForm
     TokenModelForm = forms.ModelForm
 
 _LONGEST_LIFE = 36_500  # days
@@ -64,11 +67,37 @@ def _projects_field() -> LinesField:
     return LinesField(label="Managed projects", help_text="One per line. For managers only.")
 
 
+def _without_password() -> str:
+    """Return what a user without a password can do, by the log-ins that are configured."""
+    ways = {"by LDAP": settings.LDAP, "by OpenID Connect": settings.OIDC, "at the proxy": settings.REMOTE_USER_HEADER}
+    known = [way for way, is_configured in ways.items() if is_configured]
+    return (
+        f"Without a password, the user logs in {' or '.join(known)}."
+        if known
+        else "Without a password, the user cannot log in to this site; API tokens work."
+    )
+
+
+class NewPasswordForm(PasswordForm):
+    """Set or remove the password of a user."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Say what removing it means."""
+        super().__init__(*args, **kwargs)
+        if "usable_password" in self.fields:
+            self.fields["usable_password"].help_text = f"{_without_password()} The present password is lost."
+
+
 class UserAddForm(CreationForm):
     """Create a user."""
 
     roles = _roles_field()
     projects = _projects_field()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Say what it means to have no password."""
+        super().__init__(*args, **kwargs)
+        self.fields["usable_password"].help_text = _without_password()
 
     class Meta:
         """The fields of the user's own row."""

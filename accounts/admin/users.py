@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from accounts import services
-from accounts.admin import display
-from accounts.admin.forms import NewTokenForm, UserAddForm, UserEditForm
+from accounts.admin import display, importing
+from accounts.admin.forms import NewPasswordForm, NewTokenForm, UserAddForm, UserEditForm
 from accounts.exceptions import AccountError
 from accounts.formatting import quantity
 from accounts.models import Role, User
@@ -55,6 +55,7 @@ class UserAdmin(UserModelAdmin):
 
     form = UserEditForm
     add_form = UserAddForm
+    change_password_form = NewPasswordForm
     list_display = ("username", "name", "role_names", "project_names", "is_active", "last_seen")
     list_filter = (RoleFilter, "is_active")
     show_facets = ShowFacets.NEVER
@@ -112,6 +113,7 @@ class UserAdmin(UserModelAdmin):
         """Add the views behind the buttons of the user page."""
         view = self.admin_site.admin_view
         return [
+            path("import/", view(self.import_view), name="accounts_user_import"),
             path("<int:user_id>/active/", view(require_POST(self.active_view)), name="accounts_user_active"),
             path("<int:user_id>/token/", view(require_POST(self.token_view)), name="accounts_user_token"),
             *super().get_urls(),
@@ -138,6 +140,12 @@ class UserAdmin(UserModelAdmin):
                 "show_save_and_add_another": False,
             }
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def import_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Import users from a file."""
+        if not self.has_add_permission(request) or not self.has_change_permission(request):
+            raise PermissionDenied
+        return importing.import_view(request)
 
     def active_view(self, request: HttpRequest, user_id: int) -> HttpResponseBase:
         """Activate or deactivate a user."""

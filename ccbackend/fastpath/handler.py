@@ -21,6 +21,7 @@ from accounts.addresses import UNIX_PEER, is_listed
 from accounts.api.authentication import sent_token
 from accounts.console import check_settings
 from ccbackend.callers import note_unexplained
+from ccbackend.compression import pack
 from ccbackend.fastpath import counts
 from ccbackend.logs import REQUEST_ID, RequestIds
 from ccbackend.middleware import CleanAddress
@@ -109,6 +110,8 @@ class FastHandler(Handler):
         if response.streaming and getattr(connection, "must_not_wait", False):
             response.close()
             raise WouldWait  # a long answer is not for the main loop
+        if "HTTP_ACCEPT_ENCODING" in environ:
+            pack(response, environ["HTTP_ACCEPT_ENCODING"])
         if not response.streaming:
             response["Content-Length"] = str(len(response.content))
         headers = [*response.items(), ("X-Content-Type-Options", "nosniff"), ("X-Request-ID", environ[REQUEST_ID])]

@@ -15,7 +15,9 @@ from django.utils.functional import cached_property
 from django.utils.timezone import localtime
 
 from accounts.models import User
+from archive import root
 from jobs.admin.columns import METRIC, Column, all_columns, chosen_by
+from jobs.admin.display import node_address
 from jobs.admin.filter_types import Chip, JobFilter
 from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet, seen_by
@@ -258,6 +260,19 @@ class JobChangeList(ChangeList):
 
     def _chips_of_filters(self) -> Iterator[Chip]:
         return (chip for each in self._filters for chip in each.chips(self))
+
+    @cached_property
+    def nodes(self) -> list[tuple[str, str]]:
+        """Return host and address of the page of each node that a word of the search names, by itself or as host:."""
+        words = {self.query[term.begin : term.end].removeprefix("host:").strip('"') for term in self.parsed.terms}
+        registry = root.registry()
+        clusters = [cluster for name in registry.names() if (cluster := registry.get(name)) is not None]
+        return [
+            (host, node_address(cluster.name, host))
+            for host in sorted(words)
+            for cluster in clusters
+            if any(part.nodes.names(host) for part in cluster.subclusters)
+        ]
 
     @property
     def conditions(self) -> str:

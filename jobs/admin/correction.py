@@ -11,7 +11,7 @@ from django.http import QueryDict
 from msgspec import UNSET
 
 from jobs.admin.forms import NoteField
-from jobs.curation import LONGEST, METADATA, Edit, FieldValue, fields_of, fingerprint
+from jobs.curation import FACTS, LONGEST, METADATA, Edit, FieldValue, fields_of, fingerprint
 from jobs.models import Job
 from jobs.text import clean_text
 
@@ -110,7 +110,7 @@ class Correction:
     def __init__(self, job: Job, data: QueryDict | None = None) -> None:
         """Show the values of the job, or those that were sent."""
         fields = fields_of(job)
-        self.has_odd_metadata = bool(job.meta_data) and len(fields) == len(_FACTS)
+        self.has_odd_metadata = bool(job.meta_data) and len(fields) == len(FACTS)
         self.data = data
         self.facts = FactsForm(data, initial=_facts(fields))
         self.keys = _keys(data, prefix="key", initial=None if data else _rows(fields))
@@ -128,7 +128,7 @@ class Correction:
     def edits(self) -> list[Edit]:
         """Return the edits that a valid form wants."""
         facts = self.facts.cleaned_data
-        edits = [Edit(name, facts[f"{name}_opened"], facts[name]) for name in _FACTS if name in self.facts.data]
+        edits = [Edit(name, facts[f"{name}_opened"], facts[name]) for name in FACTS if name in self.facts.data]
         for row in self.keys.forms:
             entry = row.cleaned_data
             if entry.get("key") and (entry["remove"] or entry["is_null"] or not row.is_kept):
@@ -139,7 +139,7 @@ class Correction:
         """Return the form with the changes of others named, so that sending it once more replaces them knowingly."""
         assert self.data is not None
         now, data = fields_of(job), self.data.copy()
-        for name in _FACTS:
+        for name in FACTS:
             if name in conflicts:
                 data[f"{name}_opened"] = fingerprint(now[name])
         rows = {METADATA + row.cleaned_data.get("key", ""): row.prefix for row in self.keys.forms}
@@ -150,18 +150,15 @@ class Correction:
         fresh.is_valid()
         for name, reason in conflicts.items():
             text = f"{reason}. Save once more to replace it, or put in what it is now."
-            if name in _FACTS:
+            if name in FACTS:
                 fresh.facts.add_error(name, text)
             else:
                 next(row for row in fresh.keys.forms if row.prefix == rows[name]).add_error("text", text)
         return fresh
 
 
-_FACTS = ("project", "partition")
-
-
 def _facts(fields: Mapping[str, FieldValue]) -> dict[str, Any]:
-    values = {name: fields[name] for name in _FACTS}
+    values = {name: fields[name] for name in FACTS}
     return values | {f"{name}_opened": fingerprint(value) for name, value in values.items()}
 
 

@@ -17,11 +17,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs import curation, history
 from jobs.admin import display
+from jobs.admin.bulk import JobBulk
 from jobs.admin.correction import Correction
 from jobs.admin.forms import NoteForm, StopForm
-from jobs.admin.selection import JobSelection, actor_of, back, counted
+from jobs.admin.selection import actor_of, back, counted
 from jobs.exceptions import EditConflictError, JobError
 from jobs.models import ArchiveTask, Job
+from jobs.states import BulkKind
 
 MOST_STOPPED = 1000
 """Jobs that are stopped by hand in one go."""
@@ -30,7 +32,7 @@ _ON_THE_PAGE = 10  # entries of the history
 _PER_PAGE = 100
 
 
-class JobCuration(JobSelection):
+class JobCuration(JobBulk):
     """The part of JobAdmin that corrects jobs."""
 
     def has_archive_permission(self, request: HttpRequest) -> bool:
@@ -186,6 +188,8 @@ class JobCuration(JobSelection):
     @admin.action(description="Archive selected jobs again", permissions=["archive"])
     def archive_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Let given-up jobs wait for the archive worker again at once; ask first if archived ones are among them."""
+        if self.is_large(request):
+            return self.in_steps(request, queryset, BulkKind.ARCHIVE)
         row_ids = self.few_enough(request, queryset)
         if Job.objects.archived().filter(pk__in=row_ids).exists():
             return self._ask_archive(request, row_ids)

@@ -15,19 +15,21 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs.admin import display
+from jobs.admin.bulk import JobBulk
 from jobs.admin.changelist import BIG
 from jobs.admin.forms import DeleteBeforeForm
-from jobs.admin.selection import JobSelection, actor_of, counted
+from jobs.admin.selection import actor_of, counted
 from jobs.deletion.services import delete_jobs, survey
 from jobs.deletion.steps import Plan, Progress, begin, go_on, progress_of
 from jobs.exceptions import JobError
 from jobs.models import Job
+from jobs.states import BulkKind
 
 _PLAN, _ENTRY = "jobs.delete-before.plan", "jobs.delete-before.entry"  # salts of the signatures
 _VALID_FOR = 7 * 86_400  # seconds that a stopped deletion can be continued
 
 
-class JobDeletion(JobSelection):
+class JobDeletion(JobBulk):
     """The part of JobAdmin that deletes jobs."""
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -53,6 +55,8 @@ class JobDeletion(JobSelection):
     @admin.action(description="Delete selected jobs", permissions=["delete"])
     def delete_jobs(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Show the jobs that would go, and ask."""
+        if self.is_large(request):
+            return self.in_steps(request, queryset, BulkKind.DELETE)
         row_ids = self.few_enough(request, queryset)
         return self._ask_to_delete(request, row_ids) if row_ids else None
 

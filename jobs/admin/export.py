@@ -1,120 +1,115 @@
-"""Export the job list as CSV (for spreadsheets) or NDJSON (for programs), streamed in constant memory."""
+"""Export the job list as CSV (for spreadsheets), NDJSON or Parquet (for programs), streamed in constant memory."""
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from django.db.models import F, Prefetch, Q
 from django.http import StreamingHttpResponse
+from django.utils import timezone
 
 from accounts.formatting import spreadsheet_text
-from jobs.admin.changelist import BIG
-from jobs.admin.display import archiving_word
-from jobs.models import Job, Tag
-from jobs.search.expressions import JobName
-from jobs.search.find import Search
+from jobs.admin import export_parquet
+from jobs.admin.changelist import JobChangeList
+from jobs.admin.export_rows import Column, Row, columns_of, rows
 
-_PART = 2_000  # jobs per query
+CLOSING = "closing"
+"""The URL parameter that asks for a last line with the number of jobs."""
 
-KINDS = ("csv", "ndjson")
+_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+_COUNTING = 5.0  # seconds after which the number of jobs is left out of the headers
+_LONGEST_NAME = 100  # characters of a file name before its dates
+_NAMED = ("cluster", "subcluster", "partition", "user", "project", "state", "job")
+_OF_TIMES = ("started", "start", "end")
 
-Row = dict[str, Any]
+
+def kinds() -> tuple[str, ...]:
+    """Return the formats that this server can write."""
+    return tuple(kind for kind in _TYPES if kind != "parquet" or export_parquet.is_available())
 
 
-def response(search: Search, kind: str) -> StreamingHttpResponse:
-    """Return the jobs of a search as a download of one of KINDS.
+def response(changelist: JobChangeList, kind: str, *, closing: bool = False) -> StreamingHttpResponse:
+    """Return the jobs of a list as a download of one of `kinds`, under a name that says which they are.
 
-    The last line has their number: a file without it is truncated.
+    `X-Total-Count` has their number when the download began, unless it takes too long to count them. With `closing`
+    the last line of CSV and NDJSON has the number of jobs before it: a file without it is truncated.
     """
-    rows = _rows(search)
-    if kind == "csv":
-        return _download(_as_csv(rows), "text/csv; charset=utf-8", "jobs.csv")
-    return _download(_as_ndjson(rows), "application/x-ndjson", "jobs.ndjson")
+    cluster = changelist.params.get("cluster")
+    columns = columns_of(cluster)
+    parts = rows(changelist.search, columns)
+    known = changelist.search.count(seconds=_COUNTING)
+    headers = {"Content-Disposition": f'attachment; filename="{_name(changelist)}.{kind}"', "Cache-Control": "no-store"}
+    if known is not None:
+        headers["X-Total-Count"] = str(known)
+    if kind == "parquet":
+        lines = export_parquet.as_parquet(columns, parts)
+    else:
+        lines = (_as_csv if kind == "csv" else _as_ndjson)(columns, parts, closing=closing)
+    return StreamingHttpResponse(lines, content_type=_TYPES[kind], headers=headers)
 
 
-def _download(lines: Iterable[bytes], content_type: str, name: str) -> StreamingHttpResponse:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return StreamingHttpResponse(lines, content_type=content_type, headers=headers)
+def _name(changelist: JobChangeList) -> str:
+    """Return a file name without its ending: what was chosen, and the days: 'jobs_emmy_2026-11-01_2026-11-30'."""
+    words = ["jobs"]
+    for chip in changelist.chips:
+        key, _, value = chip.label.partition(" ")
+        if key not in _OF_TIMES:
+            words.append(value if key in _NAMED else chip.label)
+    safe = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", word).strip("-.") for word in words)[:_LONGEST_NAME]
+    since, until = changelist.search.since, changelist.search.until
+    first = "" if since is None else f"_{_day(since)}"
+    last = timezone.localdate().isoformat() if until is None else _day(until)
+    return f"{safe}{first}_{last}"
 
 
-def _rows(search: Search) -> Iterator[list[Row]]:
-    """Yield the jobs in parts, newest first.
-
-    Each part is a query that continues after the previous one, so that a slow download keeps no transaction open.
-    """
-    tags = Prefetch("tags", Tag.objects.order_by("type", "name"))
-    for found in search.parts():
-        jobs = found.defer(*BIG).annotate(name=JobName(F("meta_data"))).prefetch_related(tags)
-        part = list(jobs[:_PART])
-        while part:
-            yield [_row(job) for job in part]
-            last = part[-1]
-            further = Q(start_time=last.start_time, pk__lt=last.pk) | Q(start_time__lt=last.start_time)
-            # The first condition, redundant by itself, lets the database use an index.
-            after = jobs.filter(start_time__lte=last.start_time).filter(further)
-            part = list(after[:_PART]) if len(part) == _PART else []
-
-
-def _row(job: Job) -> Row:
-    return {
-        "id": job.pk,
-        "jobId": job.job_id,
-        "name": getattr(job, "name", None) or "",
-        "user": job.user,
-        "project": job.project,
-        "cluster": job.cluster,
-        "subCluster": job.sub_cluster,
-        "partition": job.partition,
-        "arrayJobId": job.array_job_id,
-        "numNodes": job.num_nodes,
-        "numHwthreads": job.num_hwthreads,
-        "numAcc": job.num_acc,
-        "jobState": job.job_state,
-        "startTime": job.start_time,
-        "start": _iso(job.start_time),
-        "duration": job.elapsed,
-        "walltime": job.walltime,
-        "archiving": archiving_word(job),
-        "tags": [str(tag) for tag in job.tags.all()],
-    }
-
-
-def _iso(seconds: int) -> str:
-    """Return epoch seconds as a time in UTC, empty if they are out of range."""
+def _day(seconds: int) -> str:
+    """Return the day of a time, in the zone of the person who reads it; the number if no calendar has it."""
     try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return timezone.localtime(datetime.fromtimestamp(seconds, UTC)).date().isoformat()
     except (OverflowError, ValueError, OSError):
-        return ""
+        return str(seconds)
 
 
-def _as_csv(parts: Iterator[list[Row]]) -> Iterator[bytes]:
+def _as_csv(columns: list[Column], parts: Iterator[list[Row]], *, closing: bool) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text)
+    writer.writerow([spreadsheet_text(column.name) for column in columns])
     count = 0
     for part in parts:
-        if not count:
-            writer.writerow(part[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in part)
+        writer.writerows([_cell(value) for value in row] for row in part)
         count += len(part)
         yield text.getvalue().encode()
         text.seek(0)
         text.truncate()
-    yield f"# {count} jobs\r\n".encode()
+    yield text.getvalue().encode() + (f"# {count} jobs\r\n".encode() if closing else b"")
 
 
 def _cell(value: Any) -> Any:
     """Return the value of a cell; put a quote before a text that a spreadsheet would take for a formula."""
+    if isinstance(value, datetime):
+        return _iso(value)
     if isinstance(value, list):
         value = " ".join(value)
     return spreadsheet_text(value) if isinstance(value, str) else value
 
 
-def _as_ndjson(parts: Iterator[list[Row]]) -> Iterator[bytes]:
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _as_ndjson(columns: list[Column], parts: Iterator[list[Row]], *, closing: bool) -> Iterator[bytes]:
+    names = [column.name for column in columns]
+    option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z
     count = 0
     for part in parts:
-        yield b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in part)
+        yield b"".join(orjson.dumps(dict(zip(names, row, strict=True)), option=option) for row in part)
         count += len(part)
-    yield orjson.dumps({"count": count}, option=orjson.OPT_APPEND_NEWLINE)
+    if closing:
+        yield orjson.dumps({"count": count}, option=orjson.OPT_APPEND_NEWLINE)

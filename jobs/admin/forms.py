@@ -101,6 +101,37 @@ class StopForm(forms.Form):
         return int(time.time() if ended is None else ended.timestamp())
 
 
+class BulkCorrectForm(forms.Form):
+    """The new project and partition of many jobs, and the note why."""
+
+    project = forms.CharField(required=False, max_length=_LONGEST, help_text="Leave empty to keep each job's own.")
+    partition = forms.CharField(required=False, max_length=_LONGEST, help_text="Leave empty to keep each job's own.")
+    note = NoteField("Why they are corrected. Everybody who sees one of the jobs can read it.")
+
+
+class CountForm(forms.Form):
+    """Nothing to fill in, or the number of jobs, to be typed for a change that cannot be undone."""
+
+    confirm = forms.CharField(
+        label="Type the number of jobs to confirm",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "inputmode": "numeric"}),
+    )
+
+    def __init__(self, *args: Any, number: int | None, **kwargs: Any) -> None:
+        """Ask for the number, if one is given."""
+        super().__init__(*args, **kwargs)
+        self._number = number
+        if number is None:
+            del self.fields["confirm"]
+
+    def clean_confirm(self) -> str:
+        """Refuse another number."""
+        typed = str(self.cleaned_data["confirm"])
+        if typed.strip().replace(",", "") != str(self._number):
+            raise forms.ValidationError(f"Nothing was changed: type {self._number:,} to confirm.")
+        return typed
+
+
 class DeleteBeforeForm(forms.Form):
     """Select the jobs to delete by their start."""
 

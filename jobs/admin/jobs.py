@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters, ShowFacets
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
@@ -78,6 +78,7 @@ class JobAdmin(JobActions):
         answer: Any = super().changelist_view(request, {"title": "Jobs", **(extra_context or {})})
         if isinstance(answer, TemplateResponse) and answer.context_data and "cl" in answer.context_data:
             answer.context_data["searched_since"] = display.moment(answer.context_data["cl"].found.since)
+            answer.context_data["export_kinds"] = export.kinds()
             answer.context_data["saved_filters"] = saved_filters.saved_by(request)
             only = answer.context_data["cl"].only_job
             if only is not None and request.method == "GET":
@@ -107,11 +108,19 @@ class JobAdmin(JobActions):
         ]
 
     def export_view(self, request: HttpRequest, kind: str) -> HttpResponseBase:
-        """Export all jobs of the list as CSV or NDJSON."""
-        if kind not in export.KINDS:
-            raise Http404(f"expected one of {', '.join(export.KINDS)}, got {kind[:40]!r}")
+        """Export all jobs of the list as a file."""
+        if kind not in export.kinds():
+            raise Http404(f"expected one of {', '.join(export.kinds())}, got {kind[:40]!r}")
+        closing = request.GET.get(export.CLOSING, "")
+        if closing not in ("", "0", "1"):
+            raise BadRequest(f"{export.CLOSING}: expected 0 or 1, got {closing[:40]!r}")
+        filters = request.GET.copy()
+        filters.pop(export.CLOSING, None)
+        request.GET = filters  # type: ignore[assignment]
         conditions = self._conditions(request)
-        return conditions if isinstance(conditions, HttpResponse) else export.response(conditions.search, kind)
+        if isinstance(conditions, HttpResponse):
+            return conditions
+        return export.response(conditions, kind, closing=closing == "1")
 
     def statistics_view(self, request: HttpRequest) -> HttpResponseBase:
         """Show the statistics of the list."""

@@ -35,10 +35,15 @@ class SaveFilterForm(FilterForm):
         query: str = self.cleaned_data["query"].lstrip("?")
         if len(query) > _LONGEST:
             raise forms.ValidationError(f"expected at most {_LONGEST} characters, got {len(query)}")
-        parameters = QueryDict(query, mutable=True)
-        for name in _NOT_SAVED:
-            parameters.pop(name, None)
-        return parameters.urlencode()
+        return lasting(query)
+
+
+def lasting(query: str) -> str:
+    """Return the query string of a list without page, error, and what an earlier page found."""
+    parameters = QueryDict(query, mutable=True)
+    for name in _NOT_SAVED:
+        parameters.pop(name, None)
+    return parameters.urlencode()
 
 
 def saved_by(request: HttpRequest) -> list[tuple[SavedFilter, str]]:

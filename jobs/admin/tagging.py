@@ -15,13 +15,23 @@ from jobs.admin.ghosts import JobGhosts
 from jobs.admin.selection import actor_of, counted
 from jobs.exceptions import JobError
 from jobs.models import Job, Tag
+from jobs.states import BulkKind
 from jobs.tags.services import tag_job, tag_jobs, untag_jobs
 
 
 class JobActions(JobComparison, JobCuration, JobDeletion, JobGhosts):
     """What JobAdmin does with jobs: tags here, comparison, curation, deletion and ghosts in the base classes."""
 
-    actions = ("compare", "add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs")
+    actions = (
+        "compare",
+        "correct_jobs",
+        "add_tag",
+        "remove_tag",
+        "annotate",
+        "stop_jobs",
+        "archive_again",
+        "delete_jobs",
+    )
 
     def has_tag_permission(self, request: HttpRequest) -> bool:
         """Return whether the user may tag jobs."""
@@ -39,12 +49,16 @@ class JobActions(JobComparison, JobCuration, JobDeletion, JobGhosts):
     @admin.action(description="Add a tag to selected jobs", permissions=["tag"])
     def add_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Ask for the tag to add."""
+        if self.is_large(request):
+            return self.in_steps(request, queryset, BulkKind.TAG)
         row_ids = self.few_enough(request, queryset)
         return self._ask_tag(request, row_ids, AddTagForm()) if row_ids else None
 
     @admin.action(description="Remove a tag from selected jobs", permissions=["tag"])
     def remove_tag(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponseBase | None:
         """Ask for the tag to remove."""
+        if self.is_large(request):
+            return self.in_steps(request, queryset, BulkKind.UNTAG)
         row_ids = self.few_enough(request, queryset)
         if not row_ids:
             return None

@@ -32,6 +32,7 @@ from jobs.ledger.footprint import Footprint
 from jobs.models import ArchiveTask, Job
 from jobs.querysets import ArchiveTaskQuerySet
 from jobs.states import JobState, MonitoringStatus, TaskPurpose
+from jobs.tag_rules.applying import tag_archived
 
 logger = logging.getLogger(__name__)
 
@@ -277,9 +278,9 @@ def renewing(worker: str, has_claims: Callable[[], object]) -> Iterator[None]:
 
 
 def finish(worker: str, written: Sequence[tuple[Claim, Written]]) -> None:
-    """Record that jobs are in the archive, with their statistics, book them, and drop the claims.
+    """Record that jobs are in the archive, with their statistics, book them, tag them by rules, and drop the claims.
 
-    A job that was edited meanwhile stays due, so that its meta.json follows.
+    A job that was edited meanwhile, or that has got a tag, stays due, so that its meta.json follows.
     """
     by_statistics: dict[str, list[int]] = {}
     footprints: dict[int, Footprint] = {}
@@ -310,6 +311,8 @@ def finish(worker: str, written: Sequence[tuple[Claim, Written]]) -> None:
             left.update(worker="", not_before=Now(), attempts=0, error="")
         if entries:
             book(entries)
+            if tagged := tag_archived([entry.row_id for entry in entries]):
+                record_edit(tagged)
 
 
 def fail(

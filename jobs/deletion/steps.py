@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 from django.contrib.admin.models import DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
@@ -86,14 +85,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 def begin(*, plan: Plan, actor: Actor) -> int:
     """Write the entry of the history and return its id; nothing is deleted yet."""
-    entry = LogEntry.objects.create(
-        user_id=actor.user_id,
-        content_type=ContentType.objects.get_for_model(Job),
-        object_repr=str(plan)[:200],
-        action_flag=DELETION,
-        change_message=_message(Progress(plan), through=actor.through),
-    )
-    return entry.pk
+    return history.record_bulk(actor, str(plan), _message(Progress(plan), through=actor.through), flag=DELETION)
 
 
 def go_on(
@@ -136,12 +128,13 @@ def _delete_batch(entry: int) -> tuple[int, Progress]:
         state, through = _read(LogEntry.objects.select_for_update().filter(pk=entry).first())
         batch = delete_next(state.plan.jobs, since=state.reached)
         state = Progress(state.plan, state.deleted + batch.deleted, batch.reached, batch.is_last)
-        LogEntry.objects.filter(pk=entry).update(change_message=_message(state, through=through))
+        message = history.encode(_message(state, through=through))
+        LogEntry.objects.filter(pk=entry).update(change_message=message)
     return batch.deleted, state
 
 
-def _message(state: Progress, *, through: str) -> str:
-    return history.encode(history.Message(str(state), through=through, state=msgspec.Raw(msgspec.json.encode(state))))
+def _message(state: Progress, *, through: str) -> history.Message:
+    return history.Message(str(state), through=through, state=msgspec.Raw(msgspec.json.encode(state)))
 
 
 def _read(entry: LogEntry | None) -> tuple[Progress, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from django.core.cache import cache
 from django.db import DatabaseError
 
-from jobs.health import archive, archiving, calls, counting, database, ghosts, hooks, tokens
+from jobs.health import archive, archiving, calls, counting, database, ghosts, hooks, rules, tokens
 from jobs.health.look import Look
 from jobs.health.report import Finding, NoAnswerError, State, queries_within_limit
 
@@ -31,6 +31,7 @@ OF_ROWS: dict[str, Check] = {
     calls.NAME: calls.check,
     calls.LOG_INS: calls.check_log_ins,
     tokens.NAME: tokens.check,
+    rules.NAME: rules.check,
 }
 """The checks by name; those of rows need the database. Each yields its findings."""
 

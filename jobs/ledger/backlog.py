@@ -22,11 +22,7 @@ from jobs.states import JobState, MonitoringStatus
 # With constants, so that SQLite can use the index; the condition is TO_BOOK.
 _ENDED = f"""NOT ("job_state" = '{JobState.RUNNING.value}')"""
 _TO_BOOK = f"""{_ENDED} AND NOT ("monitoring_status" = {MonitoringStatus.ARCHIVING.value}) AND NOT is_booked"""
-_COMPUTED = {
-    "tags": "NULL",
-    # Of jobs that started before there was a column for it.
-    "meta_data": 'CASE WHEN "submit_time" = 0 THEN "meta_data" END',
-}
+_COMPUTED = {"tags": "NULL"}
 _LIST = ", ".join(_COMPUTED.get(name, f'"{name}"') for name in Row._fields)
 _SELECT = f"SELECT {_LIST} FROM {JOBS}"
 _MARK = {
@@ -101,10 +97,11 @@ def _book(cursor: Any, values: Sequence[Sequence[Any]]) -> list[int]:
 
 
 def _with_submit_time(row: Row) -> Row:
-    if row.meta_data is None:
+    """Return a job with its time of submission; one that started before there was a column has it in its metadata."""
+    if row.submit_time or row.meta_data is None:
         return row
     try:
         submitted = submit_time_in(_METADATA.decode(row.meta_data))
     except msgspec.DecodeError:  # no map of texts: then it says nothing of it
         submitted = 0
-    return row._replace(submit_time=submitted, meta_data=None)
+    return row._replace(submit_time=submitted)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connection
 
-from jobs.ledger.footprint import Figures, Footprint
+from jobs.ledger.footprint import Figures, Footprint, name_in
 from jobs.ledger.nodes import JobNodes, delete_nodes, write_nodes
 from jobs.ledger.slots import slots_for
 from jobs.ledger.sql import columns, one_of
@@ -27,6 +27,7 @@ _FOOTPRINTS, _USAGE, _DELETED = (f'"{model._meta.db_table}"' for model in (JobFo
 
 ENTRY_COLUMNS = (
     *("id", "job_id", *Kind._fields, "start_time", "duration", "num_nodes", "walltime", "submit_time", "resources"),
+    "meta_data",
 )
 """The columns of a job's row that an Entry is made of."""
 
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     walltime: int
     submit_time: int
     resources: str
+    meta_data: str | None
     footprint: Footprint
 
     @classmethod
@@ -166,7 +168,7 @@ def _take_away(entries: Sequence[Entry]) -> list[Share]:
     return [Share(Kind(*row[1 : width + 1]) if row[0] is None else kinds[row[0]], *row[width + 1 :]) for row in rows]
 
 
-_ALWAYS = ("job_id", *_NUMBERS, "energy", "walltime_share")
+_ALWAYS = ("job_id", *_NUMBERS, "energy", "walltime_share", "name")
 
 
 def _write_footprints(entries: Sequence[Entry]) -> None:
@@ -201,6 +203,7 @@ def _footprint_row(entry: Entry, slots: dict[str, int]) -> list[Any]:
         *entry.share[1:],
         None if found.power is None else found.power * entry.duration / 3.6e9,
         min(entry.duration * PER_MILLE // walltime, MOST_SHARE) if walltime > 0 else None,
+        name_in(entry.meta_data),
     ]
     for name in slots:
         row += found.metrics.get(name, _NOTHING)
@@ -208,6 +211,11 @@ def _footprint_row(entry: Entry, slots: dict[str, int]) -> list[Any]:
 
 
 _NOTHING = Figures()
+
+
+def rename(row_id: int, meta_data: str | None) -> None:
+    """Write down the name that a booked job has in its metadata now (JSON text)."""
+    JobFootprint.objects.filter(job=row_id).update(name=name_in(meta_data))
 
 
 _KEY = ("day", *Kind._fields)

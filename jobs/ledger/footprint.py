@@ -11,7 +11,7 @@ from django.conf import settings
 from archive.format.cluster_json import Cluster, MetricConfig
 from archive.format.data_json import JobData, MetricData
 from archive.format.statistics import Samples
-from jobs.records import MOST_SHARE, PER_MILLE
+from jobs.records import LONGEST_NAME, MOST_SHARE, PER_MILLE
 from jobs.rows.columns import Row
 
 USUAL_METRICS = (
@@ -43,6 +43,15 @@ class _Statistics(msgspec.Struct, gc=False):
 
 _STATISTICS = msgspec.json.Decoder(dict[str, _Statistics])
 _RESOURCES = msgspec.json.Decoder(list[dict[str, object]])
+
+
+class _Named(msgspec.Struct, gc=False, rename="camel"):
+    """Metadata, decoded only to the job's name."""
+
+    job_name: str | None = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
 
 
 class Figures(NamedTuple):
@@ -86,6 +95,15 @@ def footprint_of(row: Row, statistics: str | None, cluster: Cluster | None, data
         power=_power(row.num_nodes, accelerators, cluster, known),
         metrics=metrics,
     )
+
+
+def name_in(meta_data: str | None) -> str | None:
+    """Return a job's name by its metadata (JSON text), empty without one; None if it cannot be written down."""
+    try:
+        name = (_NAMED.decode(meta_data).job_name or "") if meta_data else ""
+    except msgspec.DecodeError:  # only the database knows what it makes of that
+        return None
+    return name if len(name) <= LONGEST_NAME and "\0" not in name else None
 
 
 def _decoded(text: str | None) -> dict[str, _Statistics]:

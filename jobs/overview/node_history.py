@@ -12,13 +12,12 @@ from django.db.models.lookups import Contains
 from jobs.models import Job, NodeState
 from jobs.querysets import JobQuerySet
 from jobs.records import JobNode, Node, NodeChange, Usage
-from jobs.states import JobState
+from jobs.states import ENDED_BADLY
 
 MOST_JOBS = 2000  # of a node in a range of time
 DAY = 86_400
 
 _WORDS = msgspec.json.Decoder(list[str])
-_BAD = (JobState.FAILED, JobState.TIMEOUT, JobState.OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,14 @@ def _end(job: Job) -> int:
 def failed_of_cluster(cluster: str, begin: int, end: int) -> Failed:
     """Return how many jobs of a cluster ended, and failed, on the days (UTC) of a range of time."""
     days = Usage.objects.filter(day__gte=begin // DAY, day__lte=(end - 1) // DAY, cluster=cluster)
-    sums = days.order_by().aggregate(all=Sum("jobs"), bad=Sum("jobs", filter=Q(job_state__in=_BAD)))
+    sums = days.order_by().aggregate(all=Sum("jobs"), bad=Sum("jobs", filter=Q(job_state__in=ENDED_BADLY)))
     return Failed(sums["all"] or 0, sums["bad"] or 0)
 
 
 def failed_among(jobs: Iterable[Job]) -> Failed:
     """Return how many of some jobs have ended, and failed."""
     ended = [job for job in jobs if not job.is_running]
-    return Failed(len(ended), sum(job.job_state in _BAD for job in ended))
+    return Failed(len(ended), sum(job.job_state in ENDED_BADLY for job in ended))
 
 
 def lanes(jobs: Sequence[Job], begin: int, end: int) -> list[list[tuple[Job, int, int]]]:

@@ -7,18 +7,24 @@ from typing import Any
 from django.conf import settings
 from django.contrib.admin import AdminSite
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 
-from accounts.models import User
+from accounts.models import Role, User
 from jobs.health.checks import bad_now
 from jobs.overview import cluster_pages, dashboard, health_page, node_page, usage_page
 from jobs.overview.activity import MOST_READ
 from jobs.overview.log_in import LogInForm
 from jobs.text import is_whole
 
-_SECTIONS = ("Job", "Usage", "Cluster", "Tag", "User", "ApiToken", "Health")
+_SECTIONS = ("MyJobs", "Job", "Usage", "Cluster", "Tag", "User", "ApiToken", "Health")
+
+
+def has_own_jobs(user: User) -> bool:
+    """Return whether a user has a role for own jobs."""
+    return user.has_role(Role.USER, Role.MANAGER)
 
 
 class JobControlSite(AdminSite):
@@ -63,6 +69,8 @@ class JobControlSite(AdminSite):
             for model in app["models"]
             if model.get("admin_url")
         }
+        if isinstance(request.user, User) and has_own_jobs(request.user):
+            models["MyJobs"] = ("My jobs", reverse("my_jobs"))
         models["Usage"] = ("Usage", reverse("admin:usage"))
         models["Cluster"] = ("Clusters", reverse("admin:clusters"))
         if isinstance(request.user, User) and health_page.may_see(request.user):
@@ -71,6 +79,15 @@ class JobControlSite(AdminSite):
         context["oidc_name"] = settings.OIDC.get("name", "")
         context["site_sections"] = [models[name] for name in _SECTIONS if name in models]
         return context
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Log in; who has come for no other page, and does not look after all jobs, begins with the own ones."""
+        answer = super().login(request, extra_context)
+        user = request.user
+        is_first = isinstance(answer, HttpResponseRedirect) and answer.url == reverse("admin:index")
+        if is_first and isinstance(user, User) and has_own_jobs(user) and not health_page.may_see(user):
+            return redirect("my_jobs")
+        return answer
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """Show the overview."""

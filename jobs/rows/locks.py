@@ -1,6 +1,6 @@
-"""Advisory locks of a transaction; only PostgreSQL needs them."""
+"""Locks of a transaction; only PostgreSQL needs them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.db import connection
@@ -37,3 +37,12 @@ def lock_new_tags() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(_LOCK, [TAGS, 0])
+
+
+def keep_tags(tag_ids: Collection[int]) -> list[int]:
+    """Return those of some tags that are there, and let nobody delete them until the transaction ends."""
+    places = ", ".join(["%s"] * len(tag_ids))
+    lock = "FOR KEY SHARE" if connection.vendor == "postgresql" else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT id FROM {TAGS} WHERE id IN ({places}) ORDER BY id {lock}", sorted(tag_ids))
+        return [tag_id for (tag_id,) in cursor.fetchall()]

@@ -18,17 +18,19 @@ _WORDS = {
 }
 
 
-def ending(job: Job) -> str:
+def ending(job: Job, scheduler_state: str | None = None) -> str:
     """Return what ended a job and how much of the time asked for it used.
 
     'Failed after 2:13:05, 9 % of the 1 d 00:00:00 asked for; the scheduler says NODE_FAIL.'
+
+    `scheduler_state` is the scheduler's own word for the state if it is known, so that the metadata is not read.
     """
     text = _WORDS[JobState(job.job_state)].format(time=duration(job.elapsed))
     if job.walltime > 0 and job.job_state != JobState.TIMEOUT:
         text += f", {share(job.elapsed / job.walltime)} of the {duration(job.walltime)} asked for"
     elif job.walltime > 0:
         text += f" of {duration(job.walltime)}"
-    said = _scheduler_state(job)
+    said = _scheduler_state(job) if scheduler_state is None else scheduler_state
     return f"{text}; the scheduler says {said}." if said else f"{text}."
 
 

@@ -171,9 +171,10 @@ def low_use(rule: Rule, evidence: Evidence) -> Finding | None:
     return rule.found(evidence, average / alert, whole(evidence), **words)
 
 
-_MEMORY = ("mem_used", "mem_rss")
-_LOAD = ("cpu_load", "cpu_user", "flops_any")
-_ACCELERATOR = ("acc_utilization", "acc_util", "gpu_utilization")
+# Metrics of which a rule looks at the first that a job has.
+MEMORY = ("mem_used", "mem_rss")
+LOAD = ("cpu_load", "cpu_user", "flops_any")
+ACCELERATOR = ("acc_utilization", "acc_util", "gpu_utilization")
 _BAD_END = frozenset(JobState) - {JobState.RUNNING, JobState.COMPLETED}
 _NOT_OUT_OF_MEMORY = frozenset(JobState) - {JobState.OUT_OF_MEMORY}
 
@@ -181,13 +182,13 @@ _BELOW_ALERT = "{metric} averaged {value} per {scope}, below the alert mark of {
 _FULL = "{host} reached {value} of {peak} at {at}."
 
 RULES = (
-    Rule("out of memory", full_memory, _MEMORY, 0.9, f"Out of memory: {_FULL}", frozenset({JobState.OUT_OF_MEMORY})),
-    Rule("silent node", silent_node, _LOAD, 5, "No samples of {host} after {at}, while others went on.", _BAD_END),
-    Rule("full memory", full_memory, _MEMORY, 0.95, f"Memory nearly full: {_FULL}", _NOT_OUT_OF_MEMORY),
-    Rule("idle end", idle_end, _LOAD, 0.1, "All nodes idle from {at} on, for {span} ({metric})."),
-    Rule("idle node", idle_node, _LOAD, 0.3, "Node {host} idle for {share} of the time ({metric}){more}."),
-    Rule("unused accelerators", unused_accelerators, _ACCELERATOR, 0.01, "{unused} of {all} accelerators never used."),
-    Rule("low use of accelerators", low_use, _ACCELERATOR, 1, _BELOW_ALERT),
+    Rule("out of memory", full_memory, MEMORY, 0.9, f"Out of memory: {_FULL}", frozenset({JobState.OUT_OF_MEMORY})),
+    Rule("silent node", silent_node, LOAD, 5, "No samples of {host} after {at}, while others went on.", _BAD_END),
+    Rule("full memory", full_memory, MEMORY, 0.95, f"Memory nearly full: {_FULL}", _NOT_OUT_OF_MEMORY),
+    Rule("idle end", idle_end, LOAD, 0.1, "All nodes idle from {at} on, for {span} ({metric})."),
+    Rule("idle node", idle_node, LOAD, 0.3, "Node {host} idle for {share} of the time ({metric}){more}."),
+    Rule("unused accelerators", unused_accelerators, ACCELERATOR, 0.01, "{unused} of {all} accelerators never used."),
+    Rule("low use of accelerators", low_use, ACCELERATOR, 1, _BELOW_ALERT),
     Rule("low load", low_use, ("cpu_load",), 1, _BELOW_ALERT),
     Rule("low flops", low_use, ("flops_any", "flops_dp"), 1, _BELOW_ALERT),
 )

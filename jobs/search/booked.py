@@ -1,17 +1,30 @@
 """Paths to jobs by what is written down of ended ones, and to those of which nothing is written down yet."""
 
+from functools import reduce
+from operator import or_
+
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from jobs.models import Job
 from jobs.querysets import TO_BOOK, JobQuerySet
 from jobs.records import JobFootprint
-from jobs.search.criteria import BY_FOOTPRINT, Criterion, Path
+from jobs.search.criteria import BY_FOOTPRINT, Criterion, Path, has_name
+from jobs.search.values import Names
 from jobs.states import JobState
 
 
 def by_footprint(condition: Q) -> Criterion:
     """Match the ended jobs whose footprint satisfies a condition."""
     return Criterion(Exists(_rows(condition).filter(job=OuterRef("pk"))), (_by_footprints(condition),), BY_FOOTPRINT)
+
+
+def by_name(found: Names) -> Criterion:
+    """Match the jobs whose name contains one of some texts, or begins with one, ignoring case."""
+    test = has_name(found)
+    parts = [Q(name__icontains=part) for part in found.exact]
+    written_down = reduce(or_, [*parts, *(Q(name__istartswith=part) for part in found.beginnings)])
+    in_metadata = Q(name=None) & Q(Exists(Job.objects.filter(test, pk=OuterRef("job"))))
+    return Criterion(test, (_by_footprints(written_down | in_metadata), *not_yet(test)), BY_FOOTPRINT)
 
 
 def by_number(test: Q, condition: Q) -> Criterion:

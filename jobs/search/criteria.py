@@ -13,6 +13,7 @@ from django.db.models.lookups import Exact, IContains, In, IStartsWith
 from jobs.models import Job, JobTag, Tag
 from jobs.querysets import USUAL_STATES, Plain, any_of
 from jobs.search.expressions import FirstWordOfState, JobName
+from jobs.search.values import Names
 from jobs.states import JobState, MonitoringStatus
 
 FEW = 20_000
@@ -226,7 +227,8 @@ def with_value(**lookups: Any) -> Criterion:
     return Criterion(Q(**lookups))
 
 
-def name_contains(part: str, *, begins: bool = False) -> Criterion:
-    """Match the jobs whose name contains a text, or begins with it, ignoring case."""
+def has_name(found: Names) -> Q:
+    """Return the condition that a job's name contains one of some texts, or begins with one, ignoring case."""
     name = Coalesce(JobName(F("meta_data")), Value("", output_field=TextField()))
-    return Criterion(Q(IStartsWith(name, part) if begins else IContains(name, part)))
+    tests = [Q(IContains(name, part)) for part in found.exact]
+    return reduce(or_, [*tests, *(Q(IStartsWith(name, part)) for part in found.beginnings)])

@@ -1,4 +1,4 @@
-"""What the database makes of a job's row: the time it ran, and of its JSON the name and the scheduler's own state."""
+"""What the database makes of a job's row: how long it ran, and of its JSON name, hosts and the scheduler's state."""
 
 from typing import Any
 
@@ -39,6 +39,31 @@ class JobName(Func):
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
         """Return the SQL for PostgreSQL."""
         return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'jobName')", **context)
+
+
+class SchedulerState(Func):
+    """The scheduler's own text for the state in the metadata, extracted by the database; null if there is none."""
+
+    output_field = TextField()
+    template = "JSON_EXTRACT(%(expressions)s, '$.schedulerState')"
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        """Return the SQL for PostgreSQL."""
+        return self.as_sql(compiler, connection, template="(%(expressions)s::json ->> 'schedulerState')", **context)
+
+
+class Hosts(Func):
+    """The hosts of the resources, separated by blanks, extracted by the database; null if there are none."""
+
+    output_field = TextField()
+    template = "(SELECT group_concat(JSON_EXTRACT(value, '$.hostname'), ' ') FROM json_each(%(expressions)s))"
+    arity = 1
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> tuple[str, Any]:
+        """Return the SQL for PostgreSQL."""
+        names = "(SELECT string_agg(node ->> 'hostname', ' ') FROM json_array_elements(%(expressions)s::json) node)"
+        return self.as_sql(compiler, connection, template=names, **context)
 
 
 def elapsed_until(now: int) -> Case:

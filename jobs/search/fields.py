@@ -16,7 +16,7 @@ from jobs.ledger.slots import slots
 from jobs.models import Job, Tag
 from jobs.querysets import Plain
 from jobs.search import names as stored_names
-from jobs.search.booked import by_footprint, by_number
+from jobs.search.booked import by_footprint, by_name, by_number
 from jobs.search.criteria import (
     MOST_PATHS,
     Criterion,
@@ -31,7 +31,6 @@ from jobs.search.criteria import (
     by_sub_cluster,
     by_tag,
     by_user,
-    name_contains,
     started,
 )
 from jobs.search.footprints import by_energy, energy, figure_of
@@ -209,11 +208,6 @@ def _tag(found: Names, seen: Seen) -> Criterion:
     return by_tag(*tags)
 
 
-def _name(found: Names, seen: Seen) -> Criterion:
-    parts = [name_contains(part) for part in found.exact]
-    return any_criterion([*parts, *(name_contains(part, begins=True) for part in found.beginnings)])
-
-
 # --- numbers and times ---
 
 
@@ -291,7 +285,7 @@ FIELDS: dict[str, Field] = {
         Field("partition", _NAMES.format("main,gpu", "sin*"), names, _by_names("partition", by_partition)),
         Field("host", _NAMES.format("f0123,f0124", "f01*"), names, lambda found, seen: by_hosts(found)),
         Field("state", f"one of {', '.join(WORDS)}", names, _by_words(WORDS, _state)),
-        Field("name", "a text, or one with blanks in quotes", names, _name),
+        Field("name", "a text, or one with blanks in quotes", names, lambda found, seen: by_name(found)),
         Field("tag", "type and name as perf:bad, or a type", names, _tag),
         Field("nodes", _COUNT, ranges(count), nodes),
         Field("cores", _COUNT, ranges(count), partial(_column, "num_hwthreads")),

@@ -39,6 +39,13 @@ class Searched(NamedTuple):
     found: Sequence[int]
 
 
+class Place(NamedTuple):
+    """The place in all matching jobs after which to go on: the start (epoch seconds) and row id of a job."""
+
+    start_time: int
+    row_id: int
+
+
 class Found(NamedTuple):
     """The row ids of matching jobs, the newest start first.
 
@@ -70,7 +77,7 @@ class Search:
         required = [*criteria.required, *visibility(seen)] if not criteria.problems else [NOTHING]
         usable = [each for each in required if each.paths and (seen is None or each.few or each is required[-1])]
         best = min(usable, key=lambda each: each.rank, default=Criterion(Q(), (Path(),)))
-        self._since, self.until = criteria.since, criteria.until
+        self.since, self.until = criteria.since, criteria.until
         self.is_of_all = not required
         """Whether each job of the range of start times matches."""
         self._paths = best.paths
@@ -87,7 +94,7 @@ class Search:
 
     def among(self, row_ids: Sequence[int]) -> JobQuerySet:
         """Return those of some jobs that match, the newest first."""
-        in_range = Job.objects.order_by("-start_time", "-pk").filter(started(self._since, self.until))
+        in_range = Job.objects.order_by("-start_time", "-pk").filter(started(self.since, self.until))
         return in_range.among("id", row_ids).filter(*self._all_tests)
 
     def newest(self, limit: int, *, seconds: float | None = None, tested: Searched | None = None) -> Found:
@@ -107,6 +114,18 @@ class Search:
         by = OrderBy(order, descending=descending, nulls_last=True)
         return list(Job.objects.among("id", ids).order_by(by, "-start_time", "-pk").values_list("pk", flat=True))
 
+    def count(self, *, seconds: float) -> int | None:
+        """Return the number of all matching jobs; None if they cannot be counted within some seconds.
+
+        What an index alone answers is counted whatever it takes, which is below a second for ten million jobs.
+        """
+        begin, total = time.perf_counter(), 0
+        for part in self.parts():
+            if time.perf_counter() - begin > seconds:
+                return None
+            total += part.order_by().count()
+        return total
+
     def parts(self) -> Iterator[JobQuerySet]:
         """Yield all matching jobs in parts, each read by an index or by testing a bounded number of jobs."""
         until = self.until
@@ -122,6 +141,24 @@ class Search:
         lower = self._start_after(number, until) if self._walked else None
         return Stretch(self._between(lower, until), *self._within(lower, until), is_last=lower is None)
 
+    def next_values(self, *columns: str, most: int, after: Place | None) -> tuple[list[tuple[Any, ...]], Place | None]:
+        """Return row ids, with columns, of the next of all matching jobs, newest first, and the place to go on from.
+
+        Up to `most` jobs are returned, and a bounded number tested. The place is None at the end. Jobs that start later
+        than the first one that was returned are left out.
+        """
+        until = self.until if after is None else after.start_time
+        lower = self._start_after(FIRST_STEP * _GROWTH, until) if self._in_steps else None
+        jobs = self._between(lower, until)
+        if after is not None:
+            jobs = jobs.filter(Q(start_time__lt=after.start_time) | Q(pk__lt=after.row_id))
+        rows = list(jobs.values_list("start_time", "pk", *columns)[:most])
+        if len(rows) == most:
+            place: Place | None = Place(*rows[-1][:2])
+        else:
+            place = None if lower is None else Place(lower, 0)
+        return [row[1:] for row in rows], place
+
     def _between(self, since: int | None, until: int | None) -> JobQuerySet:
         """Return the matching jobs that started within a range, the newest first."""
         since, until = self._within(since, until)
@@ -136,7 +173,7 @@ class Search:
     def _within(self, since: int | None, until: int | None) -> tuple[int | None, int | None]:
         """Return the part of a range of start times that is in that of the criteria."""
         return (
-            max((each for each in (since, self._since) if each is not None), default=None),
+            max((each for each in (since, self.since) if each is not None), default=None),
             min((each for each in (until, self.until) if each is not None), default=None),
         )
 

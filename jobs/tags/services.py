@@ -17,6 +17,7 @@ from jobs.exceptions import InvalidJobError, TagExistsError, UnknownJobError, Un
 from jobs.history import Actor
 from jobs.messages import TagName
 from jobs.models import Job, JobTag, Tag
+from jobs.records import TagRule
 from jobs.rows.columns import Row
 from jobs.rows.insert import insert_links
 from jobs.rows.select import fetch_row
@@ -100,10 +101,19 @@ def _take_batch(tag_id: int, into: int | None) -> int:
         row_ids = list(JobTag.objects.filter(tag_id=tag_id).values_list("job_id", flat=True)[:BATCH])
         locked = _lock_jobs(row_ids)
         if into is not None:
+            _move_rules(tag_id, into)
             insert_links([(row_id, into) for row_id in locked])
         JobTag.objects.filter(tag_id=tag_id, job_id__in=locked)._raw_delete(using="default")
         queue.record_edit(locked)
     return len(row_ids)
+
+
+def _move_rules(tag_id: int, into: int) -> None:
+    """Let the rules that set a tag set another one, so that no more jobs get the old one."""
+    rules = TagRule.objects.filter(tag_id=tag_id)
+    if rules.exists():
+        rules.filter(words__in=TagRule.objects.filter(tag_id=into).values("words")).delete()  # these do it already
+        rules.update(tag_id=into)
 
 
 def _delete_unused(tag_id: int) -> bool:

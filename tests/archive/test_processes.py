@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from archive.processes import uninterrupted
+from archive.processes import Workers, uninterrupted
 from tests.support.paths import PROJECT
 
 SCRIPT = """
@@ -142,3 +143,20 @@ def test_another_thread_is_never_interrupted() -> None:
     thread.start()
     thread.join()
     assert entered == [signal.default_int_handler]
+
+
+def test_a_ctrl_c_waits_until_the_pool_knows_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = []
+    with Workers("archive.check.walk", 1) as workers:
+        submit = workers._pool.submit
+
+        def interrupted(*given: Any) -> Any:
+            signal.raise_signal(signal.SIGINT)
+            call = submit(*given)
+            known.append(call)
+            return call
+
+        monkeypatch.setattr(workers._pool, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(workers.map(halved, [7]))
+    assert len(known) == 1

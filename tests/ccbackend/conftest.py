@@ -7,9 +7,10 @@ import psycopg
 import pytest
 from django.db import connection
 
+from tests.support.admin_site import login
 from tests.support.browser import logged_in, page
 
-__all__ = ["logged_in", "page"]
+__all__ = ["logged_in", "login", "page"]
 
 
 @pytest.fixture

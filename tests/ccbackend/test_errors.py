@@ -6,8 +6,11 @@ from typing import Any, NoReturn
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 from django.test import Client
+from playwright.sync_api import Browser, expect
+from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
+from tests.support.browser import IN_CHROMIUM, complaints
 
 pytestmark = pytest.mark.django_db
 
@@ -74,3 +77,20 @@ def test_each_refusal_is_a_page_of_the_site_that_leads_back(
     assert f"<h1>{title}</h1>" in text
     assert '<a href="/admin/">To the overview</a>' in text
     assert "jobs/admin.css" in text
+
+
+class TestInABrowser:
+    """What somebody sees in Chromium."""
+
+    pytestmark = IN_CHROMIUM
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_an_error_page_is_as_accessible_as_others_and_leads_back(
+        self, scheme: Any, browser: Browser, live_server: LiveServer, archive_root: object
+    ) -> None:
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
+        page.goto(f"{live_server.url}/no/such/page")
+        assert complaints(page) == []
+        page.get_by_role("link", name="To the overview").click()
+        expect(page.get_by_label("Username")).to_be_visible()
+        page.close()

@@ -1,8 +1,10 @@
 """manage.py: a mistake in the settings is one sentence, whatever the command; and the version."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 
 import pytest
@@ -42,6 +44,18 @@ def test_a_database_that_is_away_is_one_sentence() -> None:
     (line,) = outcome.stderr.splitlines()
     assert line.startswith("The database of DATABASE_URL cannot be used: ")
     assert "lovelace" not in line
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.7])
+def test_ctrl_c_before_a_command_begins_is_no_traceback(seconds: float) -> None:
+    command = [sys.executable, "manage.py", "check"]
+    environment = {"PATH": os.environ["PATH"], "SECRET_KEY": "for-a-test", "ENV_FILE": os.devnull}
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert said in ("", "Interrupted.\n")
+    assert process.returncode in (-signal.SIGINT, 130, 0)
 
 
 def test_a_python_without_the_requirements_is_told_so() -> None:

@@ -15,28 +15,36 @@ from jobs.admin import changelist, filters, list_statistics
 from jobs.api import conditions, limits, parameters
 from jobs.api.pages import select_json
 from jobs.archiving import queue
+from jobs.bulk.changing import confirm, go_on, undo
+from jobs.bulk.selecting import begin_selection, select_all
 from jobs.curation import set_metadata
 from jobs.deletion import services
 from jobs.deletion.services import delete_job, delete_next
 from jobs.deletion.steps import Plan as Deletion
 from jobs.health import ghosts
 from jobs.health.look import Look
-from jobs.history import Actor
+from jobs.history import Actor, of_job
 from jobs.intake.services import start_job, stop_job
 from jobs.ledger import backlog
 from jobs.maintenance.check import DatabaseCheck
 from jobs.messages import Resource, StartJob, TagName
 from jobs.models import ArchiveTask, Job, JobTag
+from jobs.overview.digest import digest
 from jobs.overview.nodes import used_nodes
 from jobs.overview.usage import Days, Question, usage_of
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
+from jobs.records import TagRule
 from jobs.rows import select
 from jobs.rows.select import fetch_rows
 from jobs.search import criteria, find, summary
+from jobs.search.box import narrow
 from jobs.search.summary import Budget
+from jobs.states import BulkKind
+from jobs.tag_rules.applying import tag_archived
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
+from tests.support.factories import UserFactory
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
@@ -214,7 +222,15 @@ def worker() -> list[Case]:
         first, second = backlog.book_next(2)
         assert (first, backlog.book_next(1, below=second)) == (JOBS // 2000 * 2000 - 2000, [second - 2000])
 
+    def tag_by_rules() -> None:
+        words = ("state:failed user:user7", "host:n3 limit:>9%", "metric1:<1%", "name:gromacs -tag:ticket:7")
+        TagRule.objects.bulk_create([TagRule(words=each, tag_id=2 + number) for number, each in enumerate(words)])
+        tag_archived(range(300, 340))
+        assert not TagRule.objects.exclude(error="").exists()
+        TagRule.objects.all().delete()
+
     return [
+        case("tag by rules", tag_by_rules, "pk", may="links_by_tag jobs_to_book walk:jobs_to_book"),
         case("book", book, "jobs_to_book", "jobs_deleted_run_once", prepared=True),
         case("clusters that wait", queue.waiting_clusters, "jobs_to_archive", prepared=True),
         case("archive", work, "jobs_to_archive", "jobs_deleted_run_once", prepared=True),
@@ -234,7 +250,13 @@ def commands() -> list[Case]:
     old = Deletion(start_time=START + 3000)
     keys = [key_of(number) for number in range(100, 120)]
     rows = DatabaseCheck()
+    of_week = "jobs_by_start links_by_tag jobs_tag_on_job_once"
     listing = Listing(START + 2 * JOBS, {number: RunningJob(number, START) for number in range(90_000, 90_020)})
+
+    def weekly() -> None:
+        TagRule.objects.bulk_create([TagRule(words=f"nodes:{number}", tag_id=number) for number in (1, 7)])
+        digest(START + JOBS // 2)
+        TagRule.objects.all().delete()
 
     def first_rows() -> None:
         next(rows.rows_without_folder())
@@ -251,6 +273,7 @@ def commands() -> list[Case]:
             lambda: delete_next(Deletion(START + 9000, omit_tagged="user").jobs, since=START + 5000),
             "jobs_by_start",
         ),
+        case("digest", weekly, "jobs_usage_once", may=of_week, sorts=True),
         case("reconcile", lambda: compare("testcluster", listing), "jobs_running", "jobs_run_once"),
         case("ghosts", lambda: ghosts.find(START + 2 * JOBS), "jobs_running"),
         case("walltimes", lambda: list(ghosts.check_walltime(Look(START + 2 * JOBS))), "jobs_running"),
@@ -267,7 +290,12 @@ def pages(admin: User) -> list[Case]:
     client = Client()
     client.force_login(admin)
 
-    def page(path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "") -> Case:
+    of_manager = Client()
+    of_manager.force_login(UserFactory.create(roles=["manager"], projects=["bio", "proj7"]))
+
+    def page(
+        path: str, *uses: str, may: str = "", sorts: bool = False, guessed: str = "", client: Client = client
+    ) -> Case:
         def act() -> None:
             cache.clear()
             assert client.get(f"/admin/{path}").status_code == 200
@@ -332,10 +360,17 @@ def pages(admin: User) -> list[Case]:
             guessed=scanned,
         ),
         page("jobs/job/?q=metric1:<1%25+metric1.idle:>1%25+user:user7", "jobs_by_user"),
-        page("jobs/job/?q=name:gromacs", may=scanned, sorts=True),
+        page(
+            "jobs/job/?q=name:gromacs",
+            "jobs_footprints_by_start|walk:jobs_footprints_by_start",
+            "jobs_running",
+            may=f"{footprints} {unbooked} jobs_to_archive",
+            sorts=True,
+            guessed=scanned,
+        ),
         page("jobs/job/?q=-user:alice+limit:>95%25", may=f"jobs_by_user {scanned}", sorts=True),
         page("jobs/job/?q=user:user7&sort=-elapsed", "jobs_by_user"),
-        page("jobs/job/export/csv/?q=name:gromacs", may=scanned, sorts=True),
+        page("jobs/job/export/csv/?q=cores:9", may=scanned, sorts=True),
         *(
             page(
                 f"jobs/job/statistics/{query}",
@@ -373,6 +408,17 @@ def pages(admin: User) -> list[Case]:
             "jobs_usage_once",
             may="jobs_to_book",
         ),
+        page("my-jobs/", "jobs_running|jobs_by_user", "jobs_by_user", "jobs_usage_by_user", sorts=True),
+        page(
+            "my-jobs/",
+            "jobs_running",
+            "jobs_by_user|jobs_by_start",
+            "jobs_by_project|jobs_by_start",
+            "jobs_usage_by_project|jobs_usage_once",
+            may="jobs_usage_by_user jobs_by_rare_state",
+            sorts=True,
+            client=of_manager,
+        ),
         page("usage/?month=2026-10&by=project", "jobs_usage_once", sorts=True),
         page("usage/?month=2026-10&by=project&user=alice", "jobs_usage_by_user", sorts=True),
         case(
@@ -382,6 +428,41 @@ def pages(admin: User) -> list[Case]:
             sorts=True,
         ),
         page("usage/?from=2026-10-01&to=2026-10-04&cluster=testcluster&by=state", "jobs_usage_once", sorts=True),
+    ]
+
+
+def bulk(admin: User) -> list[Case]:
+    """Return the cases of bulk changes."""
+
+    def select_next(text: str) -> Callable[[], object]:
+        found = criteria.Criteria()
+        narrow(found, text, None)
+        search = find.Search(seen=None, criteria=found)
+        place = find.Place(START + JOBS // 2, JOBS // 2)
+        return lambda: search.next_values("project", "partition", most=100, after=place)
+
+    def change() -> None:
+        begun = begin_selection(kind=BulkKind.CORRECT, actor=Actor(admin.pk), query="", conditions="")
+        begun = select_all(begun, Job.objects.filter(pk__in=range(200, 260)))
+        begun = confirm(change=begun, wanted={"project": "chem"}, note="x", actor=Actor(admin.pk))
+        assert go_on(change_id=begun.pk, user=admin).outcome.changed == 60
+        assert go_on(change_id=undo(change=begun, actor=Actor(admin.pk)).pk, user=admin).outcome.restored == 60
+        assert len(of_job(210)) >= 2
+
+    # A step of 8000 jobs is a large part of this table.
+    whole = "scan:jobs_job" if connection.vendor == "postgresql" else ""
+    return [
+        case("select all", select_next(""), "jobs_by_start|jobs_by_sub_cluster"),
+        case("select a user's", select_next("user:user7"), "jobs_by_user"),
+        case(
+            "select by name",
+            select_next("name:gromacs"),
+            may=f"jobs_by_start jobs_by_sub_cluster jobs_footprints_by_start walk:jobs_footprints_by_start "
+            f"jobs_running jobs_to_archive jobs_to_book {whole}",
+            sorts=True,
+        ),
+        case("select a user's by name", select_next("user:user7 name:gromacs"), "jobs_by_user", sorts=True),
+        case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project", "jobs_history_of_object"),
     ]
 
 
@@ -400,7 +481,14 @@ def test_statements_on_large_tables_use_their_indexes(
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
     monkeypatch.setattr(filters, "_NEWEST", 100)
     monkeypatch.setattr(services, "_DELETE_BATCH", 20)
-    cases = [*lists(), *worker(), *calls(Actor(admin.pk)), *pages(admin), *commands()]  # the last ones delete
+    cases = [
+        *lists(),
+        *worker(),
+        *calls(Actor(admin.pk)),
+        *pages(admin),
+        *bulk(admin),
+        *commands(),
+    ]  # the last ones delete
     guesses = connection.vendor == "postgresql" and not analyzed
     problems = [problem for each in cases for problem in _problems(each, guesses=guesses)]
     assert not problems, "\n".join(problems)

@@ -72,8 +72,8 @@ _BOOKED = (
         JOIN jobs_node n ON n."cluster" = j."cluster" AND n."hostname" = 'n' || (j."id" % 40) WHERE is_booked""",
     """INSERT INTO jobs_jobfootprint
             ("job_id", "start_time", "duration", "num_nodes", "cores", "accelerators", "waiting", "power",
-             "avg_share_1", "idle_1")
-        SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0, "id" % 1000, "id" % 1000
+             "avg_share_1", "idle_1", "name")
+        SELECT "id", "start_time", "duration", "num_nodes", 4, 0, 0, 0, "id" % 1000, "id" % 1000, 'a job'
         FROM jobs_job WHERE is_booked""",
     """INSERT INTO jobs_usage ("day", "cluster", "sub_cluster", "partition", "project", "user", "job_state",
             "started", "jobs", "waiting_seconds", "node_seconds", "core_seconds", "acc_seconds", "energy")

@@ -8,9 +8,9 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts import services
 from accounts.console import BAD_USAGE, ServerCommand, on_terminal
-from accounts.exceptions import AccountError, InvalidAccountError
 from accounts.formatting import quantity
-from accounts.models import Role, User
+from accounts.management.shared import add_access_arguments, refusals
+from accounts.models import User
 
 _TRIES = 3
 
@@ -25,27 +25,8 @@ class Command(ServerCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        roles = "; ".join(Role.labels)
         parser.add_argument("username", metavar="NAME", help="The name with which the user logs in.")
-        parser.add_argument(
-            "--role",
-            dest="roles",
-            metavar="ROLE",
-            nargs="+",
-            action="extend",
-            required=True,
-            choices=Role.values,
-            help=f"One or more of: {roles}.",
-        )
-        parser.add_argument(
-            "--project",
-            dest="projects",
-            metavar="P",
-            nargs="+",
-            action="extend",
-            default=[],
-            help="Projects that the user manages; for the role manager, which needs at least one.",
-        )
+        add_access_arguments(parser)
         parser.add_argument("--email", default="", help="The user's e-mail address.")
         parser.add_argument("--name", default="", help="The user's full name.")
         password = parser.add_mutually_exclusive_group()
@@ -65,7 +46,7 @@ class Command(ServerCommand):
         if options["exists_ok"] and User.objects.filter(username=options["username"]).exists():
             self.say(f"User {options['username']} is there already; nothing was changed.")
             return
-        try:
+        with refusals():
             user = services.create_user(
                 username=options["username"],
                 roles=options["roles"],
@@ -74,10 +55,6 @@ class Command(ServerCommand):
                 name=options["name"],
                 email=options["email"],
             )
-        except InvalidAccountError as error:
-            raise CommandError(str(error), returncode=BAD_USAGE) from error
-        except AccountError as error:
-            raise CommandError(str(error)) from error
         managed = f" and {quantity(len(user.projects), 'project')}" if user.projects else ""
         roles = f"{quantity(len(user.roles), 'role')} ({', '.join(user.roles)})"
         self.say(f"User {user.username} created with {roles}{managed}.")

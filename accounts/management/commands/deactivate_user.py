@@ -6,8 +6,8 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts import credentials, services
 from accounts.console import ServerCommand
-from accounts.exceptions import AccountError
 from accounts.management.commands.list_users import described
+from accounts.management.shared import refusals
 from accounts.models import User
 
 
@@ -30,10 +30,8 @@ class Command(ServerCommand):
         user = User.objects.with_access().filter(username=options["username"]).first()
         if user is None:
             raise CommandError(f"no such user: {options['username']!r}")
-        try:
+        with refusals():
             services.set_active(user=user, active=options["undo"])
-        except AccountError as error:
-            raise CommandError(str(error)) from None
         user.is_active = options["undo"]
         if options["json"]:
             self.print_json(described(user))

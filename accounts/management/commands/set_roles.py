@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from accounts import services
-from accounts.console import BAD_USAGE, ServerCommand
-from accounts.exceptions import AccountError, InvalidAccountError
+from accounts.console import ServerCommand
 from accounts.management.commands.list_users import described
-from accounts.models import Role
+from accounts.management.shared import add_access_arguments, refusals
 
 
 class Command(ServerCommand):
@@ -22,37 +21,15 @@ class Command(ServerCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
         parser.add_argument("username", metavar="USER", help="The name with which the user logs in.")
-        parser.add_argument(
-            "--role",
-            dest="roles",
-            metavar="ROLE",
-            nargs="+",
-            action="extend",
-            required=True,
-            choices=Role.values,
-            help=f"One or more of: {', '.join(Role.values)}.",
-        )
-        parser.add_argument(
-            "--project",
-            dest="projects",
-            metavar="P",
-            nargs="+",
-            action="extend",
-            default=[],
-            help="Projects that the user manages; for the role manager, which needs at least one.",
-        )
+        add_access_arguments(parser)
         parser.add_argument("--json", action="store_true", help="Print the user as JSON.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Set them, and print what the user has now."""
-        try:
+        with refusals():
             user = services.set_access(
                 username=options["username"], roles=options["roles"], projects=options["projects"]
             )
-        except InvalidAccountError as error:
-            raise CommandError(str(error), returncode=BAD_USAGE) from None
-        except AccountError as error:
-            raise CommandError(str(error)) from None
         if options["json"]:
             self.print_json(described(user))
         else:

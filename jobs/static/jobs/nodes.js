@@ -31,6 +31,9 @@ const table = ({ hosts, units: metrics }) => {
   };
   fill(hosts.slice(0, FIRST));
   const scrolled = element("div", undefined, "scrolled");
+  scrolled.tabIndex = 0;
+  scrolled.setAttribute("role", "region");
+  scrolled.setAttribute("aria-label", "Use of the nodes");
   scrolled.append(made);
   if (hosts.length <= FIRST) return [scrolled];
   const button = element("button", `All ${hosts.length} nodes`, "button");

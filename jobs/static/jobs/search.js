@@ -1,5 +1,6 @@
 // The job list: "/" leads to the search box; a search that has not tested all jobs goes on by itself, step by step,
-// until there is a page full of jobs, all were tested, or Stop is pressed; statistics are loaded when they are opened.
+// until there is a page full of jobs, all were tested, or Stop is pressed; statistics are loaded when they are opened;
+// two to eight selected jobs are compared by one click.
 "use strict";
 const box = document.getElementById("searchbar");
 const typed = box.value;
@@ -86,4 +87,12 @@ statistics?.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   showStatistics(link);
+});
+
+const compare = document.getElementById("compare-selected");
+document.getElementById("changelist-form")?.addEventListener("change", () => {
+  if (!compare) return;
+  const chosen = [...document.querySelectorAll("input.action-select:checked")].map(({ value }) => value);
+  compare.hidden = chosen.length < 2 || chosen.length > 8;
+  compare.search = new URLSearchParams({ jobs: chosen.join(",") });
 });

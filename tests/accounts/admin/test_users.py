@@ -306,3 +306,27 @@ def test_a_password_is_set_anew(admin: User, alice: User, login: Login, client: 
     assert response.status_code == 302
     assert client.login(request=HttpRequest(), username="alice", password="correct horse battery")
     assert fresh("alice").roles == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("configured", "told"),
+    [
+        ({}, "Without a password, the user cannot log in to this site; API tokens work."),
+        ({"LDAP": {"url": "ldap://localhost"}}, "Without a password, the user logs in by LDAP."),
+        (
+            {"OIDC": {"issuer": "https://sso.example.org"}, "REMOTE_USER_HEADER": "X-User"},
+            "Without a password, the user logs in by OpenID Connect or at the proxy.",
+        ),
+    ],
+)
+def test_the_forms_promise_no_log_in_that_is_not_configured(
+    configured: dict[str, Any], told: str, admin: User, alice: User, login: Login, settings: Any
+) -> None:
+    for name, value in configured.items():
+        setattr(settings, name, value)
+    client = login(admin)
+    for path in (f"{LIST}add/", f"{LIST}{alice.pk}/password/"):
+        text = client.get(path).content.decode()
+        assert told in text
+        assert ("LDAP" in text) == ("LDAP" in told)
+        assert "Single Sign-On" not in text

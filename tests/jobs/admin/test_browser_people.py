@@ -8,7 +8,7 @@ from accounts.models import ApiToken, User
 from jobs.admin import tags as tag_pages
 from jobs.models import JobTag, Tag
 from jobs.tags import services
-from tests.support.browser import IN_CHROMIUM, log_in, serious
+from tests.support.browser import IN_CHROMIUM, complaints, log_in
 from tests.support.factories import JobFactory, TagFactory
 
 pytestmark = IN_CHROMIUM
@@ -75,7 +75,7 @@ def test_somebody_manages_the_own_tokens(page: Page, live_server: LiveServer, al
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
+def test_axe_finds_nothing(
     scheme: str, logged_in: Page, live_server: LiveServer, bench: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = logged_in
@@ -86,7 +86,7 @@ def test_axe_finds_nothing_serious(
     JobFactory.create_batch(3, tags=tags)
 
     def look(where: str) -> None:
-        assert serious(page) == [], where
+        assert complaints(page) == [], where
 
     user, key = f"accounts/user/{bench.pk}", f"accounts/apitoken/{token.pk}"
     paths = [
@@ -99,11 +99,13 @@ def test_axe_finds_nothing_serious(
         look(path)
     page.goto(f"{live_server.url}/admin/accounts/apitoken/own/")
     page.get_by_role("button", name="Create token").click()
+    expect(page.locator("#new-token")).to_be_visible()
     look("the new token")
     page.goto(f"{live_server.url}/admin/jobs/tag/")
     page.locator("#action-toggle").check()
     page.locator("select[name=action]").select_option(label="Merge selected tags")
     page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("button", name="Merge 2 tags")).to_be_visible()
     look("merging")
     monkeypatch.setattr(services, "BATCH", 2)
     monkeypatch.setattr(tag_pages, "_ROUND", 0)

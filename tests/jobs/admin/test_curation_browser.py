@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from jobs import history
 from jobs.deletion import services, steps
 from jobs.models import Job
-from tests.support.browser import IN_CHROMIUM, serious
+from tests.support.browser import IN_CHROMIUM, complaints
 from tests.support.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -113,7 +113,7 @@ def test_a_deletion_is_stopped_and_continued(visit: Visit, monkeypatch: pytest.M
 
     page.get_by_label("Type the number of jobs").fill("300")
     page.get_by_role("button", name="Delete 300 jobs").click()
-    page.locator("#stop-deletion").click()
+    page.locator("#stop-steps").click()
     expect(page.get_by_text("jobs deleted. Stopped.")).to_be_visible()
     left = Job.objects.count()
     assert 0 < left < 300
@@ -125,7 +125,7 @@ def test_a_deletion_is_stopped_and_continued(visit: Visit, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_violation(scheme: str, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_axe_finds_nothing(scheme: str, visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "_DELETE_BATCH", 1)
     monkeypatch.setattr(steps, "STEP", 0.0)
     running, archived = JobFactory.create(), JobFactory.create(archived=True)
@@ -137,10 +137,10 @@ def test_axe_finds_no_serious_violation(scheme: str, visit: Visit, monkeypatch: 
     paths = [f"{running.pk}/{name}/" for name in ("change", "history", "correct", "stop")]
     paths += [f"{archived.pk}/archive/", "delete-before/", f"delete-before/?before={before}"]
 
-    found = {path: serious(visit(path)) for path in paths}
+    found = {path: complaints(visit(path)) for path in paths}
     page.get_by_label("Type the number of jobs").fill("2")
     page.get_by_role("button", name="Delete 2 jobs").click()
     expect(page.get_by_text("Done.")).to_be_visible()
-    found["progress"] = serious(page)
+    found["progress"] = complaints(page)
 
     assert not any(found.values()), found

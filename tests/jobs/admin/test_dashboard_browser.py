@@ -1,4 +1,4 @@
-"""The first page in a real Chromium: its charts and where they lead, no errors, nothing that axe-core finds serious."""
+"""The first page in a real Chromium: its charts and where they lead, no errors, nothing that axe-core finds."""
 
 import re
 import time
@@ -9,7 +9,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from jobs.models import Job
-from tests.support.browser import IN_CHROMIUM, serious
+from tests.support.browser import IN_CHROMIUM, complaints
 from tests.support.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -112,7 +112,7 @@ def test_a_figure_leads_to_its_list(dashboard: Page) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 768])
-def test_axe_finds_nothing_serious(scheme: Any, width: int, dashboard: Page) -> None:
+def test_axe_finds_nothing(scheme: Any, width: int, dashboard: Page) -> None:
     page = dashboard
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
@@ -120,6 +120,6 @@ def test_axe_finds_nothing_serious(scheme: Any, width: int, dashboard: Page) -> 
     page.locator("#chart summary").click()
     expect(page.get_by_text("no start and no stop for")).to_be_visible()
 
-    assert serious(page) == []
+    assert complaints(page) == []
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0

@@ -169,7 +169,7 @@ def test_too_large_a_selection_is_refused(admin: User, login: Login, monkeypatch
     monkeypatch.setattr(selection, "MOST_COUNTED", 2)
     JobFactory.create_batch(3)
 
-    data = {"action": "delete_jobs", "_selected_action": "0", "select_across": "1"}
+    data = {"action": "annotate", "_selected_action": "0", "select_across": "1"}
     response = login(admin).post(LIST, data, follow=True)
 
     assert "More than 2 jobs are selected; nothing was done" in response.content.decode()

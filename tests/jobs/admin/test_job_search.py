@@ -39,10 +39,10 @@ def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small_steps")
 def test_a_search_in_steps_says_how_far_it_got_and_goes_on_to_the_end(admin: User, login: Login) -> None:
     for number in range(1, 8):
-        JobFactory.create(job_id=number, meta_data=f'{{"jobName":"{"water" if number in (1, 6) else "ice"}"}}')
+        JobFactory.create(job_id=number, num_hwthreads=8 if number in (1, 6) else 4)
     client = login(admin)
 
-    first = client.get(LIST, {"q": "name:water"})
+    first = client.get(LIST, {"q": "cores:8"})
     pages = [first]
     while pages[-1].context["cl"].further:
         pages.append(client.get(LIST + pages[-1].context["cl"].further))
@@ -61,7 +61,7 @@ def test_none_are_said_only_where_there_are_none(admin: User, login: Login) -> N
     JobFactory.create_batch(7)
     client = login(admin)
 
-    page = client.get(LIST, {"q": "name:water"})
+    page = client.get(LIST, {"q": "cores:8"})
     assert "None found so far" in page.content.decode()
     assert "No matching jobs" not in page.content.decode()
     while page.context["cl"].further:
@@ -78,7 +78,7 @@ def test_a_search_that_found_too_many_to_carry_goes_on_with_those_before(
         JobFactory.create(job_id=number, start_time=1_700_000_000 + number)
     client = login(admin)
 
-    first = client.get(LIST, {"q": "name:job"})
+    first = client.get(LIST, {"q": "cores:0"})
 
     assert [job.job_id for job in first.context["cl"].result_list] == [7, 6, 5]
     assert listed(client, first.context["cl"].further) == [4, 3, 2]
@@ -93,7 +93,7 @@ def test_an_address_with_what_was_found_holds_for_an_hour_and_shows_nothing_hidd
     own = JobFactory.create(job_id=2, user="alice")
     now = int(time.time())
 
-    carried: dict[str, Any] = {"q": "name:job", "tested": f"0-{now}", "found": f"{hidden.pk},{own.pk}"}
+    carried: dict[str, Any] = {"q": "cores:0", "tested": f"0-{now}", "found": f"{hidden.pk},{own.pk}"}
     assert listed(login(alice), **carried) == [2]
     assert listed(login(admin), **carried) == [2, 1]
     assert listed(login(admin), **(carried | {"found": ""})) == []

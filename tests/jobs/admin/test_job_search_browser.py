@@ -8,7 +8,7 @@ from jobs.admin import list_statistics
 from jobs.search import find, summary
 from jobs.search.summary import Budget
 from tests.support.booked_jobs import booked_job, give_slots
-from tests.support.browser import IN_CHROMIUM, serious
+from tests.support.browser import IN_CHROMIUM, complaints
 from tests.support.factories import JobFactory, TagFactory
 
 pytestmark = IN_CHROMIUM
@@ -42,7 +42,7 @@ def test_the_box_is_reached_by_a_key_and_conditions_are_taken_away(logged_in: Pa
     for width in (1280, 768, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert serious(page) == []
+        assert complaints(page) == []
 
 
 def test_a_search_in_steps_goes_on_by_itself_to_the_end(
@@ -51,15 +51,15 @@ def test_a_search_in_steps_goes_on_by_itself_to_the_end(
     monkeypatch.setattr(find, "FIRST_STEP", 2)
     monkeypatch.setattr(find, "_MOST_STEPS", 1)
     for number in range(1, 12):
-        JobFactory.create(job_id=number, meta_data=f'{{"jobName":"{"water" if number in (2, 11) else "ice"}"}}')
+        JobFactory.create(job_id=number, num_hwthreads=8 if number in (2, 11) else 4)
     page = logged_in
 
-    page.goto(f"{live_server.url}/admin/jobs/job/?q=water")
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=cores:8")
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
     expect(page.locator("#searching")).to_have_count(0)
     expect(page.locator("body")).not_to_contain_text("so far")
 
-    page.goto(f"{live_server.url}/admin/jobs/job/?q=steam")
+    page.goto(f"{live_server.url}/admin/jobs/job/?q=cores:9")
     expect(page.get_by_text("No matching jobs.")).to_be_visible()
 
 
@@ -73,7 +73,7 @@ def test_columns_are_chosen_and_sort(logged_in: Page, live_server: LiveServer) -
     page.get_by_text("Columns", exact=True).click()
     page.get_by_label("flops_any").check()
     page.get_by_label("Archiving").uncheck()
-    assert serious(page) == []
+    assert complaints(page) == []
     page.get_by_role("button", name="Show these").click()
     expect(page.locator("#result_list meter")).to_have_count(3)
     expect(page.locator("#result_list thead")).not_to_contain_text("Archiving")
@@ -83,7 +83,7 @@ def test_columns_are_chosen_and_sort(logged_in: Page, live_server: LiveServer) -
     page.get_by_role("link", name="flops_any").click()
     expect(page.locator("#result_list tbody th")).to_contain_text(["2", "3", "1"])
     expect(page.locator("#result_list th[aria-sort=ascending]")).to_have_text("flops_any")
-    assert serious(page) == []
+    assert complaints(page) == []
 
 
 def test_statistics_are_loaded_when_they_are_opened_and_their_bars_filter_by_keyboard(
@@ -112,7 +112,7 @@ def test_statistics_are_loaded_when_they_are_opened_and_their_bars_filter_by_key
     for width in (1280, 768, 390):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert serious(page) == []
+        assert complaints(page) == []
 
     panel.get_by_role("link", name="failed").focus()
     page.keyboard.press("Enter")
@@ -122,4 +122,26 @@ def test_statistics_are_loaded_when_they_are_opened_and_their_bars_filter_by_key
     page.emulate_media(color_scheme="dark")
     page.goto(f"{live_server.url}/admin/jobs/job/statistics/?q=alice")
     expect(page.get_by_role("table", name="Duration")).to_be_visible()
-    assert serious(page) == []
+    assert complaints(page) == []
+
+
+@pytest.mark.parametrize("width", [768, 390])
+def test_filters_are_above_the_rows_where_there_is_no_room_beside_them(
+    width: int, logged_in: Page, live_server: LiveServer
+) -> None:
+    JobFactory.create(job_id=1)
+    JobFactory.create(job_id=2, finished=True)
+    page = logged_in
+    page.goto(f"{live_server.url}/admin/jobs/job/")
+    expect(page.get_by_role("link", name="running", exact=True)).to_be_visible()
+
+    page.set_viewport_size({"width": width, "height": 800})
+    expect(page.get_by_role("link", name="running", exact=True)).to_be_hidden()
+    filters = page.get_by_text("Filters", exact=True)
+    places = [place.bounding_box() for place in (filters, page.locator("#result_list"))]
+    assert places[0] is not None
+    assert places[1] is not None
+    assert places[0]["y"] < places[1]["y"] < 800
+    filters.click()
+    page.get_by_role("link", name="running", exact=True).click()
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)

@@ -84,7 +84,19 @@ def test_a_user_with_the_role_api_alone_cannot_log_in(client: Client, bench: Use
 @pytest.mark.parametrize(
     ("person", "actions"),
     [
-        ("admin", {"compare", "add_tag", "remove_tag", "annotate", "stop_jobs", "archive_again", "delete_jobs"}),
+        (
+            "admin",
+            {
+                "compare",
+                "correct_jobs",
+                "add_tag",
+                "remove_tag",
+                "annotate",
+                "stop_jobs",
+                "archive_again",
+                "delete_jobs",
+            },
+        ),
         ("carol", {"compare", "add_tag", "remove_tag", "annotate"}),
         ("bob", {"compare", "add_tag", "remove_tag"}),
         ("alice", {"compare"}),

@@ -11,6 +11,7 @@ from django.test import RequestFactory
 from accounts.models import ApiToken, User
 from jobs.admin.filters import PARAMETERS
 from jobs.models import Job, RefusedCall, Tag
+from jobs.records import TagRule
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory, TagFactory
 
@@ -20,6 +21,7 @@ ALLOWED: dict[Any, set[str]] = {
     User: {"role", "is_active__exact"},
     ApiToken: {"status", "user__id__exact"},
     RefusedCall: set(),
+    TagRule: set(),
 }
 
 LOOKUPS = ("", "__exact", "__regex", "__iregex", "__icontains", "__startswith", "__gt", "__in", "__isnull", "__length")

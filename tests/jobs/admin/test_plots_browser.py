@@ -83,7 +83,7 @@ def test_many_nodes_are_drawn_as_bands_in_light_and_dark_and_a_part_of_the_time_
     colour = "(sample) => getComputedStyle(sample).borderTopColor"
     light = page.locator(".plot-sample").first.evaluate(colour)
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.getElementById('plots').dataset.drawn === '2'")
+    expect(page.locator("#plots")).to_have_attribute("data-drawn", "2", timeout=20_000)
     assert page.locator(".plot-sample").first.evaluate(colour) != light
     assert all(pixels > 5000 for pixels in painted(page))
 

@@ -95,6 +95,29 @@ def test_samples_make_the_figures_of_a_footprint(synthetic: None) -> None:
     assert found[f"imbalance_{slot}"] is not None
 
 
+def test_the_name_of_a_job_is_written_down_and_follows_corrections(actor: Actor) -> None:
+    named, plain, nothing, long, odd = (
+        ended(meta_data=text)
+        for text in (
+            '{"jobName":"Water","jobScript":"x"}',
+            '{"jobScript":"x"}',
+            None,
+            json.dumps({"jobName": "x" * 201}),
+            '{"jobName":"a\\u0000b"}',
+        )
+    )
+    archive()
+    names = dict(JobFootprint.objects.values_list("job", "name"))
+    assert names == {named.pk: "Water", plain.pk: "", nothing.pk: "", long.pk: None, odd.pk: None}
+
+    for name in ("Ice", "y" * 300):
+        curation.set_metadata(row_id=named.pk, key="jobName", value=name, actor=actor)
+        assert JobFootprint.objects.get(job=named).name == (name if len(name) < 200 else None)
+    running = JobFactory.create()
+    curation.set_metadata(row_id=running.pk, key="jobName", value="later", actor=actor)
+    assert JobFootprint.objects.count() == 5
+
+
 def test_archiving_again_counts_nothing_twice(synthetic: None, actor: Actor) -> None:
     job = ended()
     archive()

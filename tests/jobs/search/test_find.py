@@ -12,6 +12,7 @@ from accounts.models import User
 from jobs.models import Job
 from jobs.querysets import seen_by
 from jobs.search import criteria, find
+from jobs.search.booked import by_name
 from jobs.search.criteria import (
     Criteria,
     Criterion,
@@ -43,6 +44,11 @@ def found(user: User, *conditions: Criterion, **between: int) -> list[int]:
 def search(user: User, criteria: Criteria) -> Search:
     """Return the search of a person."""
     return Search(seen=seen_by(user), criteria=criteria)
+
+
+def named(text: str) -> Criterion:
+    """Return the condition that a name has a text."""
+    return by_name(Names((text,)))
 
 
 def list_of(found: Found) -> list[int]:
@@ -152,7 +158,7 @@ def test_who_sees_no_job_finds_none(roles: list[str]) -> None:
     JobFactory.create(user="alice", meta_data='{"jobName":"secret"}')
     stranger = UserFactory.create(username="stranger", roles=roles)
 
-    for condition in (by_user("alice"), criteria.name_contains("secret"), by_hosts(Names(("n01",)))):
+    for condition in (by_user("alice"), named("secret"), by_hosts(Names(("n01",)))):
         assert found(stranger, condition) == []
 
 
@@ -190,11 +196,28 @@ def test_names_and_hosts_are_found_as_they_are_written(admin: User) -> None:
     JobFactory.create(job_id=2, meta_data=None, resources='[{"hostname":"n01"},{"hostname":"n010"}]')
     JobFactory.create(job_id=3, meta_data='{"jobName":null}', resources='[{"hostname":"n%"}]')
 
-    assert found(admin, criteria.name_contains("water")) == [1]
-    assert found(admin, criteria.name_contains("100%_")) == [1]
-    assert found(admin, criteria.name_contains("gromacs")) == []
+    assert found(admin, named("water")) == [1]
+    assert found(admin, named("100%_")) == [1]
+    assert found(admin, named("gromacs")) == []
     assert found(admin, by_hosts(Names(("n010",)))) == [2]
     assert found(admin, by_hosts(Names(("n%",)))) == [3]
+
+
+def test_names_are_found_in_footprints_and_elsewhere_in_the_metadata(admin: User) -> None:
+    other = '{"jobName":"ice"}'
+    booked_job({"name": "Water 2"}, job_id=1, meta_data=other)  # so that it is seen where the name was found
+    booked_job({"name": None}, job_id=2, meta_data='{"jobName":"my water"}')
+    booked_job({"name": ""}, job_id=3, meta_data='{"jobName":"water"}')
+    booked_job({"name": "ice"}, job_id=4, meta_data=other)
+    JobFactory.create(job_id=5, meta_data='{"jobName":"waterfall"}')
+    JobFactory.create(job_id=6, archived=True, meta_data='{"jobName":"water"}')
+    JobFactory.create(job_id=7, finished=True, meta_data='{"jobName":"water"}')
+    JobFactory.create(job_id=8, meta_data=other)
+
+    assert found(admin, named("WATER")) == [7, 6, 5, 2, 1]
+    assert found(admin, by_name(Names((), ("water",)))) == [7, 6, 5, 1]
+    assert found(admin, by_name(Names(("fall",), ("my w",)))) == [5, 2]
+    assert found(admin, named("%")) == []
 
 
 def test_beside_a_job_ran_what_shared_a_node_with_it_at_the_time(admin: User) -> None:

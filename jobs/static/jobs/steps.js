@@ -1,15 +1,15 @@
-// Submits the form of a running deletion repeatedly, until it is finished or Stop is pressed.
+// Submits the form of work in steps repeatedly, until it is finished or Stop is pressed.
 "use strict";
-const place = document.getElementById("deletion");
+const place = document.getElementById("steps");
 let stopped = false;
 
 async function goOn() {
-  const form = place.querySelector("form");
+  const form = place.querySelector("form.step");
   if (!form || stopped) return;
   form.querySelector("[type=submit]").disabled = true;
   const answer = await fetch(form.action, { method: "POST", body: new FormData(form) });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const next = page.getElementById("deletion");
+  const next = page.getElementById("steps");
   if (!answer.ok || !next) throw new Error(answer.statusText);
   const focused = document.activeElement && document.activeElement.id;
   place.replaceChildren(...next.childNodes);
@@ -18,16 +18,16 @@ async function goOn() {
 }
 
 function interrupted() {
-  const button = place.querySelector("[type=submit]");
+  const button = place.querySelector("form.step [type=submit]");
   if (stopped || !button) return;
   button.disabled = false;
   const text = document.createElement("p");
   text.className = "warning-line";
-  text.textContent = "Interrupted: the server did not respond. Press Continue to go on with the deletion.";
+  text.textContent = "Interrupted: the server did not respond. Press Continue to go on.";
   place.append(text);
 }
 
 place.addEventListener("click", (event) => {
-  if (event.target.id === "stop-deletion") stopped = true;
+  if (event.target.id === "stop-steps") stopped = true;
 });
 if ("goesOn" in place.dataset) goOn().catch(interrupted);

@@ -1,0 +1,144 @@
+"""Give jobs that have just been archived the tags of the rules that they match, in the transaction that records them.
+
+All rules are one statement for all jobs of a batch, which is put together once a minute. Nothing that is wrong with a
+rule reaches the archiving: it is written into the rule's row, from where the page Health has it.
+"""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Case, Q, Value, When
+
+from jobs.models import Job, JobTag
+from jobs.records import TagRule
+from jobs.rows.insert import insert_links
+from jobs.rows.locks import keep_tags
+from jobs.tag_rules.words import RuleError, conditions
+
+_COMPILED_FOR = 60  # seconds: "the last 7 days" moves on, and tags that a rule names may come
+_IDS = [-1]  # stands for the row ids in a statement
+_LONGEST = 500  # characters of a reason
+
+_FAILURES = (DatabaseError, OverflowError, ValueError)
+"""What a statement may raise whose values no database has."""
+
+
+class Rule(NamedTuple):
+    """A rule as it is in its row."""
+
+    row_id: int
+    words: str
+    tag_id: int
+    error: str
+
+
+class Statement(NamedTuple):
+    """A SELECT of row ids and, for each of some rules, whether the job matches; _IDS is one of the parameters."""
+
+    rules: tuple[int, ...]
+    sql: str
+    parameters: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tests: Mapping[int, Q]) -> "Statement":
+        """Put the conditions of rules together."""
+        jobs = Job.objects.order_by().among("id", _IDS)
+        columns = {
+            f"rule_{rule_id}": Case(When(test, then=Value(True)), default=Value(False))  # noqa: FBT003
+            for rule_id, test in tests.items()
+        }
+        found = jobs.annotate(**columns).values_list("pk", *columns)
+        return cls(tuple(tests), *found.query.sql_with_params())
+
+    def matches(self, row_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the jobs that match, each with the rule."""
+        placeholder, value = _as_parameter(_IDS), _as_parameter(row_ids)
+        parameters = [value if each == placeholder else each for each in self.parameters]
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(self.sql, parameters)
+            rows = cursor.fetchall()
+        return [
+            (row_id, rule) for row_id, *found in rows for rule, is_one in zip(self.rules, found, strict=True) if is_one
+        ]
+
+
+def _as_parameter(row_ids: Sequence[int]) -> Any:
+    """Return row ids as `JobQuerySet.among` passes them to the database."""
+    return list(row_ids) if connection.vendor == "postgresql" else f"[{','.join(map(str, row_ids))}]"
+
+
+class Compiled(NamedTuple):
+    """The statements of rules: one for all, and one for each; and why some have none."""
+
+    whole: Statement | None
+    each: dict[int, Statement]
+    problems: dict[int, str]
+
+
+def tag_archived(row_ids: Sequence[int]) -> list[int]:
+    """Put the tags of the rules on jobs; return the row ids of those that have got one that they did not have.
+
+    The caller opens the transaction, has locked the rows of the jobs, and has booked them.
+    """
+    rows = TagRule.objects.filter(is_enabled=True).order_by("pk").values_list("pk", "words", "tag_id", "error")
+    rules = tuple(Rule(*row) for row in rows)
+    if not rules or not row_ids:
+        return []
+    compiled = _compiled(rules, int(time.time()) // _COMPILED_FOR)
+    problems = dict(compiled.problems)
+    matches: list[tuple[int, int]] = []
+    try:
+        if compiled.whole:
+            matches = compiled.whole.matches(row_ids)
+    except _FAILURES:
+        for rule_id, statement in compiled.each.items():
+            try:
+                matches += statement.matches(row_ids)
+            except _FAILURES as error:
+                problems[rule_id] = _reason(error)
+    _note(rules, problems)
+    tags = {rule.row_id: rule.tag_id for rule in rules}
+    return _link({(row_id, tags[rule_id]) for row_id, rule_id in matches})
+
+
+@lru_cache(maxsize=4)
+def _compiled(rules: tuple[Rule, ...], minute: int) -> Compiled:
+    """Return the statements of rules, at a minute since the epoch."""
+    tests, each, problems = {}, {}, {}
+    for rule in rules:
+        try:
+            with transaction.atomic():
+                test = conditions(rule.words)
+                each[rule.row_id] = Statement.of({rule.row_id: test})
+                tests[rule.row_id] = test
+        except RuleError as error:
+            problems[rule.row_id] = str(error)
+        except Exception as error:  # whatever it is, jobs are archived
+            problems[rule.row_id] = _reason(error)
+    return Compiled(Statement.of(tests) if tests else None, each, problems)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _note(rules: Sequence[Rule], problems: dict[int, str]) -> None:
+    """Write down which rules failed and why, and which do not any more; nothing in the usual case."""
+    for rule in rules:
+        problem = problems.get(rule.row_id, "")[:_LONGEST]
+        if problem != rule.error:
+            TagRule.objects.filter(pk=rule.row_id).update(error=problem)
+
+
+def _link(links: Collection[tuple[int, int]]) -> list[int]:
+    """Store links that are new, of tags that are there; return the jobs that have got one."""
+    if not links:
+        return []
+    there = set(keep_tags({tag_id for _, tag_id in links}))
+    known = JobTag.objects.filter(job_id__in={row_id for row_id, _ in links}, tag_id__in=there)
+    new = {link for link in links if link[1] in there} - set(known.values_list("job_id", "tag_id"))
+    insert_links(sorted(new))
+    return sorted({row_id for row_id, _ in new})
