@@ -179,7 +179,7 @@ CREATE TABLE `user` (
 LOCK TABLES `user` WRITE;
 /*!40000 ALTER TABLE `user` DISABLE KEYS */;
 INSERT INTO `user` VALUES
-('ada','$2a$10$KFLMkQjidaI.1A3fcuqD1.mYymm7TUw0j3M.2FSvxFuhzLTtvo24W',0,'Ada \'A.\' \\ \"L\"	ü\n2','[\"admin\",\"user\"]','ada@example.org','[]'),
+('ada','$2a$10$KFLMkQjidaI.1A3fcuqD1.mYymm7TUw0j3M.2FSvxFuhzLTtvo24W',0,'Ada \'A.\' \\ \"L\" ü','[\"admin\",\"user\"]','ada@example.org','[]'),
 ('max',NULL,1,NULL,'[\"manager\"]',NULL,'[\"bio\",\"chem\"]');
 /*!40000 ALTER TABLE `user` ENABLE KEYS */;
 UNLOCK TABLES;

@@ -66,7 +66,7 @@ CREATE TABLE `hpc_user` (
 
 LOCK TABLES `hpc_user` WRITE;
 /*!40000 ALTER TABLE `hpc_user` DISABLE KEYS */;
-INSERT INTO `hpc_user` (`username`, `password`, `ldap`, `name`, `roles`, `email`, `projects`) VALUES ('ada','$2a$10$KFLMkQjidaI.1A3fcuqD1.mYymm7TUw0j3M.2FSvxFuhzLTtvo24W',0,'Ada \'A.\' \\ \"L\"	ü\n2','[\"admin\",\"user\"]','ada@example.org','[]');
+INSERT INTO `hpc_user` (`username`, `password`, `ldap`, `name`, `roles`, `email`, `projects`) VALUES ('ada','$2a$10$KFLMkQjidaI.1A3fcuqD1.mYymm7TUw0j3M.2FSvxFuhzLTtvo24W',0,'Ada \'A.\' \\ \"L\" ü','[\"admin\",\"user\"]','ada@example.org','[]');
 INSERT INTO `hpc_user` (`username`, `password`, `ldap`, `name`, `roles`, `email`, `projects`) VALUES ('max',NULL,1,NULL,'[\"manager\"]',NULL,'[\"bio\",\"chem\"]');
 /*!40000 ALTER TABLE `hpc_user` ENABLE KEYS */;
 UNLOCK TABLES;
