@@ -460,6 +460,7 @@ def bulk(admin: User) -> list[Case]:
             may=f"jobs_by_start jobs_by_sub_cluster jobs_footprints_by_start walk:jobs_footprints_by_start "
             f"jobs_running jobs_to_archive jobs_to_book {whole}",
             sorts=True,
+            guessed="scan:jobs_jobfootprint",
         ),
         case("select a user's by name", select_next("user:user7 name:gromacs"), "jobs_by_user", sorts=True),
         case("correct many", change, "pk", "jobs_usage_once|jobs_usage_by_project", "jobs_history_of_object"),
