@@ -1,4 +1,4 @@
-"""Open the page of a large job in Chromium, and ask for what its plots are drawn from. See docs/performance.md.
+"""Open the page of a large job in Chromium, and ask for what its plots are drawn from. See docs/performance-pages.md.
 
     python -m benchmarks.plots [--rounds 7] [--nodes 64] [--metrics 20] [--samples 1440]
 

@@ -24,6 +24,7 @@ _ONCE = (
     "jobs/management/test_retain_archive_kills.py",
     "jobs/management/test_run_demo.py",
     "test_architecture.py",
+    "test_docs.py",
     "test_makefile.py",
     "test_requirements.py",
 )

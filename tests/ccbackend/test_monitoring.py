@@ -102,7 +102,7 @@ def test_the_format_is_that_of_prometheus() -> None:
 
 
 def test_a_scrape_reads_no_large_column_and_few_rows(anonymous: AppClient) -> None:
-    """Each query names an index or a small table: docs/performance.md has the time among a million jobs."""
+    """Each query names an index or a small table: docs/performance-pages.md has the time among a million jobs."""
     JobFactory.create_batch(3)
     anonymous.get("/metrics")  # once a minute the nodes of running jobs are read
     with CaptureQueriesContext(connection) as queries:
