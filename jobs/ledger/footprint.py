@@ -83,7 +83,7 @@ def footprint_of(row: Row, statistics: str | None, cluster: Cluster | None, data
     accelerators = row.num_acc or _listed_accelerators(row)
     per_node = accelerators / row.num_nodes
     metrics = {}
-    for name in _metrics_of(cluster, known):
+    for name in metrics_of(cluster, known):
         config = cluster.metric(name) if cluster else None
         config = config and config.for_subcluster(row.sub_cluster)
         figures = _figures(known[name], config, per_node, (data or {}).get(name, {}))
@@ -120,8 +120,8 @@ def _listed_accelerators(row: Row) -> int:
     return sum(len(names) for names in listed if isinstance(names, list))
 
 
-def _metrics_of(cluster: Cluster | None, known: Mapping[str, object]) -> Iterable[str]:
-    """Return the metrics of the footprints of a cluster, as far as a job has statistics of them."""
+def metrics_of(cluster: Cluster | None, known: Mapping[str, object]) -> Iterable[str]:
+    """Return the metrics of the footprints of a cluster, as far as they are known, of a job for example."""
     wanted: Sequence[str] = settings.FOOTPRINT_METRICS
     if not wanted and cluster is not None:
         wanted = [metric.name for metric in cluster.metrics if metric.is_footprint]

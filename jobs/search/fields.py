@@ -12,6 +12,7 @@ from django.db.models import F, FloatField, Q
 from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, IExact, In, IStartsWith, LessThan, LessThanOrEqual
 
+from archive.format.meta_json import EXCLUSIVE_OF_SHARED
 from jobs.ledger.slots import slots
 from jobs.models import Job, Tag
 from jobs.querysets import Plain
@@ -193,6 +194,11 @@ def _archiving(word: str) -> Criterion | None:
     return by_archiving(word) if word in _ARCHIVING else None
 
 
+def _shared(word: str) -> Criterion | None:
+    exclusive = EXCLUSIVE_OF_SHARED.get(word)
+    return None if exclusive is None else Criterion(Q(exclusive=exclusive))
+
+
 def _tag(found: Names, seen: Seen) -> Criterion:
     """Match tags by `type:name`, or by a type alone."""
     tags: set[Tag] = set()
@@ -298,6 +304,9 @@ FIELDS: dict[str, Field] = {
         Field("start", _TIMES, times, lambda found, seen: Span(*found)),
         Field("end", _TIMES, times, _ended),
         Field("archiving", f"one of {', '.join(_ARCHIVING)}", names, _by_words(_ARCHIVING, _archiving)),
+        Field(
+            "shared", f"one of {', '.join(EXCLUSIVE_OF_SHARED)}", names, _by_words(tuple(EXCLUSIVE_OF_SHARED), _shared)
+        ),
         Field("array", "job ids of arrays", _job_ids, _arrays),
     )
 }

@@ -18,6 +18,7 @@ WORDS: dict[str, list[str]] = {
     "delete_jobs_before": ["2020-01-01"],
     "import_ccbackend": [str(next(DATA.glob("*-mariadb.sql")))],
     "import_jobs": ["ARCHIVE"],
+    "import_rules": ["CLASSES"],
     "import_users": ["USERS"],
     "rebuild_jobs": [],
     "reconcile_jobs": ["FILE", "--cluster", "testcluster"],
@@ -26,7 +27,7 @@ WORDS: dict[str, list[str]] = {
 }
 """What each command needs besides."""
 
-REPORTS = {"import_users"}
+REPORTS = {"import_rules", "import_users"}
 """The commands that have a document of what they did, too."""
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster", "alice")]
@@ -43,11 +44,13 @@ def having(*options: str) -> list[str]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """Return the paths of a scheduler's list with one job, of an archive with one, and of a table of one user."""
+    """Return the paths of a scheduler's list of one job, an archive of one, a table of a user, a folder of no rules."""
     (tmp_path / "list").write_text("1")
     put_job(tmp_path / "archive", 1)
     (tmp_path / "users").write_text("username,roles\ndora,user\n")
-    return {"FILE": str(tmp_path / "list"), "ARCHIVE": str(tmp_path / "archive"), "USERS": str(tmp_path / "users")}
+    (tmp_path / "classes").mkdir()
+    names = {"FILE": "list", "ARCHIVE": "archive", "USERS": "users", "CLASSES": "classes"}
+    return {word: str(tmp_path / name) for word, name in names.items()}
 
 
 @pytest.mark.parametrize("name", having("--dry-run", "--json"))
