@@ -4,6 +4,7 @@ Each checks what holds for every answer.
 """
 
 import contextlib
+import gzip
 import http.client
 import io
 import json
@@ -38,9 +39,14 @@ class Answer:
     body: bytes
 
     @property
+    def content(self) -> bytes:
+        """Return the body unpacked."""
+        return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
+
+    @property
     def json(self) -> Any:
         """Return the body decoded."""
-        return json.loads(self.body)
+        return json.loads(self.content)
 
     @property
     def text(self) -> str:
@@ -59,7 +65,7 @@ def check_contract(method: str, path: str, answer: Answer) -> None:
     if not place.startswith("/api") or place.startswith(_PAGES):
         return
     kind = answer.headers.get("content-type", "")
-    check_described(method, place, answer.status, kind, answer.body)
+    check_described(method, place, answer.status, kind, answer.content)
     if answer.status < 400 or kind != "application/json" or method == "HEAD":
         return
     about = f"{method} {path}: {answer.status} {answer.body[:300]!r}"

@@ -51,7 +51,7 @@ def test_whom_the_proxy_names_is_created_and_logged_in(proxied: Client) -> None:
     assert access("ada") == (["user"], [])
     assert not User.objects.get().has_usable_password()
     assert proxied.get(PAGE).status_code == 200  # the session goes on at paths where the proxy does not ask
-    assert proxied.get("/admin/login/")["Location"] == "/admin/"
+    assert proxied.get("/admin/login/")["Location"] == "/admin/my-jobs/"
 
 
 @pytest.mark.parametrize("address", ["192.0.2.2", "127.0.0.1", ""])
