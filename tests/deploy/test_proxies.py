@@ -85,7 +85,7 @@ def test_a_person_logs_in_and_stays_on_tls(client: httpx.Client, server: Server,
     form = {"csrfmiddlewaretoken": token[1], "username": username, "password": PASSWORD, "next": "/admin/"}
     origin = {"Origin": f"https://{NAME}", "Referer": f"https://{NAME}/admin/login/"}
     answer = client.post("/admin/login/", data=form, headers=origin)
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/my-jobs/")
     cookies = answer.headers.get_list("Set-Cookie")
     assert cookies
     assert all("Secure" in cookie for cookie in cookies)
