@@ -204,9 +204,8 @@ def _tag(found: Names, seen: Seen) -> Criterion:
     tags: set[Tag] = set()
     for text in found.exact:
         pairs = pairs_of(text)
-        near = Tag.objects.filter(type__in={type_ for type_, _ in pairs}, name__in={name for _, name in pairs})
-        tags.update(tag for tag in near if str(tag) == text)
-        tags.update(Tag.objects.filter(type=text))
+        near = Q(type__in={type_ for type_, _ in pairs}, name__in={name for _, name in pairs}) | Q(type=text)
+        tags.update(tag for tag in Tag.objects.filter(near) if text in (str(tag), tag.type))
     for text in found.beginnings:
         type_, _, name = text.partition(":")
         tags.update(Tag.objects.filter(type=type_, name__startswith=name) if name else ())

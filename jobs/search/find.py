@@ -23,7 +23,7 @@ BUDGET = 0.15
 FIRST_STEP = 10_000
 """Jobs of the best index that the first step tests; the following ones are as long as the time allows."""
 
-_MOST_STEPS = 4  # within the budget
+_MOST_STEPS = 3  # within the budget
 _LEAST_GROWTH = 0.25  # a shorter step is not worth its queries
 _GROWTH = 8  # of a step compared with the one before
 
