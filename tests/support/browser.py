@@ -78,6 +78,12 @@ def logged_in(page: Page, live_server: LiveServer, admin: User) -> Page:
     return page
 
 
+def check_all(page: Page) -> None:
+    """Check all rows of a list by the box above them, once Django's script that passes it on has run."""
+    page.wait_for_load_state()
+    page.locator("#action-toggle").check()
+
+
 PHONE = 390
 """Pixels: the width of a phone, which no page exceeds."""
 

@@ -8,7 +8,7 @@ from accounts.models import ApiToken, User
 from jobs.admin import tags as tag_pages
 from jobs.models import JobTag, Tag
 from jobs.tags import services
-from tests.support.browser import IN_CHROMIUM, complaints, log_in
+from tests.support.browser import IN_CHROMIUM, check_all, complaints, log_in
 from tests.support.factories import JobFactory, TagFactory
 
 pytestmark = IN_CHROMIUM
@@ -21,7 +21,7 @@ def test_two_tags_become_one(logged_in: Page) -> None:
     JobFactory.create(tags=[fine])
     page.get_by_label("Sections").get_by_role("link", name="Tags").click()
 
-    page.locator("#action-toggle").check()
+    check_all(page)
     page.locator("select[name=action]").select_option(label="Merge selected tags")
     page.get_by_role("button", name="Go").click()
     page.get_by_label("perf:good").check()
@@ -103,7 +103,7 @@ def test_axe_finds_nothing(
     expect(page.locator("#new-token")).to_be_visible()
     look("the new token")
     page.goto(f"{live_server.url}/admin/jobs/tag/")
-    page.locator("#action-toggle").check()
+    check_all(page)
     page.locator("select[name=action]").select_option(label="Merge selected tags")
     page.get_by_role("button", name="Go").click()
     expect(page.get_by_role("button", name="Merge 2 tags")).to_be_visible()

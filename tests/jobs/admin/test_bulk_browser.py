@@ -7,7 +7,7 @@ from pytest_django.live_server_helper import LiveServer
 from jobs.admin.changelist import JobPages
 from jobs.bulk import changing, selecting
 from jobs.models import Job
-from tests.support.browser import IN_CHROMIUM, complaints
+from tests.support.browser import IN_CHROMIUM, check_all, complaints
 from tests.support.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -59,7 +59,7 @@ def test_more_than_the_list_counts_are_chosen_by_select_all(
     page = logged_in
     search(page, live_server)
 
-    page.locator("#action-toggle").check()
+    check_all(page)
     page.get_by_role("button", name="Select all matching jobs").click()
     expect(page.get_by_text("All matching jobs selected")).to_be_visible()
     page.locator("select[name=action]").select_option("add_tag")

@@ -13,7 +13,7 @@ from pytest_django.live_server_helper import LiveServer
 from jobs import history
 from jobs.deletion import services, steps
 from jobs.models import Job
-from tests.support.browser import IN_CHROMIUM, complaints
+from tests.support.browser import IN_CHROMIUM, check_all, complaints
 from tests.support.factories import JobFactory
 
 pytestmark = IN_CHROMIUM
@@ -75,7 +75,7 @@ def test_ghosts_of_the_list_are_stopped_by_hand(visit: Visit) -> None:
     JobFactory.create_batch(3)
     page = visit("?state=running")
 
-    page.locator("#action-toggle").check()
+    check_all(page)
     page.locator("select[name=action]").select_option(label="Stop selected jobs by hand")
     page.get_by_role("button", name="Go").click()
     page.get_by_label("State").select_option("cancelled")
