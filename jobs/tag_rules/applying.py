@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Case, Q, Value, When
 
+from jobs.ledger.sql import one_of
 from jobs.models import Job, JobTag
 from jobs.records import TagRule
 from jobs.rows.insert import insert_links
@@ -19,7 +20,6 @@ from jobs.rows.locks import keep_tags
 from jobs.tag_rules.words import RuleError, conditions
 
 _COMPILED_FOR = 60  # seconds: "the last 7 days" moves on, and tags that a rule names may come
-_IDS = [-1]  # stands for the row ids in a statement
 _LONGEST = 500  # characters of a reason
 
 _FAILURES = (DatabaseError, OverflowError, ValueError)
@@ -36,7 +36,7 @@ class Rule(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """A SELECT of row ids and, for each of some rules, whether the job matches; _IDS is one of the parameters."""
+    """A SELECT of row ids of all jobs and, for each of some rules, whether the job matches."""
 
     rules: tuple[int, ...]
     sql: str
@@ -45,29 +45,22 @@ class Statement(NamedTuple):
     @classmethod
     def of(cls, tests: Mapping[int, Q]) -> "Statement":
         """Put the conditions of rules together."""
-        jobs = Job.objects.order_by().among("id", _IDS)
         columns = {
             f"rule_{rule_id}": Case(When(test, then=Value(True)), default=Value(False))  # noqa: FBT003
             for rule_id, test in tests.items()
         }
-        found = jobs.annotate(**columns).values_list("pk", *columns)
+        found = Job.objects.order_by().annotate(**columns).values_list("pk", *columns)
         return cls(tuple(tests), *found.query.sql_with_params())
 
     def matches(self, row_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Return the jobs that match, each with the rule."""
-        placeholder, value = _as_parameter(_IDS), _as_parameter(row_ids)
-        parameters = [value if each == placeholder else each for each in self.parameters]
+        """Return those of these jobs that match, each with the rule."""
+        chosen, ids = one_of('"jobs_job"."id"', row_ids)
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(self.sql, parameters)
+            cursor.execute(f"{self.sql} WHERE {chosen}", [*self.parameters, *ids])
             rows = cursor.fetchall()
         return [
             (row_id, rule) for row_id, *found in rows for rule, is_one in zip(self.rules, found, strict=True) if is_one
         ]
-
-
-def _as_parameter(row_ids: Sequence[int]) -> Any:
-    """Return row ids as `JobQuerySet.among` passes them to the database."""
-    return list(row_ids) if connection.vendor == "postgresql" else f"[{','.join(map(str, row_ids))}]"
 
 
 class Compiled(NamedTuple):

@@ -1,8 +1,7 @@
 """The plan of each statement that works on a large table: which index, no scan, no sort of more than a page."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from typing import Any
 
 import pytest
 from django.core.cache import cache
@@ -12,8 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from jobs.admin import changelist, filters, list_statistics
-from jobs.api import conditions, limits, parameters
-from jobs.api.pages import select_json
+from jobs.api import conditions
 from jobs.archiving import queue
 from jobs.bulk.changing import confirm, go_on, undo
 from jobs.bulk.selecting import begin_selection, select_all
@@ -45,62 +43,10 @@ from jobs.tag_rules.applying import tag_archived
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.factories import UserFactory
+from tests.support.plan_cases import Case, case, limited, listed, problems_of
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
-
-# Of the row ids themselves, of a node's jobs, and of the tags of each job in a list.
-EVERYWHERE = {"pk", "jobs_of_node", "jobs_tag_on_job_once"}
-
-
-class Case(NamedTuple):
-    """A piece of work, the indexes that it must use, of which some are A|B, and those that it may use besides.
-
-    `guessed`: what PostgreSQL may do if it knows nothing of the table yet.
-    """
-
-    name: str
-    act: Callable[[], object]
-    uses: frozenset[str]
-    may_use: frozenset[str]
-    guessed: frozenset[str]
-    sorts: bool  # few rows, which SQLite's plan does not tell
-    prepared: bool  # else PostgreSQL goes on planning it, since one plan for all values would cost more
-
-
-def case(
-    name: str,
-    act: Callable[[], object],
-    *uses: str,
-    may: str = "",
-    guessed: str = "",
-    sorts: bool = False,
-    prepared: bool = False,
-) -> Case:
-    """Return a case; the names in `may` and `guessed` are separated by blanks."""
-    return Case(name, act, frozenset(uses), frozenset(may.split()), frozenset(guessed.split()), sorts, prepared)
-
-
-def listed(query: str, *uses: str, **options: Any) -> Case:
-    """Return the case of a list."""
-
-    def act() -> None:
-        found = parameters.parse(parse_qs(query))
-        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=found.offset, part=1000):
-            pass
-
-    return case(f"list {query}", act, *uses, **options)
-
-
-def limited(name: str, pairs: list[tuple[str, str]], *uses: str, **options: Any) -> Case:
-    """Return the case of a list for a token that reaches jobs alone for which one of some columns has its value."""
-
-    def act() -> None:
-        found = parameters.parse({}, [limits.one_of(pairs)])
-        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=0, part=1000):
-            pass
-
-    return case(f"list of {name}", act, *uses, **options)
 
 
 def lists() -> list[Case]:
@@ -491,18 +437,5 @@ def test_statements_on_large_tables_use_their_indexes(
         *commands(),
     ]  # the last ones delete
     guesses = connection.vendor == "postgresql" and not analyzed
-    problems = [problem for each in cases for problem in _problems(each, guesses=guesses)]
+    problems = [problem for each in cases for problem in problems_of(each, guesses=guesses)]
     assert not problems, "\n".join(problems)
-
-
-def _problems(each: Case, *, guesses: bool) -> list[str]:
-    found = plans.plans(each.act, generic=each.prepared)
-    used = set[str]().union(*(plan.indexes for plan in found))
-    problems = [f"{each.name}: {text} in {plan.sql}" for plan in found for text in plan.sorts if not each.sorts]
-    allowed = {name for names in each.uses for name in names.split("|")} | each.may_use | EVERYWHERE
-    guessed = each.guessed if guesses else frozenset()
-    missing = not used & guessed and not all(used & set(names.split("|")) for names in each.uses)
-    if missing or used - allowed - guessed:
-        sql = "\n".join(plan.sql for plan in found if plan.indexes - allowed)
-        problems.append(f"{each.name}: uses {sorted(used)}, expected {sorted(each.uses)}: {sql}")
-    return problems

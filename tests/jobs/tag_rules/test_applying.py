@@ -147,6 +147,14 @@ def test_a_rule_that_is_not_understood_any_more_says_so_and_the_others_go_on() -
     assert broken.error == ""
 
 
+def test_no_value_of_a_rule_is_taken_for_the_jobs_of_the_batch() -> None:
+    """A value may look like a list of row ids."""
+    rule('user:"[-1]"')
+    job, other = booked_job(user="[-1]"), booked_job(user="alice")
+
+    assert apply(job, other) == [job.pk]
+
+
 def test_a_rule_that_the_database_refuses_says_so_and_the_others_go_on() -> None:
     broken, fine = rule("name:job", "x"), rule("user:alice", "y")
     job = booked_job(meta_data="no JSON")
