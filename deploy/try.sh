@@ -117,7 +117,7 @@ setup=$(echo "$setup" | tr -s '\n ' ' ')
 if said=$(operator "$setup" 2>&1); then fail "setup has made a database without being allowed to: $said"; fi
 printf '%s\n' "$said"
 printf '%s\n' "$said" | grep '^ *CREATE ' >/tmp/statements || fail "setup names no statements"
-step "... which he runs, and setup goes on"
+step "... which the administrator runs, and setup goes on"
 (cd / && runuser -u postgres -- psql --quiet --set ON_ERROR_STOP=1) </tmp/statements
 said=$(operator "$setup" 2>&1) || fail "setup: $said"
 printf '%s\n' "$said" | sed 's/^\(ccb_....\).*/\1.../'
