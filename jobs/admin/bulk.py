@@ -125,7 +125,7 @@ class JobBulk(JobSelection):
         return self._show(request, change, goes_on=change.state == BulkState.SELECTING)
 
     def _allowed(self, request: HttpRequest, change_id: int) -> BulkChange:
-        """Return a change that the user may make: an own one, or any if all jobs are seen; else raise PermissionDenied."""
+        """Return a change that the user made or, seeing all jobs, may make; else raise PermissionDenied."""
         change = BulkChange.objects.select_related("user").filter(pk=change_id).first()
         if change is None or not request.user.has_perm(_PERMISSIONS[BulkKind(change.kind)]):
             raise PermissionDenied
