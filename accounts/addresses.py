@@ -5,8 +5,9 @@ left past further trusted proxies: the client can forge everything to the left o
 """
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -58,11 +59,16 @@ def _without_port(text: str) -> str:
 
 def client_address(request: HttpRequest) -> str:
     """Return the client: an IP address, `unix`, or whatever text a trusted proxy passed on."""
-    peer = request.META.get("REMOTE_ADDR") or UNIX_PEER
+    return address_in(request.META)
+
+
+def address_in(meta: Mapping[str, Any]) -> str:
+    """Return the client of a WSGI environment, as `client_address`."""
+    peer: str = meta.get("REMOTE_ADDR") or UNIX_PEER
     trusted = settings.TRUSTED_PROXIES
     if not trusted or not is_listed(peer, trusted):
         return peer
-    forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "")
+    forwarded = meta.get("HTTP_X_FORWARDED_FOR", "")
     for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
         peer = _without_port(hop)
         if not is_listed(peer, trusted):

@@ -86,6 +86,14 @@ def user_of(token: str, address: str) -> tuple[User, Credential]:
     return entry.user, entry.credential
 
 
+def remembered_user(token: str, address: str) -> tuple[User, Credential] | None:
+    """Return what `user_of` returns if that is in the cache; None if `user_of` has to look or to refuse."""
+    entry = _entries.get(tokens.digest(token))
+    if entry is None or entry.user is None or entry.until < time.monotonic():
+        return None
+    return None if entry.networks and not is_listed(address, entry.networks) else (entry.user, entry.credential)
+
+
 def _new_entry(token: str, digest: str) -> _Entry:
     """Look a token up and remember the outcome; of one that cannot be a token there is nothing to remember."""
     entry = _refusals.get(digest)

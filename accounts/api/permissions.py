@@ -1,5 +1,6 @@
 """Permissions for the operations of the API."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from django.conf import settings
@@ -23,9 +24,14 @@ class Denied(permissions.BasePermission):
         return False
 
 
+def is_in_scope(token: Credential, scopes: Mapping[str, Sequence[str]], action: str) -> bool:
+    """Return whether the token's scope allows an action of a view with these `scopes`."""
+    return token.scope == TokenScope.ALL or token.scope in scopes.get(action, ())
+
+
 def check_limits(token: Credential, view: Any) -> None:
     """Raise PermissionDenied if the token's scope or clusters do not allow the call."""
-    if token.scope != TokenScope.ALL and token.scope not in view.scopes.get(view.action, ()):
+    if not is_in_scope(token, view.scopes, view.action):
         raise PermissionDenied(f"this token has the scope {token.scope}, which does not allow {view.action}")
     if token.clusters:
         view.limit_to(token.clusters)

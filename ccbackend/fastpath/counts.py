@@ -56,14 +56,21 @@ os.register_at_fork(after_in_child=_threads.clear)
 
 
 def note(request: HttpRequest, status: int, begin: float, end: float) -> None:
-    """Remember a request that was answered with this status, and when."""
-    if not _threads and counts_by_itself:
-        _keep_counting()
+    """Remember a request that was answered with this status, and when (perf_counter)."""
     token = getattr(request, "auth", None)
     source = token and token.source
     if token is None and isinstance(user := authenticated(request), User):
         source = f"user {user.username}"
-    recent.append((request.resolver_match, request.method, status, begin, end, source))
+    note_call(request.resolver_match, request.method, status, begin, end, source)
+
+
+def note_call(
+    match: ResolverMatch | None, method: str | None, status: int, begin: float, end: float, source: str | None
+) -> None:
+    """Remember a call by its view; `source` is what it is counted by, see accounts.credentials."""
+    if not _threads and counts_by_itself:
+        _keep_counting()
+    recent.append((match, method, status, begin, end, source))
 
 
 def tally() -> None:

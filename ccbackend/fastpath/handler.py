@@ -1,7 +1,7 @@
 """Django's WSGI handler, and one with a shorter path for API calls with a token."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, cast
@@ -19,14 +19,20 @@ from django.utils.formats import get_format
 
 from accounts.addresses import UNIX_PEER, is_listed
 from accounts.api.authentication import sent_token
+from accounts.api.base import json_response
 from accounts.console import check_settings
 from ccbackend.callers import note_unexplained
 from ccbackend.compression import pack
 from ccbackend.fastpath import counts
+from ccbackend.fastpath.counts import operation_of
+from ccbackend.fastpath.heads import Content
 from ccbackend.logs import REQUEST_ID, RequestIds
 from ccbackend.middleware import CleanAddress
 from ccbackend.waiting import WouldWait
+from jobs.api import together
+from jobs.api.together import Call
 from jobs.checks import archive_problem
+from jobs.intake.sql import FEW
 
 _ids = RequestIds()
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -91,6 +97,9 @@ class FastHandler(Handler):
     without a token, including those of the interactive API page with its session, pass through all middleware.
     """
 
+    most_together = FEW
+    """Calls that `carry_out` takes at a time."""
+
     def load_middleware(self, is_async: bool = False) -> None:  # noqa: FBT001, FBT002  Django's signature
         """Build both paths."""
         super().load_middleware(is_async)
@@ -100,6 +109,9 @@ class FastHandler(Handler):
         self._hosts: set[str] = set()
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        answered: Call | None = getattr(environ["wsgi.input"], "answered", None)
+        if answered is not None:
+            return self._pass_on(answered, environ, start_response)
         if environ["REQUEST_METHOD"] == "HEAD" or not _is_token_call(environ):
             return super()._serve(environ, start_response)
         begin = perf_counter()
@@ -110,17 +122,38 @@ class FastHandler(Handler):
         if response.streaming and getattr(connection, "must_not_wait", False):
             response.close()
             raise WouldWait  # a long answer is not for the main loop
-        if "HTTP_ACCEPT_ENCODING" in environ:
-            pack(response, environ["HTTP_ACCEPT_ENCODING"])
-        if not response.streaming:
-            response["Content-Length"] = str(len(response.content))
-        headers = [*response.items(), ("X-Content-Type-Options", "nosniff"), ("X-Request-ID", environ[REQUEST_ID])]
-        start_response(f"{response.status_code} {response.reason_phrase}", headers)
+        _begin_answer(response, environ, start_response)
         _finish(request, response, begin)
         if isinstance(response, StreamingHttpResponse):
             return response  # the server closes it, which cleans up
         connection.close_if_unusable_or_obsolete()
         request.close()
+        return [response.content]
+
+    def carry_out(self, contents: Sequence[Content]) -> None:
+        """Carry out starts and stops of hosts and paths that are known together, and mark those that succeeded.
+
+        Calls that are marked were carried out, whatever is raised: WouldWait, or what the database raises.
+        """
+        known = []
+        for content in contents:
+            path = content.head["PATH_INFO"]
+            if content.head.get("HTTP_HOST") in self._hosts and path in self._matches:
+                action = operation_of(self._matches[path], content.head["REQUEST_METHOD"])
+                known.append((content, Call(action, content.head, content.getvalue(), perf_counter())))
+        try:
+            together.carry_out([call for _, call in known])
+        finally:
+            for content, call in known:
+                content.answered = call if call.status else None
+            connection.close_if_unusable_or_obsolete()
+
+    def _pass_on(self, call: Call, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer a call that was carried out before."""
+        response = json_response(call.answer, call.status)
+        _begin_answer(response, environ, start_response)
+        match = self._matches[environ["PATH_INFO"]]
+        counts.note_call(match, environ["REQUEST_METHOD"], call.status, call.begin, perf_counter(), call.source)
         return [response.content]
 
     def _learn_host(self, request: WSGIRequest) -> bool:
@@ -143,6 +176,18 @@ class FastHandler(Handler):
                 self._matches[request.path_info] = match
         request.resolver_match = match
         return match
+
+
+def _begin_answer(
+    response: HttpResponse | StreamingHttpResponse, environ: dict[str, Any], start_response: Callable[..., Any]
+) -> None:
+    """Pack an answer for a client that takes it, and send its head."""
+    if "HTTP_ACCEPT_ENCODING" in environ:
+        pack(response, environ["HTTP_ACCEPT_ENCODING"])
+    if not response.streaming:
+        response["Content-Length"] = str(len(response.content))
+    headers = [*response.items(), ("X-Content-Type-Options", "nosniff"), ("X-Request-ID", environ[REQUEST_ID])]
+    start_response(f"{response.status_code} {response.reason_phrase}", headers)
 
 
 def _is_token_call(environ: dict[str, Any]) -> bool:

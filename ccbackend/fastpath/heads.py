@@ -5,17 +5,27 @@ every head is accepted or refused by gunicorn's own parser before it is remember
 """
 
 import copy
+import io
 import re
 from typing import Any
 
-from gunicorn.http import get_parser
-from gunicorn.http.body import Body, LengthReader
-from gunicorn.http.unreader import IterUnreader
+from gunicorn.http import get_parser, wsgi
+from gunicorn.http.body import LengthReader
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,8})[ \t]*\r\n", re.IGNORECASE)
 _MOST = 256  # remembered heads
 _LARGEST = 4096  # bytes of a head that is remembered
+
+
+class Content(io.BytesIO):
+    """The body of a request, with what else the worker tells the application."""
+
+    head: dict[str, Any]
+    """The WSGI environment of a request with this head; port and length are those of the first."""
+
+    answered: Any = None
+    """The call if it was carried out together with others, see `FastHandler.carry_out`."""
 
 
 class Heads:
@@ -29,8 +39,8 @@ class Heads:
     def request(self, received: bytes, client: Any) -> Any:
         """Return gunicorn's request; None unless `received` is a whole request, nothing else, with a plain body.
 
-        `client` is the peer's address, on which gunicorn's trust in some headers depends. Raises what gunicorn's parser
-        raises.
+        Its body is a Content. `client` is the peer's address, on which gunicorn's trust in some headers depends. Raises
+        what gunicorn's parser raises.
         """
         end = received.find(_END) + len(_END)
         found = _LENGTH.search(received, 0, end)
@@ -49,11 +59,12 @@ class Heads:
                     self._parsed.clear()
                 self._parsed[key] = parsed
         request = copy.copy(parsed)
+        request.body = Content(received[end:])
+        request.body.head = parsed.body.head
         request.peer_addr = request.remote_addr = client
         request.headers = [
             (name, str(length)) if name == "CONTENT-LENGTH" else (name, value) for name, value in parsed.headers
         ]
-        request.body = Body(LengthReader(IterUnreader([received[end:]]), length))
         return request
 
     def _parse(self, received: bytes, client: Any, length: int) -> Any:
@@ -62,4 +73,8 @@ class Heads:
         request = next(parser)
         reader, body = request.body.reader, parser.unreader.buf.getvalue()
         is_plain = type(reader) is LengthReader and reader.length == length == len(body)
-        return request if is_plain and not request._expected_100_continue else None
+        if not is_plain or request._expected_100_continue:
+            return None
+        request.body = Content()
+        request.body.head = wsgi.create(request, None, client, ("", ""), self._cfg)[1]
+        return request

@@ -3,10 +3,12 @@
 Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
 process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
 loop as soon as the whole request has arrived, with gunicorn's own parser and response, unless they would have to wait
-for a lock of the database; all other calls go to the threads as usual.
+for a lock of the database; all other calls go to the threads as usual. Starts and stops that arrive while the main loop
+is busy are carried out together.
 """
 
 import re
+from collections.abc import Sequence
 from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import Any
@@ -15,12 +17,12 @@ from django.db import connections
 
 from ccbackend.fastpath.connection import Connection, is_delayed
 from ccbackend.fastpath.guarded import GuardedWorker
-from ccbackend.fastpath.heads import Heads
+from ccbackend.fastpath.heads import Content, Heads
 from ccbackend.waiting import WouldWait
 
 # Calls that take a few milliseconds at most and have short answers: a start, a stop, a first page of newest jobs.
 _SHORT = re.compile(
-    rb"(?:(?:POST|PUT) /api/jobs/(?:start_job|stop_job)/?"
+    rb"(?:(?P<write>POST|PUT) /api/jobs/(?:start_job|stop_job)/?"
     rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|state=running|with-metadata=false))*)?)"
     rb" HTTP/1\.1\r\n"
 )
@@ -32,6 +34,7 @@ class Worker(GuardedWorker):
     def init_process(self) -> None:
         """Start the process."""
         self._heads = Heads(self.cfg)
+        self._writes: list[tuple[Connection, Any]] = []
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -47,18 +50,52 @@ class Worker(GuardedWorker):
         return bool(self.cfg.proxy_protocol == "off")
 
     def proceed(self, conn: Connection) -> None:
-        """Answer a short call that has arrived completely."""
-        if not (self._answers_at_once and _SHORT.match(conn.received) and self._answer(conn)):
+        """Answer a short call that has arrived completely; a start or a stop at the end of this turn."""
+        short = _SHORT.match(conn.received) if self._answers_at_once else None
+        request = self._request(conn) if short else None
+        if short and short["write"] and request is not None:
+            conn.leave()
+            self._writes.append((conn, request))
+        elif request is None or not self._answer(conn, request):
             super().proceed(conn)
 
-    def _answer(self, conn: Connection) -> bool:
-        """Answer the call if it is whole and the only one; return whether it was answered."""
+    def _request(self, conn: Connection) -> Any:
+        """Return the request that has arrived if it is whole and the only one, else None."""
         try:
-            request = self._heads.request(conn.received, conn.client)
+            return self._heads.request(conn.received, conn.client)
         except Exception:  # the thread meets the same error, and answers
-            request = None
-        if request is None:
+            return None
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events and take them up; then carry out the starts and stops that have arrived."""
+        super().wait_for_and_dispatch_events(timeout)
+        most = getattr(self.wsgi, "most_together", 1)  # with FAST_PATH off
+        while self._writes:
+            together, self._writes = self._writes[:most], self._writes[most:]
+            would_wait = len(together) > 1 and self._would_wait([request.body for _, request in together])
+            for conn, request in together:
+                if (would_wait and request.body.answered is None) or not self._answer(conn, request):
+                    super().proceed(conn)
+
+    def _would_wait(self, contents: Sequence[Content]) -> bool:
+        """Carry out calls together; return whether those that were not carried out would have to wait for a lock.
+
+        Otherwise they are to be made one by one.
+        """
+        database: Any = connections["default"]
+        database.must_not_wait = True
+        try:
+            self.wsgi.carry_out(contents)
+        except WouldWait:
+            return True
+        except Exception:  # each call meets the error that it is to blame for by itself, and answers
             return False
+        finally:
+            database.must_not_wait = False
+        return False
+
+    def _answer(self, conn: Connection, request: Any) -> bool:
+        """Answer a call; return whether it was answered: it was not if it would have to wait for a lock."""
         answer: list[bytes] = []
         sink = SimpleNamespace(sendall=answer.append, gettimeout=lambda: 0.0)
         database: Any = connections["default"]

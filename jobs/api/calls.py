@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from jobs.api.decoding import decode
 from jobs.exceptions import InvalidJobError
+from jobs.intake.services import Stop, stopped_state
 from jobs.messages import StopJob, StopJobById
 from jobs.rows import encoding
 from jobs.rows.columns import Row
@@ -22,6 +23,12 @@ def stop_of(body: bytes) -> dict[str, Any]:
         "stop_time": required(stop.stop_time, "stopTime"),
         "job_state": stop.job_state or "",
     }
+
+
+def named_stop_of(body: bytes) -> Stop:
+    """Return the end of the job that a body names; raise InvalidJobError."""
+    arguments = stop_of(body)
+    return Stop(*stopped_state(arguments.pop("job_state")), **arguments)
 
 
 def stop_by_id_of(row_id: int, body: bytes) -> dict[str, Any]:

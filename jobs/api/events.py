@@ -21,7 +21,7 @@ from jobs.history import Actor
 from jobs.intake.events import MOST, Call, carry_out, is_away
 from jobs.intake.nodes import record_nodestate
 from jobs.intake.refused import Refusal, is_to_be_kept
-from jobs.intake.services import Stop, start_job, started_row, stop_job, stopped_state
+from jobs.intake.services import start_job, started_row, stop_job
 from jobs.messages import Event, NodeStates, StartJob, TagName
 from jobs.rows.columns import Row
 from jobs.rows.select import whole, without_large
@@ -239,9 +239,7 @@ def _stop(event: Event, body: bytes, actor: Actor) -> _Valid:
     if event.id is not None:
         arguments = calls.stop_by_id_of(event.id, body)
         return _Valid(Call(None, lambda: without_large(stop_job(**arguments))), 200, _stopped)
-    arguments = calls.stop_of(body)
-    word, own_word = stopped_state(arguments.pop("job_state"))
-    stop = Stop(word, own_word, **arguments)
+    stop = calls.named_stop_of(body)
     return _Valid(Call(stop.job_id, stop), 200, _stopped)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
@@ -46,10 +46,7 @@ def start_job(*, job: StartJob) -> int:
 
 
 def start_jobs(rows: Sequence[Row]) -> list[int | JobError]:
-    """Store jobs of different jobIds, without tags, as running; return the row id of each, or why it is refused.
-
-    The caller opens the transaction.
-    """
+    """Store jobs of different jobIds, without tags, as running; return the row id of each, or why it is refused."""
     row_ids = insert_runs(rows, window=settings.DUPLICATE_START_WINDOW)
     return [_is_duplicate(row) if row_id is None else row_id for row, row_id in zip(rows, row_ids, strict=True)]
 
@@ -221,22 +218,31 @@ class Stop(NamedTuple):
     cluster: str | None = None
     start_time: int | None = None
 
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Return the keys of the job."""
+        return {"job_id": self.job_id, "cluster": self.cluster or None, "start_time": self.start_time}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `jobs.intake.sql.stop_run`."""
+        return {"state": self.state, "stop_time": self.stop_time, **self.keys}
+
 
 def stop_jobs(stops: Sequence[Stop]) -> list[Row | JobError]:
     """Stop jobs of different jobIds, each as `stop_job` does; return the row of each, or why it is refused.
 
-    The caller opens the transaction.
+    The rows are without what is large in them, see `jobs.rows.select.whole`. If one has a word of its own, the caller
+    opens the transaction.
     """
-    keys = [{"job_id": stop.job_id, "cluster": stop.cluster or None, "start_time": stop.start_time} for stop in stops]
-    named = [
-        {"state": stop.state, "stop_time": stop.stop_time} | of_stop for stop, of_stop in zip(stops, keys, strict=True)
-    ]
-    results: list[Row | JobError] = []
-    for stop, of_stop, row in zip(stops, keys, stop_runs(named), strict=True):
+    rows = stop_runs([stop.arguments for stop in stops], whole=False)
+    for stop, row in zip(stops, rows, strict=True):
         if row is not None and stop.own_word is not None:
             _keep_scheduler_state(row.id, stop.own_word)
-        results.append(row or _why_not_stopped(stop_time=stop.stop_time, row_id=None, **of_stop))  # type: ignore[arg-type]
-    return results
+    return [
+        row or _why_not_stopped(stop_time=stop.stop_time, row_id=None, **stop.keys)
+        for stop, row in zip(stops, rows, strict=True)
+    ]
 
 
 def stopped_state(text: str) -> tuple[str, str | None]:

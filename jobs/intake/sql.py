@@ -9,23 +9,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from django.db import connection
 
 from jobs.models import Job
 from jobs.rows.columns import STORED_COLUMNS, Row
-from jobs.rows.locks import lock_runs, run_lock
-from jobs.rows.select import JOBS, run, select_list, without_large
+from jobs.rows.locks import run_lock, run_locks
+from jobs.rows.select import JOBS, run, select_list
 
 # The database assigns the id.
 _NEW_COLUMNS = tuple(name for name in STORED_COLUMNS if name != "id")
 _new_values = attrgetter(*_NEW_COLUMNS)
 _TYPED_AS = {"state": "job_state", "stop_time": "start_time"}  # what a stop has beside the columns that name its run
 
-_TOGETHER = 50  # rows in a statement of SQLite
+FEW = 8
+"""Rows that are always one statement, and so one transaction if none is open."""
+
+_TOGETHER = 50  # rows in a statement of SQLite if there are more than FEW
 _Values = Sequence[Any]
+T = TypeVar("T")
 
 _NAMES = ", ".join(f'"{name}"' for name in _NEW_COLUMNS)
 
@@ -62,14 +66,15 @@ def insert_run(job: Row, *, window: int) -> int | None:
 
 
 def insert_runs(jobs: Sequence[Row], *, window: int) -> list[int | None]:
-    """Insert started jobs of different jobIds, each as `insert_run` does; the caller opens the transaction."""
-    lock_runs([(job.job_id, job.cluster) for job in jobs])
+    """Insert started jobs of different jobIds, each as `insert_run` does.
+
+    On SQLite, more than FEW are inserted in several statements.
+    """
     ids: dict[int, int] = {}
-    with connection.cursor() as cursor:
-        for part in _parts([_new_values(job) for job in jobs]):
-            sql = _insert_runs(connection.vendor, len(part))
-            cursor.execute(sql, [*_parameters(_NEW_COLUMNS, part), window, window])
-            ids.update(cursor.fetchall())
+    for part in _parts(jobs):
+        sql = _insert_runs(connection.vendor, len(part))
+        values = [*_parameters(_NEW_COLUMNS, [_new_values(job) for job in part]), window, window]
+        ids.update(run(*run_locks([(job.job_id, job.cluster) for job in part]), (sql, values)))
     return [ids.get(job.job_id) for job in jobs]
 
 
@@ -87,23 +92,22 @@ def _insert_runs(vendor: str, number: int) -> str:
     """
 
 
-def _parts(rows: Sequence[_Values]) -> Iterator[Sequence[_Values]]:
-    """Yield the rows of one statement after the other: for SQLite, whose statements differ by number, of two sizes."""
-    if connection.vendor == "postgresql":
-        if rows:
-            yield rows
-        return
-    whole = len(rows) - len(rows) % _TOGETHER
-    for begin in range(0, whole, _TOGETHER):
-        yield rows[begin : begin + _TOGETHER]
-    yield from ([row] for row in rows[whole:])
+def _parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the rows of one statement after the other."""
+    begin, most = 0, len(rows) if connection.vendor == "postgresql" else _TOGETHER
+    while begin < len(rows):
+        size = most if begin + most <= len(rows) else FEW
+        yield rows[begin : begin + size]
+        begin += size
 
 
 def _given(vendor: str, columns: Mapping[str, str], number: int) -> str:
     """Return a table of rows given as `_parameters`; `columns` are its names, each with a column that has its type."""
     if vendor == "postgresql":
-        types = {name: Job._meta.get_field(column).db_type(connection) for name, column in columns.items()}
-        return f"""json_to_recordset(%s) AS given({", ".join(f'"{name}" {kind}' for name, kind in types.items())})"""
+        types = {name: str(Job._meta.get_field(column).db_type(connection)) for name, column in columns.items()}
+        # A text that is too long for its column is in no row; as a varchar it would be an error.
+        texts = {name: "text" if kind.startswith("varchar") else kind for name, kind in types.items()}
+        return f"""json_to_recordset(%s) AS given({", ".join(f'"{name}" {kind}' for name, kind in texts.items())})"""
     names = ", ".join(f'column{place} AS "{name}"' for place, name in enumerate(columns, 1))
     row = f"({', '.join(['%s'] * len(columns))})"
     return f"(SELECT {names} FROM (VALUES {', '.join([row] * number)})) AS given"
@@ -148,27 +152,26 @@ def stop_run(
     return Row._make(rows[0]) if rows else None
 
 
-def stop_runs(stops: Sequence[Mapping[str, Any]]) -> list[Row | None]:
-    """Stop jobs of different jobIds, each as `stop_run` does with these arguments; the caller opens the transaction.
+def stop_runs(stops: Sequence[Mapping[str, Any]], *, whole: bool = True) -> list[Row | None]:
+    """Stop jobs of different jobIds, each as `stop_run` does with these arguments.
 
-    The rows are without what is large in them, see `jobs.rows.select.whole`.
+    Unless `whole`, the rows are without what is large in them, see `jobs.rows.select.whole`. Jobs that are named by
+    different keys are stopped in several statements, and more than FEW on SQLite.
     """
     by_names: dict[tuple[str, ...], list[_Values]] = {}
     for stop in stops:
         given = {name: value for name, value in stop.items() if value is not None}
         by_names.setdefault(tuple(given), []).append(tuple(given.values()))
     stopped: dict[int, Row] = {}
-    with connection.cursor() as cursor:
-        for names, alike in by_names.items():
-            for part in _parts(alike):
-                cursor.execute(_stop_runs(connection.vendor, names, len(part)), _parameters(names, part))
-                rows = (without_large(Row._make(values)) for values in cursor)
-                stopped.update((row.job_id, row) for row in rows)
+    for names, alike in by_names.items():
+        for part in _parts(alike):
+            found = run((_stop_runs(connection.vendor, names, len(part), whole), _parameters(names, part)))
+            stopped.update((row.job_id, row) for row in map(Row._make, found))
     return [stopped.get(stop["job_id"]) for stop in stops]
 
 
 @lru_cache
-def _stop_runs(vendor: str, names: tuple[str, ...], number: int) -> str:
+def _stop_runs(vendor: str, names: tuple[str, ...], number: int, whole: bool) -> str:  # noqa: FBT001
     given = _given(vendor, {name: _TYPED_AS.get(name, name) for name in names}, number)
     keys = " AND ".join(f'"{name}" = given."{name}"' for name in names if name not in _TYPED_AS)
     return f"""
@@ -180,5 +183,5 @@ def _stop_runs(vendor: str, names: tuple[str, ...], number: int) -> str:
             FROM {given})
         UPDATE {JOBS} SET "job_state" = "state", "duration" = "stop_time" - "start_time"
         FROM chosen WHERE "id" = "run" AND {_RUNS}
-        RETURNING {select_list(vendor, with_metadata=False, whole=vendor != "postgresql")}
+        RETURNING {select_list(vendor, with_metadata=False, whole=whole)}
     """

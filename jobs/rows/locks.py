@@ -3,11 +3,17 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import msgspec
 from django.db import connection
 
 from jobs.rows.select import TAGS
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))"
+_LOCKS = """
+    SELECT pg_advisory_xact_lock("key") FROM (
+        SELECT hashtextextended("cluster", "job_id") AS "key"
+        FROM json_to_recordset(%s) AS run("job_id" bigint, "cluster" text) ORDER BY 1) keys
+"""
 
 
 def run_lock(job_id: int, cluster: str) -> list[tuple[str, Sequence[Any]]]:
@@ -19,17 +25,12 @@ def run_lock(job_id: int, cluster: str) -> list[tuple[str, Sequence[Any]]]:
     return [(_LOCK, [cluster, job_id])] if connection.vendor == "postgresql" else []
 
 
-def lock_runs(runs: Sequence[tuple[int, str]]) -> None:
-    """Lock many pairs of jobId and cluster, as `run_lock` does, on PostgreSQL; all callers in one order."""
-    if connection.vendor != "postgresql" or not runs:
-        return
-    job_ids, clusters = [job_id for job_id, _ in runs], [cluster for _, cluster in runs]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(key) FROM (SELECT hashtextextended(cluster, job_id) AS key "
-            "FROM unnest(%s::bigint[], %s::text[]) AS run(job_id, cluster) ORDER BY 1) AS keys",
-            [job_ids, clusters],
-        )
+def run_locks(runs: Sequence[tuple[int, str]]) -> list[tuple[str, Sequence[Any]]]:
+    """Return the statement that locks many pairs of jobId and cluster as `run_lock` does, for all in one order."""
+    if connection.vendor != "postgresql":
+        return []
+    named = [{"job_id": job_id, "cluster": cluster} for job_id, cluster in runs]
+    return [(_LOCKS, [msgspec.json.encode(named).decode()])]
 
 
 def lock_new_tags() -> None:

@@ -73,13 +73,14 @@ def fetch_rows(row_ids: Collection[int]) -> dict[int, Row]:
 def select_list(vendor: str, with_metadata: bool, whole: bool = True) -> str:  # noqa: FBT001, FBT002
     """Return the select list of a Row; without metadata that column is NULL.
 
-    Unless `whole`, PostgreSQL, which has a whole part in memory, returns large columns as empty texts. None is
-    ever empty otherwise, and octet_length does not read it.
+    Unless `whole`, large columns are empty texts, for statements whose rows are all in memory. None is ever empty
+    otherwise, and PostgreSQL's octet_length does not read it.
     """
     computed = {"tags": f"CASE WHEN {HAS_TAGS[vendor]} THEN {TAGS_AS_JSON[vendor]} END"}
-    if vendor == "postgresql" and not whole:
+    if not whole:
+        length = "octet_length" if vendor == "postgresql" else "length"
         computed |= {
-            name: f'CASE WHEN octet_length({JOBS}."{name}") > {LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
+            name: f'CASE WHEN {length}({JOBS}."{name}") > {LARGE} THEN \'\' ELSE {JOBS}."{name}" END'
             for name in PASSED_THROUGH
         }
     if not with_metadata:
@@ -127,7 +128,7 @@ def select_rows(
     All `conditions` must hold. `limit` None means no limit.
     """
     source, parameters = from_page(conditions, limit=limit, offset=offset)
-    sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=False)} {source}"
+    sql = f"SELECT {select_list(connection.vendor, with_metadata, whole=connection.vendor == 'sqlite')} {source}"
     query = with_values(sql, parameters)
     # A server-side cursor costs another round trip, so it is used only if the answer may be large. Behind a pooler it
     # lives no longer than its transaction. In SQLite a transaction would lock the database.

@@ -24,7 +24,7 @@ VERSION = "27.0.1"
 USED = {
     "worker": {
         *("_keepalive_after", "accept", "finish_request", "handle", "handle_error", "handle_request", "init_process"),
-        *("load_wsgi", "murder_pending", "notify", "on_client_socket_readable"),
+        *("load_wsgi", "murder_pending", "notify", "on_client_socket_readable", "wait_for_and_dispatch_events", "wsgi"),
         *("alive", "cfg", "keepalived_conns", "log", "method_queue", "nr", "nr_conns", "pending_conns", "poller"),
         *("tpool", "worker_connections"),
     },

@@ -8,13 +8,11 @@ import importlib.util
 import json
 import resource
 import socket
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.support.clients import start_body
@@ -44,21 +42,6 @@ def main_loop(server: Server) -> Server:
     if server.http_server != "gunicorn":
         pytest.skip("of the project's worker class alone")
     return server
-
-
-@contextlib.contextmanager
-def locked(server: Server) -> Iterator[None]:
-    """Let nobody else write to the server's database."""
-    if server.database_url.startswith("postgres"):
-        with psycopg.connect(server.database_url) as postgres:
-            postgres.execute("LOCK TABLE jobs_job, accounts_apitoken IN EXCLUSIVE MODE")
-            yield
-        return
-    path = server.folder / "server.sqlite3"
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.rollback()
 
 
 def seconds_of_a_list(server: Server) -> float:
@@ -104,7 +87,7 @@ def test_starts_wait_for_a_locked_database_side_by_side_and_lists_go_on(server: 
             statuses.append(client.start(jobId=number).status)
 
     starts = [threading.Thread(target=start, args=(number,)) for number in range(1, 6)]
-    with locked(server):
+    with server.locked():
         for thread in starts:
             thread.start()
         time.sleep(1)
@@ -127,7 +110,7 @@ def test_a_stop_that_had_to_wait_is_done_once(server: Server) -> None:
             answers.append(client.stop(jobId=77, stopTime=2_000_000_000).status)
 
     thread = threading.Thread(target=stop)
-    with locked(server):
+    with server.locked():
         thread.start()
         time.sleep(0.5)
     thread.join(timeout=20)
@@ -135,7 +118,7 @@ def test_a_stop_that_had_to_wait_is_done_once(server: Server) -> None:
 
 
 def test_noting_the_last_use_of_a_token_does_not_wait_for_a_locked_database(server: Server) -> None:
-    with locked(server), contextlib.closing(server.client("admin")) as client:
+    with server.locked(), contextlib.closing(server.client("admin")) as client:
         begin = time.monotonic()
         assert client.get("/api/users/").status == 200
         assert time.monotonic() - begin < quick()

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -211,6 +212,19 @@ class Server:
         """Return what the processes wrote, the last of it."""
         parts = [f"--- {path.name}\n{path.read_text(errors='replace')[-8000:]}" for path in self.folder.glob("*.log")]
         return "\n".join(parts)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else write to its database."""
+        if self.database_url.startswith("postgres"):
+            with psycopg.connect(self.database_url) as postgres:
+                postgres.execute("LOCK TABLE jobs_job, accounts_apitoken IN EXCLUSIVE MODE")
+                yield
+            return
+        with contextlib.closing(sqlite3.connect(self.folder / "server.sqlite3", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.rollback()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
         """Wait for something, showing the logs where it does not come."""

@@ -103,6 +103,7 @@ def test_each_line_is_answered_and_stored_as_the_single_call_would_have_been(api
         stop(4),
         stop(4, stopTime=START + 5),
         stop(4, cluster="elsewhere"),
+        stop(4, cluster="x" * 300),
         stop(99),
         stop(5, jobState="no state"),
         stop(row_id=running.pk, jobState="node_fail", stopTime=START + 60_000),
