@@ -1,4 +1,4 @@
-"""Measure start_job, stop_job and lists on a server started as in production; see docs/performance.md.
+"""Measure start_job, stop_job, lists and a mix of them on a server started as in production; see docs/performance.md.
 
     python -m benchmarks.api [--rounds 3] [--seconds 4] [--yardstick start=RATE ...]
 
@@ -31,11 +31,13 @@ from benchmarks import many
 from benchmarks.load import Result, drive, http_request
 
 ROOT = Path(__file__).resolve().parent.parent
-OPERATIONS = ("start", "stop", "list25", "list1000")
+OPERATIONS = ("start", "stop", "list25", "listfilter", "list1000", "mixed")
 HOSTS = [f"n{number:02}" for number in range(1, 9)]
 FIRST_JOB = 10_000_000
 _EPOCH = 1_795_400_000
-_EXPECTED = {"start": 201, "stop": 200, "list25": 200, "list1000": 200}
+_LATEST = 4_102_444_800
+_FILTERED = f"cluster=demo&state=completed&state=failed&start-time=0-{_LATEST}&items-per-page=50&page=3"
+_MIX = ("start", "start", "stop", "stop", "list25")  # 40 % starts, 40 % stops, 20 % lists
 _LINES = "#SBATCH --comment=abcdefghijklmnopqrstuvwxyz0123456789\nsrun ./solver --input a.dat\n" * 24
 _SCRIPT = f"#!/bin/bash\n{_LINES}"[:2048]
 
@@ -88,12 +90,17 @@ def stop_body(number: int, epoch: int = _EPOCH) -> bytes:
 
 def requests_of(operation: str, token: str, first: int, count: int | None) -> Iterator[bytes]:
     """Yield the requests of an operation; starts and stops from job number `first` on."""
+    if operation == "mixed":
+        calls = {call: requests_of(call, token, first, None) for call in set(_MIX)}
+        ahead = ("start",) * 64  # so that no stop overtakes its start
+        return (next(calls[call]) for call in itertools.chain(ahead, itertools.cycle(_MIX)))
     numbers = itertools.count(first) if count is None else iter(range(first, first + count))
     if operation == "start":
         return (http_request("POST", "/api/jobs/start_job/", token, start_body(n)) for n in numbers)
     if operation == "stop":
         return (http_request("POST", "/api/jobs/stop_job/", token, stop_body(n)) for n in numbers)
-    page = http_request("GET", f"/api/jobs/?items-per-page={operation.removeprefix('list')}&page=1", token)
+    query = _FILTERED if operation == "listfilter" else f"items-per-page={operation.removeprefix('list')}&page=1"
+    page = http_request("GET", f"/api/jobs/?{query}", token)
     return itertools.repeat(page)
 
 
@@ -211,7 +218,7 @@ def measure(
     cpu = server.cpu()
     result, yardstick = driver.run(server, operation, first, count, seconds)
     number = len(result.latencies)
-    errors = number - result.statuses.get(_EXPECTED[operation], 0)
+    errors = number - sum(result.statuses.get(status, 0) for status in (200, 201))
     used = (server.cpu() - cpu) / max(1, number) * 1000
     return Measured(result.rate, result.percentile(0.5), result.percentile(0.99), used, errors, number, yardstick)
 
@@ -254,7 +261,7 @@ def main() -> None:
                     run = measure(driver, server, operation, first, count, options.seconds)
                     started = run.count if operation == "start" else started
                     runs[operation].append(run)
-                first += 1_000_000
+                    first += 0 if operation == "start" else 1_000_000  # whose jobs are stopped next
         finally:
             server.stop()
             if isinstance(driver, External):
