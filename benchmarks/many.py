@@ -8,7 +8,6 @@ password. A database or an archive that holds anything is refused.
 """
 
 import argparse
-import contextlib
 import itertools
 import json
 import random
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from jobs.rows.columns import Row
 
 JOBS = 1_000_000
-_PATTERN = 100_000  # jobs that Python makes; the database copies them
+_PATTERN = 100_000  # jobs that Python makes; all are copies of them that the database makes
 RUNNING = 2000
 DAYS = 30
 _TAGS = [("perf", "bad"), ("perf", "good"), ("review", "ask-user")] + [("ticket", str(number)) for number in range(50)]
@@ -53,7 +52,7 @@ def rows(count: int, first_id: int, now: int, begin: int = 0) -> Iterator["Row"]
         user = int(dice.paretovariate(0.7)) % 500
         state = "running" if running else dice.choice(_STATES)
         level = dice.random()
-        numbers = {"min": level, "avg": level * 2, "max": level * 4}
+        of_metric = json.dumps({"unit": _UNIT, "min": level, "avg": level * 2, "max": level * 4})
         failed = dice.random() < 0.0005
         name = dice.choice(_PROGRAMS)
         yield Row(
@@ -83,7 +82,7 @@ def rows(count: int, first_id: int, now: int, begin: int = 0) -> Iterator["Row"]
             start_time=start,
             statistics=None
             if running or failed
-            else json.dumps({metric: {"unit": _UNIT, **numbers} for metric in _METRICS}),
+            else "{" + ", ".join(f'"{metric}": {of_metric}' for metric in _METRICS) + "}",
         )
 
 
@@ -93,111 +92,64 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def insert(count: int) -> None:
-    """Insert jobs 1 to `count` with their tags into an empty table, and let the database look at what it has."""
-    from django.db import connection, transaction
+    """Insert jobs 1 to `count` with their tags into an empty table, and let the database look at what it has.
+
+    Raise ValueError if the table is not empty.
+    """
+    from django.db import transaction
 
     from archive import root
-    from jobs.ledger import audit, backlog
+    from benchmarks import copies
     from jobs.models import Job
     from jobs.rows.insert import insert_jobs, insert_links, keep_ids
     from jobs.tags.ids import tag_ids
 
+    if Job.objects.exists():  # what is there would be taken for the pattern, and be deleted
+        raise ValueError("expected a database without jobs")
     now = int(time.time())
-    with _without_indexes():
-        source = rows(count, 1, now, max(0, count - _PATTERN))
-        while part := list(itertools.islice(source, 20_000)):
-            ended = [row for row in part if row.job_state != "running"]
+    start = f"{now - DAYS * 86_400} + {DAYS * 86_400} * ({{row_id}} - 1) / {count}"
+    with copies.quick_loading():
+        running = _insert_pattern(count, now)
+        copies.take_pattern()
+        for shift in reversed(range(0, count, _PATTERN)):
             with transaction.atomic():
-                insert_jobs(ended, booked=True)
-                insert_jobs(row for row in part if row.job_state == "running")
-                backlog.book_rows(ended)
-        shifts = range(_PATTERN, count, _PATTERN)
-        for shift in shifts:
-            _copy(count, shift, now)
-        if shifts:
-            _copy_books(shifts)
-            while backlog.book_next(5000):  # the copies of running jobs
-                pass
-            audit.repair(list(audit.differences()))
+                copies.copy(shift, count - len(running), start)
+            copies.vacuum()
+        with transaction.atomic():
+            copies.write_usage()
+            insert_jobs(running)
     keep_ids(Job, count)
     with transaction.atomic():
         tags = list(tag_ids(_TAGS).values())
         common = [(row_id, tags[0]) for row_id in range(1, count + 1, 50)]
         insert_links(common + [(row_id, tags[1 + row_id % (len(tags) - 1)]) for row_id in range(7, count, 997)])
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM ANALYZE")
+    copies.vacuum("ANALYZE")
     archived = Job.objects.archived().first()
     if archived:  # an archive without any file would be taken for one that is not mounted
         root.store().write_meta(archived.key, b"{}")
 
 
-def _copy(count: int, shift: int, now: int) -> None:
-    """Copy the newest jobs, as many older ones; those that run have ended there."""
-    from django.db import connection
+def _insert_pattern(count: int, now: int) -> list["Row"]:
+    """Insert and book the newest jobs, of which all others are copies, as ended ones; return those that run."""
+    from django.db import transaction
 
-    from jobs.rows.columns import STORED_COLUMNS
+    from jobs.ledger import backlog
+    from jobs.rows.insert import insert_jobs
 
-    ended = {"job_state": "'completed'", "duration": "600", "monitoring_status": "3", "statistics": "'{}'"}
-    copied = {
-        name: f"""CASE "job_state" WHEN 'running' THEN {value} ELSE "{name}" END""" for name, value in ended.items()
-    } | {
-        "id": f'"id" - {shift}',
-        "job_id": f'"job_id" - {shift}',
-        "start_time": f'{now - DAYS * 86_400} + {DAYS * 86_400} * ("id" - {shift + 1}) / {count}',
-    }
-    columns = (*STORED_COLUMNS, "is_booked")
-    names = ", ".join(f'"{name}"' for name in columns)
-    values = ", ".join(copied.get(name, f'"{name}"') for name in columns)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "jobs_job" ({names}) SELECT {values} FROM "jobs_job" WHERE "id" > %s',  # noqa: S608
-            [max(shift, count - _PATTERN)],
-        )
-
-
-def _copy_books(shifts: range) -> None:
-    """Write nodes and footprints of copied jobs, from those of the jobs that they are copies of."""
-    from django.db import connection
-
-    from jobs.records import JobFootprint
-
-    names = [str(field.column) for field in JobFootprint._meta.concrete_fields]
-    of_job = {"job_id": "id", "start_time": "start_time", "duration": "duration"}
-    values = ", ".join(f'j."{of_job[name]}"' if name in of_job else f'f."{name}"' for name in names)
-    copies = f"(VALUES {', '.join(f'({shift})' for shift in shifts)})"
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'INSERT INTO "jobs_jobfootprint" ({", ".join(names)}) SELECT {values} FROM "jobs_jobfootprint" f '  # noqa: S608
-            f'CROSS JOIN {copies} AS s JOIN "jobs_job" j ON j."id" = f."job_id" - s.column1 ORDER BY 1'
-        )
-        cursor.execute(
-            'INSERT INTO "jobs_jobnode" ("node_id", "start_time", "end_time", "job_id") '  # noqa: S608
-            'SELECT n."node_id", j."start_time", j."start_time" + j."duration", j."id" FROM "jobs_jobnode" n '
-            f'CROSS JOIN {copies} AS s JOIN "jobs_job" j ON j."id" = n."job_id" - s.column1 ORDER BY 1, 2'
-        )
-
-
-@contextlib.contextmanager
-def _without_indexes() -> Iterator[None]:
-    """Drop PostgreSQL's indexes of jobs, but those of constraints, and create them after the block."""
-    from django.db import connection
-
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with connection.cursor() as cursor:
-        cursor.execute("""
-            SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'jobs_job' AND indexname NOT IN (
-                SELECT conname FROM pg_constraint WHERE conrelid = 'jobs_job'::regclass)
-        """)
-        indexes = cursor.fetchall()
-        for name, _ in indexes:
-            cursor.execute(f'DROP INDEX "{name}"')
-    yield
-    with connection.cursor() as cursor:
-        for _, definition in indexes:
-            cursor.execute(definition)
+    running: list[Row] = []
+    source = rows(count, 1, now, max(0, count - _PATTERN))
+    while part := list(itertools.islice(source, 5_000)):
+        running += (row for row in part if row.job_state == "running")
+        ended = [
+            row._replace(job_state="completed", duration=600, monitoring_status=3, statistics="{}")
+            if row.job_state == "running"
+            else row
+            for row in part
+        ]
+        with transaction.atomic():
+            insert_jobs(ended, booked=True)
+            backlog.book_rows(ended)
+    return running
 
 
 def main() -> None:
