@@ -72,27 +72,24 @@ class Worker(GuardedWorker):
         most = getattr(self.wsgi, "most_together", 1)  # with FAST_PATH off
         while self._writes:
             together, self._writes = self._writes[:most], self._writes[most:]
-            would_wait = len(together) > 1 and self._would_wait([request.body for _, request in together])
+            is_free = len(together) == 1 or self._carry_out([request.body for _, request in together])
             for conn, request in together:
-                if (would_wait and request.body.answered is None) or not self._answer(conn, request):
+                if not ((is_free or request.body.answered) and self._answer(conn, request)):
                     super().proceed(conn)
 
-    def _would_wait(self, contents: Sequence[Content]) -> bool:
-        """Carry out calls together; return whether those that were not carried out would have to wait for a lock.
-
-        Otherwise they are to be made one by one.
-        """
+    def _carry_out(self, contents: Sequence[Content]) -> bool:
+        """Carry out calls together; return False if those that were not would have to wait for a lock."""
         database: Any = connections["default"]
         database.must_not_wait = True
         try:
             self.wsgi.carry_out(contents)
         except WouldWait:
-            return True
-        except Exception:  # each call meets the error that it is to blame for by itself, and answers
             return False
+        except Exception:  # noqa: S110  each call meets the error that it is to blame for by itself, and answers
+            pass
         finally:
             database.must_not_wait = False
-        return False
+        return True
 
     def _answer(self, conn: Connection, request: Any) -> bool:
         """Answer a call; return whether it was answered: it was not if it would have to wait for a lock."""
