@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from tests.support.clients import Answer, WireClient
 from tests.support.server import Server
 
-CLIENTS = 3
+CLIENTS = 6
 RAN = 120  # seconds
 _BEGIN = int(time.time()) - 20_000
 _SPAN = 10_000  # seconds; samples of running jobs reach until now, so their start must not lie far back
 CLUSTER = "demo"
 _AHEAD = 8  # jobs of a client that run before it stops the oldest
-_BETWEEN = 0.06  # seconds between two calls of a client
+_BETWEEN = 0.12  # seconds between two calls of a client
 _AGAIN = 0.1  # seconds until a call is repeated
 _TIMEOUT = 40.0  # seconds; the server's own bound is 20
 _READ = {200, 500, 503}  # 500: the metric source failed, as documented
