@@ -12,14 +12,15 @@ import msgspec
 from django.contrib.admin.models import CHANGE, DELETION
 from django.db import transaction
 
+from accounts.formatting import quantity
 from accounts.models import User
 from archive.processes import uninterrupted
 from jobs import history
 from jobs.archiving import queue
-from jobs.bulk.selecting import STEP
+from jobs.bulk.selecting import STEP, locked
 from jobs.curation import archive_again, checked_note, valid_fact
 from jobs.deletion.services import delete_jobs
-from jobs.exceptions import InvalidJobError, UnknownJobError
+from jobs.exceptions import InvalidJobError
 from jobs.history import Actor, Change, Message
 from jobs.ledger.books import kind_of, move
 from jobs.ledger.usage import Kind
@@ -48,12 +49,12 @@ _TITLES = {
 def confirm(*, change: BulkChange, wanted: Mapping[str, str], note: str | None, actor: Actor) -> BulkChange:
     """Begin a change whose jobs are selected, and write its entry of the history; nothing is changed yet.
 
-    `wanted` are the new project and partition, or type and name of a tag. Raises InvalidJobError for values that cannot
-    be, and if the change was begun already.
+    `wanted` are the new project, the new partition or both, where an empty one empties the field, or type and name of a
+    tag. Raises InvalidJobError for values that cannot be, and if the change was begun already.
     """
     wanted = _checked(change.kind, wanted)
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().get(pk=change.pk)
+        change = locked(change.pk)
         if change.state != BulkState.SELECTED:
             raise InvalidJobError("this change was begun already")
         change.wanted = msgspec.json.encode(wanted).decode()
@@ -67,10 +68,9 @@ def confirm(*, change: BulkChange, wanted: Mapping[str, str], note: str | None, 
 
 def _checked(kind: str, wanted: Mapping[str, str]) -> dict[str, str]:
     if kind == BulkKind.CORRECT:
-        found = {name: valid_fact(name, value) for name, value in wanted.items()}
-        if not any(found.values()):
+        if not wanted:
             raise InvalidJobError("expected a new project, a new partition, or both")
-        return {name: value for name, value in found.items() if value}
+        return {name: valid_fact(name, value) for name, value in wanted.items()}
     if kind in (BulkKind.TAG, BulkKind.UNTAG):
         pair = (wanted.get("type", ""), wanted.get("name", ""))
         check_tags([TagName(*pair)])
@@ -82,7 +82,7 @@ def _checked(kind: str, wanted: Mapping[str, str]) -> dict[str, str]:
 
 def _message(change: BulkChange, wanted: Mapping[str, str], note: str, actor: Actor) -> Message:
     """Return the message of the entry, which must not tell of other jobs of the selection."""
-    tag = ":".join(wanted.values())
+    tag = in_words(wanted)
     texts = {
         BulkKind.CORRECT: "Corrected.",
         BulkKind.TAG: f"Added tag {tag}.",
@@ -107,8 +107,15 @@ def _changes(change: BulkChange, wanted: Mapping[str, str]) -> list[Change]:
 
 
 def _title(change: BulkChange, wanted: Mapping[str, str]) -> str:
-    what = f" ({', '.join(wanted.values())})" if wanted else ""
-    return f"{change.selected:,} jobs {_TITLES[BulkKind(change.kind)]}{what}"
+    what = f" ({in_words(wanted)})" if wanted else ""
+    return f"{quantity(change.selected, 'job')} {_TITLES[BulkKind(change.kind)]}{what}"
+
+
+def in_words(wanted: Mapping[str, str]) -> str:
+    """Return the new values of a change on one line: 'project chem, partition (empty)', or a tag as 'perf:bad'."""
+    if "type" in wanted:
+        return ":".join(wanted.values())
+    return ", ".join(f"{name} {history.shown(value)}" for name, value in wanted.items())
 
 
 def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
@@ -117,13 +124,13 @@ def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
     Raises InvalidJobError if it is none, was undone already, or is older than a week.
     """
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().get(pk=change.pk)
+        change = locked(change.pk)
         if not can_undo(change):
             raise InvalidJobError("only a correction of the last seven days can be undone, and only once")
         BulkPart.objects.filter(change=change, state=PartState.TO_DO)._raw_delete(using="default")
         changes = [Change(each.field, each.new, each.old) for each in _changes(change, change.new_values)]
         message = Message("Correction undone.", changes, through=actor.through)
-        title = f"{change.outcome.changed:,} jobs restored ({', '.join(change.new_values.values())})"
+        title = f"{quantity(change.outcome.changed, 'job')}: correction undone ({in_words(change.new_values)})"
         change.undo_entry = history.record_bulk(actor, title, message)
         change.state = BulkState.UNDOING
         change.save()
@@ -157,9 +164,7 @@ def go_on(*, change_id: int, user: User, seconds: float | None = None) -> BulkCh
 def _next_part(change_id: int, user: User) -> BulkChange:
     """Work on one part, and write down what became of it, in one transaction."""
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is None:
-            raise UnknownJobError("there is no such bulk change any more")
+        change = locked(change_id)
         if change.state not in (BulkState.RUNNING, BulkState.UNDOING):
             return change
         is_undo = change.state == BulkState.UNDOING

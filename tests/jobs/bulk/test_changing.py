@@ -101,7 +101,7 @@ def test_a_correction_is_made_in_steps_and_has_one_entry(admin: User) -> None:
     assert (change.state, change.outcome.changed) == (BulkState.DONE, 5)
     assert projects() == [("chem", "main")] * 5 + [("right", "work")]
     entry = LogEntry.objects.get()
-    assert entry.object_repr == "5 jobs corrected (chem)"
+    assert entry.object_repr == "5 jobs corrected (project chem)"
     assert history.text_of(entry) == "Corrected.\nproject: wrong → chem\nNote: ticket 4711"
     of_jobs = {job.pk: list(history.of_job(job.pk)) for job in Job.objects.all()}
     assert of_jobs.pop(other.pk) == []
@@ -317,7 +317,6 @@ def test_a_step_that_fails_leaves_nothing_half_done(admin: User, monkeypatch: py
 @pytest.mark.parametrize(
     ("wanted", "note"),
     [
-        ({"project": "", "partition": ""}, "x"),
         ({"project": "x" * 256}, "x"),
         ({"user": "mallory"}, "x"),
         ({"project": "chem"}, " "),
@@ -330,6 +329,19 @@ def test_what_cannot_be_is_refused_before_anything_is_written(wanted: dict[str, 
         confirm(change=change, wanted=wanted, note=note, actor=Actor(admin.pk))
     assert not LogEntry.objects.exists()
     assert BulkChange.objects.get().state == BulkState.SELECTED
+
+
+def test_an_empty_value_empties_a_field_and_usage_moves(admin: User) -> None:
+    disabled = MonitoringStatus.DISABLED
+    JobFactory.create_batch(3, project="wrong", partition="main", finished=True, monitoring_status=disabled)
+    backlog.book_next(100)
+    change = done(admin, partition="")
+    assert projects() == [("wrong", "")] * 3
+    assert set(Usage.objects.filter(jobs__gt=0).values_list("project", "partition")) == {("wrong", "")}
+    assert LogEntry.objects.get().object_repr == "3 jobs corrected (partition (empty))"
+    finished(undo(change=change, actor=Actor(admin.pk)), admin)
+    assert projects() == [("wrong", "main")] * 3
+    assert not list(audit.differences())
 
 
 def test_a_change_begins_once(admin: User) -> None:
