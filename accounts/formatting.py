@@ -22,9 +22,10 @@ def spreadsheet_text(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def quantity(number: int, noun: str) -> str:
-    """Return '1 job' or '1,234 jobs'."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def quantity(number: float, noun: str) -> str:
+    """Return '1 job', '1,234 jobs' or '0.4 node hours'."""
+    text = f"{number:,}" if isinstance(number, int) else figure(number)
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
 
 
 def local_time(when: datetime) -> str:

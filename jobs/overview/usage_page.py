@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from accounts.formatting import spreadsheet_text
+from accounts.formatting import quantity, spreadsheet_text
 from accounts.models import User
 from jobs.exceptions import InvalidJobError
 from jobs.overview.health_page import may_see
@@ -87,7 +87,7 @@ def _bars(hours: list[float], question: Question) -> list[tuple[str, str, str, s
             f"{place * width:.2f}",
             f"{width * 0.85:.2f}",
             f"{100 * value / most:.2f}",
-            f"{first + timedelta(place)}: {value:,.0f} node hours",
+            f"{first + timedelta(place)}: {quantity(value, 'node hour')}",
         )
         for place, value in enumerate(hours)
     ]
