@@ -23,6 +23,7 @@ from jobs.models import Job, Tag
 from jobs.querysets import JobQuerySet
 from jobs.samples.ending import ending
 from jobs.search.box import HELP
+from jobs.tag_rules.applying import rules_of
 from jobs.text import is_whole
 
 _WITHOUT_ROWS = ("jobs_job_export", "jobs_job_statistics")
@@ -174,6 +175,7 @@ class JobAdmin(JobActions):
             "facts": job_page.facts(obj),
             "groups": job_page.groups(obj),
             "tags": obj.tags.order_by("type", "name"),
+            "tag_rules": rules_of(obj.pk) if request.user.has_perm("jobs.view_tagrule") else (),
             "may_tag": may_tag,
             "tag_form": AddTagForm(auto_id="tag_%s") if may_tag else None,
             "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]

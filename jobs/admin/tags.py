@@ -21,6 +21,7 @@ from jobs.admin.forms import AddTagForm
 from jobs.admin.selection import counted
 from jobs.exceptions import JobError, TagExistsError
 from jobs.models import Tag
+from jobs.records import TagRule
 from jobs.tags.counts import JobCount, job_counts
 from jobs.tags.services import BATCH, delete_tags, merge_tags, rename_tag
 from jobs.text import is_whole
@@ -123,6 +124,8 @@ class TagAdmin(TagModelAdmin):
                 "subtitle": None,
                 "may_curate": self.has_curate_permission(request),
                 "jobs": _linked(tag, count),
+                "may_see_rules": request.user.has_perm("jobs.view_tagrule"),
+                "rules": TagRule.objects.filter(tag=tag).order_by("words"),
                 "form": form,
                 "known_tags": _known_types(),
                 "at_once": BATCH,
@@ -257,6 +260,7 @@ class TagAdmin(TagModelAdmin):
     def _ask_to_delete(self, request: HttpRequest, tags: list[Tag]) -> TemplateResponse:
         context = {
             "title": "Delete tags" if len(tags) > 1 else "Delete a tag",
+            "rules": TagRule.objects.filter(tag__in=tags, is_enabled=True).count(),
             "action_url": reverse("admin:jobs_tag_delete_selection"),
         }
         return self._page(request, "admin/jobs/tag/delete.html", tags, context)
