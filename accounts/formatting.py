@@ -60,6 +60,11 @@ def scaled(value: float, *, prefix: str = "", base: str = "") -> str:
     return f"{figure(value)} {_PREFIXES[power]}{base}"
 
 
+def unprefixed(value: float, prefix: str) -> float:
+    """Return a value in its unit without the prefix: 2,000 for 2 of k."""
+    return float(value * 1000 ** _POWERS.get(prefix, 0))
+
+
 def figure(value: float) -> str:
     """Return a number with three significant digits, or all before the point, with grouped thousands."""
     size = abs(value)
