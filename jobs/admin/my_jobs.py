@@ -1,7 +1,7 @@
 """My jobs: what runs, what ended badly and why, and the usage of the month, of a user's own and managed jobs."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from jobs.admin.changelist import BIG
 from jobs.ledger.slots import slots
 from jobs.models import Job
 from jobs.overview.health_page import may_see
-from jobs.overview.usage import Days, Question, UsageLine, usage_by
+from jobs.overview.usage import Days, Question, UsageLine, usage_by, usage_per_day
 from jobs.querysets import own
 from jobs.samples.ending import ending
 from jobs.samples.footprint_rules import sentences
@@ -60,7 +60,8 @@ def my_jobs(request: HttpRequest) -> HttpResponse:
     days = Days(now // _DAY - today.day + 1, now // _DAY + 1)
     by = "user" if len(own(user)) > 1 else "project"
     # Those who see the usage of all get here that of their own jobs.
-    lines = usage_by(user, Question(days, by, {"user": user.username} if may_see(user) else {}))
+    question = Question(days, by, {"user": user.username} if may_see(user) else {})
+    lines = usage_by(user, question)
     context = {
         "title": "My jobs",
         "running": sorted((_listed(job) for job in running), key=lambda each: -(each.used or 0)),
@@ -75,7 +76,7 @@ def my_jobs(request: HttpRequest) -> HttpResponse:
         "lines": [(line, _share(line, lines)) for line in lines[:MOST_LISTED]],
         "month": f"{today:%Y-%m}",
         "node_hours": sum(line.node_hours for line in lines),
-        "node_hours_before": sum(line.node_hours_before for line in lines),
+        "node_hours_before": sum(usage_per_day(user, replace(question, days=days.before))),
         "usage_url": reverse("admin:usage", query={"by": by, "month": f"{today:%Y-%m}"}),
     }
     return TemplateResponse(request, "admin/jobs/my_jobs.html", {**admin.site.each_context(request), **context})

@@ -1,5 +1,6 @@
 """Who used how much: sums of the usage of whole days (UTC), as far as a user may see it."""
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -46,8 +47,9 @@ class Days:
 
     @property
     def before(self) -> "Days":
-        """The same number of days right before."""
-        return Days(2 * self.first - self.end, self.first)
+        """As many days right before as have begun of these, so that a month that goes on is compared fairly."""
+        begun = min(self.end, int(time.time()) // 86_400 + 1) - self.first
+        return Days(self.first - (begun if begun > 0 else self.end - self.first), self.first)
 
     @property
     def dates(self) -> tuple[date, date]:
@@ -71,7 +73,7 @@ class Question:
 class UsageLine(Struct, rename="camel", frozen=True):
     """The usage of one user, project, ...: hours, energy in kWh, and the mean wait of a job in hours.
 
-    nodeHoursBefore has the node hours of as many days before.
+    nodeHoursBefore has the node hours of as many days before as have begun of these.
     """
 
     name: str

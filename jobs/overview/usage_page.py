@@ -59,6 +59,7 @@ def usage(request: HttpRequest) -> HttpResponse:
         "bars": _bars(found.node_hours_per_day, question),
         "query": query.urlencode(),
         "sees_all": may_see(request.user),
+        "goes_on": first <= datetime.now(UTC).date() < last,
     }
     return TemplateResponse(request, "admin/usage.html", {**admin.site.each_context(request), **context})
 
