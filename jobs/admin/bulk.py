@@ -59,6 +59,13 @@ _REMARKS = {
 }
 
 
+_UNDOING = {
+    BulkKind.CORRECT: "Gives the jobs their old values back, but for those that were changed again meanwhile.",
+    BulkKind.TAG: "Takes the tag from the jobs that got it here; those that had it before keep it.",
+    BulkKind.UNTAG: "Gives the tag back to the jobs from which it was removed here.",
+}
+
+
 class JobBulk(JobSelection):
     """The part of JobAdmin that changes selections of any size."""
 
@@ -198,6 +205,7 @@ class JobBulk(JobSelection):
             "headline": _headline(change, goes_on=goes_on),
             "goes_on": goes_on,
             "can_undo": changing.can_undo(change),
+            "undoing": _UNDOING.get(kind, ""),
             "list_url": f"{reverse('admin:jobs_job_changelist')}?{change.query}",
         }
         return self.page(request, "admin/jobs/job/bulk.html", [], context)
@@ -234,7 +242,7 @@ def _headline(change: BulkChange, *, goes_on: bool) -> str:
         done = f"{counts.restored:,} of {counted(counts.changed)} restored"
     if not change.goes_on:
         return f"{done}. Done."
-    return f"{done} so far." if goes_on else f"{done}. Stopped."
+    return f"{done} so far." if goes_on else f"{done}. Stopped, unless another page goes on with it."
 
 
 def _reached(counts: BulkCounts) -> int:
@@ -248,6 +256,6 @@ def _lines(counts: BulkCounts) -> list[str]:
         "{} somebody else had changed after the selection: left as they are.": counts.others,
         "{} had been deleted, or cannot be seen any more.": counts.gone,
         "{} could not be changed.": counts.refused,
-        "{} did not get their old values back: they were changed again, or deleted.": counts.kept,
+        "{} could not be restored: changed again meanwhile, or deleted.": counts.kept,
     }
     return [sentence.format(counted(number)) for sentence, number in sentences.items() if number]

@@ -1,4 +1,4 @@
-"""Change the selected jobs batch by batch, and undo corrections.
+"""Change the selected jobs batch by batch, and undo corrections and tags.
 
 Each batch is a transaction of its own, which also writes down what became of it, so that an interruption loses nothing
 and leaves nothing half done. A whole change has one entry in the history. The meta.json of archived jobs follows in
@@ -32,7 +32,7 @@ from jobs.tags.ids import Pair, known_tags, tag_ids
 from jobs.tags.services import check_tags, tag_jobs, untag_jobs
 
 UNDO_SECONDS = 7 * 86_400
-"""How long a correction can be undone."""
+"""How long a change can be undone."""
 
 _LONGEST_PAUSE = 0.5  # seconds
 _MOST_REASONS = 20
@@ -119,19 +119,25 @@ def in_words(wanted: Mapping[str, str]) -> str:
 
 
 def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
-    """Begin to undo a correction, finished or not, and write that into the history; nothing is restored yet.
+    """Begin to undo a change, finished or not, and write that into the history; nothing is restored yet.
 
-    Raises InvalidJobError if it is none, was undone already, or is older than a week.
+    Raises InvalidJobError if it cannot be undone, was undone already, or is older than a week.
     """
     with transaction.atomic():
         change = locked(change.pk)
         if not can_undo(change):
-            raise InvalidJobError("only a correction of the last seven days can be undone, and only once")
+            raise InvalidJobError("only corrections and tags of the last seven days can be undone, and only once")
         BulkPart.objects.filter(change=change, state=PartState.TO_DO)._raw_delete(using="default")
-        changes = [Change(each.field, each.new, each.old) for each in _changes(change, change.new_values)]
-        message = Message("Correction undone.", changes, through=actor.through)
-        title = f"{quantity(change.outcome.changed, 'job')}: correction undone ({in_words(change.new_values)})"
-        change.undo_entry = history.record_bulk(actor, title, message)
+        what = in_words(change.new_values)
+        text, title = {
+            BulkKind.CORRECT: ("Correction undone.", "correction undone"),
+            BulkKind.TAG: (f"Removed tag {what} again: adding it was undone.", "tag removed again"),
+            BulkKind.UNTAG: (f"Added tag {what} again: removing it was undone.", "tag added again"),
+        }[BulkKind(change.kind)]
+        new = change.new_values if change.kind == BulkKind.CORRECT else {}
+        changes = [Change(each.field, each.new, each.old) for each in _changes(change, new)]
+        title = f"{quantity(change.outcome.changed, 'job')}: {title} ({what})"
+        change.undo_entry = history.record_bulk(actor, title, Message(text, changes, through=actor.through))
         change.state = BulkState.UNDOING
         change.save()
     return change
@@ -141,7 +147,7 @@ def can_undo(change: BulkChange) -> bool:
     """Return whether a change can be undone now."""
     is_begun = change.state in (BulkState.RUNNING, BulkState.DONE)
     is_recent = change.begun_at is not None and change.begun_at > time.time() - UNDO_SECONDS
-    return change.kind == BulkKind.CORRECT and is_begun and is_recent
+    return change.kind in UNDOABLE and is_begun and is_recent
 
 
 def go_on(*, change_id: int, user: User, seconds: float | None = None) -> BulkChange:
@@ -220,16 +226,21 @@ def _correct(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCo
 
 
 def _restore(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCounts) -> None:
-    """Give the jobs of a part their old values back, where the corrected ones are still there."""
+    """Give the jobs of a part back what they had, where what they were given is still there."""
+    done = UNDOABLE[BulkKind(change.kind)](change, part, jobs, BulkCounts())
+    counts.restored += len(done)
+    counts.kept += len(part.values) - len(done)
+    part.kept = packed(sorted(part.values.keys() - {job.pk for job in done}))
+    part.state = PartState.UNDONE
+    part.save()
+
+
+def _correct_back(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCounts) -> list[Job]:
     wanted = change.new_values
     done = [job for job in jobs if all(getattr(job, name) == value for name, value in wanted.items())]
     old = {job.pk: dict(zip(("project", "partition"), part.values[job.pk], strict=True)) for job in done}
     _set({row_id: {name: values[name] for name in wanted} for row_id, values in old.items()}, done)
-    counts.restored += len(done)
-    counts.kept += len(part.values) - len(done)
-    part.kept = packed(sorted(part.values.keys() - old.keys()))
-    part.state = PartState.UNDONE
-    part.save()
+    return done
 
 
 def _set(values: Mapping[int, Mapping[str, str]], jobs: list[Job]) -> None:
@@ -289,10 +300,19 @@ def _delete(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCou
     return jobs
 
 
-_ACTIONS: dict[BulkKind, Callable[[BulkChange, BulkPart, list[Job], BulkCounts], list[Job]]] = {
+_Action = Callable[[BulkChange, BulkPart, list[Job], BulkCounts], list[Job]]
+
+_ACTIONS: dict[BulkKind, _Action] = {
     BulkKind.CORRECT: _correct,
     BulkKind.TAG: _tag,
     BulkKind.UNTAG: _untag,
     BulkKind.ARCHIVE: _archive,
     BulkKind.DELETE: _delete,
 }
+
+UNDOABLE: dict[BulkKind, _Action] = {
+    BulkKind.CORRECT: _correct_back,
+    BulkKind.TAG: _untag,
+    BulkKind.UNTAG: _tag,
+}
+"""The kinds of changes that can be undone, each with what does it to the jobs that were changed."""

@@ -170,7 +170,7 @@ def test_a_stopped_change_waits_for_continue(client: Client) -> None:
     step(client, address, begin="1", project="chem", note="x")
 
     text = client.get(address).content.decode()
-    assert "Stopped." in text
+    assert "Stopped, unless another page goes on with it." in text
     assert "data-goes-on" not in text
     assert "not finished" in client.get(f"{LIST}bulk/").content.decode()
     while "Done." not in text:
@@ -251,6 +251,24 @@ def test_a_change_that_was_forgotten_meanwhile_is_named(client: Client, monkeypa
     monkeypatch.setattr(JobBulk, "_allowed", forgotten_then)
     text = client.post(address, {"begin": "1", "project": "chem", "note": "x"}).content.decode()
     assert "there is no such bulk change any more" in text
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("action", ["add_tag", "remove_tag"])
+def test_tags_of_many_jobs_are_undone_on_the_page(action: str, client: Client) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    JobFactory.create_batch(5, project="wrong", tags=[tag] if action == "remove_tag" else [])
+    address = begin(client, action, "?q=project:wrong")
+    text = through(client, address, type="perf", name="bad")
+    assert "5 of 5 jobs changed. Done." in text
+    assert 'name="undo"' in text
+
+    text = step(client, address, undo="1")
+    while "Done." not in text:
+        text = step(client, address)
+
+    assert "5 of 5 jobs restored. Done." in text
+    assert JobTag.objects.count() == (5 if action == "remove_tag" else 0)
 
 
 def test_one_job_is_one_job(client: Client) -> None:

@@ -209,6 +209,44 @@ def test_a_change_that_was_stopped_can_be_undone_and_what_was_left_stays(admin: 
         undo(change=change, actor=Actor(admin.pk))
 
 
+def test_undoing_a_tag_leaves_those_that_had_it_before(admin: User) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    had, removed, *got = [JobFactory.create(tags=tags) for tags in ([tag], [], [], [])]
+    change = done(admin, BulkKind.TAG, type="perf", name="bad")
+    JobTag.objects.get(job=removed).delete()
+
+    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
+
+    assert list(JobTag.objects.values_list("job", flat=True)) == [had.pk]
+    assert (change.outcome.restored, change.outcome.kept) == (2, 1)
+    texts = [history.text_of(entry) for entry in history.of_job(got[0].pk)]
+    assert texts == ["Removed tag perf:bad again: adding it was undone.", "Added tag perf:bad.\nNote: ticket 4711"]
+    assert len(history.of_job(removed.pk)) == 1
+    assert list(history.of_job(had.pk)) == []
+    assert LogEntry.objects.order_by("-pk")[0].object_repr == "3 jobs: tag removed again (perf:bad)"
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_tag_that_was_removed_comes_back_to_those_that_had_it(is_deleted: bool, admin: User) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    had = JobFactory.create_batch(3, tags=[tag])
+    JobFactory.create()
+    change = done(admin, BulkKind.UNTAG, type="perf", name="bad")
+    if is_deleted:
+        tag.delete()
+    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
+    assert set(Job.objects.filter(tags__type="perf", tags__name="bad")) == set(had)
+    assert (change.outcome.restored, change.outcome.kept) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [BulkKind.ARCHIVE, BulkKind.DELETE])
+def test_what_has_no_way_back_is_not_undone(kind: BulkKind, admin: User) -> None:
+    JobFactory.create_batch(2, finished=True, monitoring_status=2)
+    change = done(admin, kind)
+    with pytest.raises(InvalidJobError, match="only corrections and tags"):
+        undo(change=change, actor=Actor(admin.pk))
+
+
 def test_after_a_week_nothing_is_undone(admin: User) -> None:
     JobFactory.create(project="wrong")
     change = done(admin, project="chem")
