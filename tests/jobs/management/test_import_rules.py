@@ -111,13 +111,14 @@ def test_a_metric_that_no_cluster_has_and_broken_files_are_named(classes: Path, 
     put(classes, "gpu", "acc_power.avg < 3", metrics=["acc_power"])
     (classes / "broken.json").write_text("{")
     (classes / "list.json").write_text("[]")
-    odd = {"tag": "x", "rule": "job.duration > 9"}
-    for name, more in {
+    odd: dict[str, Any] = {"tag": "x", "rule": "job.duration > 9"}
+    shapes: dict[str, dict[str, Any]] = {
         "nulls": {"metrics": None, "requirements": None, "variables": None},
         "variables": {"variables": [{"expr": "1"}]},
         "text": {"variables": "abc"},
         "numbers": {"requirements": [1]},
-    }.items():
+    }
+    for name, more in shapes.items():
         (classes / f"{name}.json").write_text(json.dumps(odd | more))
 
     found = json.loads(run("import_rules", str(classes), "--json").out)
