@@ -16,13 +16,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.models import User
 from jobs.admin import display
 from jobs.admin.changelist import JobChangeList
-from jobs.admin.forms import AddTagForm, BulkCorrectForm, CountForm
+from jobs.admin.forms import AddTagForm, BulkCorrectForm, CountForm, known_types
 from jobs.admin.saved_filters import lasting
 from jobs.admin.selection import JobSelection, actor_of, counted
 from jobs.bulk import changing
 from jobs.bulk.selecting import begin_selection, forget, select_all, select_more
 from jobs.exceptions import InvalidJobError, JobError
-from jobs.models import Job, Tag
+from jobs.models import Job
 from jobs.querysets import seen_by
 from jobs.records import BulkChange, BulkCounts
 from jobs.search.find import Search
@@ -192,7 +192,7 @@ class JobBulk(JobSelection):
             "title": _TITLES[kind],
             "change": change,
             "form": (form or self._form(change)) if change.state == BulkState.SELECTED else None,
-            "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100],
+            "known_tags": known_types(),
             "remark": _REMARKS.get(kind, ""),
             "button": _BUTTONS[kind].format(counted(change.selected)),
             "others": change.selected - shown,
@@ -218,6 +218,7 @@ class JobBulk(JobSelection):
         if not kinds:
             raise PermissionDenied
         changes = BulkChange.objects.filter(kind__in=kinds).select_related("user").order_by("-pk")
+        changes = changes.exclude(state=BulkState.SELECTED, selected=0)
         if seen_by(request.user) is not None:
             changes = changes.filter(user=request.user.pk)
         rows = [

@@ -1,6 +1,7 @@
 """Forms to tag, annotate, stop and delete jobs."""
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -19,6 +20,12 @@ else:
     TagChoice = forms.ModelChoiceField
 
 _LONGEST = 255
+_MOST_TYPES = 100
+
+
+def known_types() -> Iterable[str]:
+    """Return the types of tags that there are, which a form proposes; a page that does not show them reads none."""
+    return Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:_MOST_TYPES]
 
 
 class AddTagForm(forms.Form):

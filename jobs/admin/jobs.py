@@ -17,9 +17,9 @@ from accounts.models import User
 from jobs.admin import columns, display, export, job_page, list_statistics, plots, saved_filters
 from jobs.admin.changelist import LONGER, JobChangeList, JobConditions, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
-from jobs.admin.forms import AddTagForm
+from jobs.admin.forms import AddTagForm, known_types
 from jobs.admin.tagging import JobActions
-from jobs.models import Job, Tag
+from jobs.models import Job
 from jobs.querysets import JobQuerySet
 from jobs.samples.ending import ending
 from jobs.search.box import HELP
@@ -178,9 +178,7 @@ class JobAdmin(JobActions):
             "tag_rules": rules_of(obj.pk) if request.user.has_perm("jobs.view_tagrule") else (),
             "may_tag": may_tag,
             "tag_form": AddTagForm(auto_id="tag_%s") if may_tag else None,
-            "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]
-            if may_tag
-            else (),
+            "known_tags": known_types() if may_tag else (),
             "nodes": job_page.nodes(obj),
             "statistics": job_page.statistics(obj),
             "texts": job_page.texts(obj),

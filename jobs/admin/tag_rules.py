@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from jobs.admin.forms import known_types
 from jobs.admin.selection import actor_of
 from jobs.bulk.selecting import begin_selection
 from jobs.models import Tag
@@ -162,7 +163,7 @@ class TagRuleAdmin(RuleModelAdmin):
         rule: TagRule | None = context.get("original")
         context["title"] = "Rule" if rule else "Add a rule"
         context["may_change"] = self.has_change_permission(request)
-        context["known_tags"] = Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]
+        context["known_tags"] = known_types()
         if rule is not None:
             state = self.state(rule)
             context |= {

@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from accounts.formatting import quantity
-from jobs.admin.forms import AddTagForm
+from jobs.admin.forms import AddTagForm, known_types
 from jobs.admin.selection import counted
 from jobs.exceptions import JobError, TagExistsError
 from jobs.models import Tag
@@ -127,7 +127,7 @@ class TagAdmin(TagModelAdmin):
                 "may_see_rules": request.user.has_perm("jobs.view_tagrule"),
                 "rules": TagRule.objects.filter(tag=tag).order_by("words"),
                 "form": form,
-                "known_tags": _known_types(),
+                "known_tags": known_types(),
                 "at_once": BATCH,
             }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -309,10 +309,6 @@ def _linked(tag: Tag, count: JobCount) -> SafeString | str:
     if not count.jobs:
         return str(count)
     return format_html('<a href="{}">{}</a>', reverse("admin:jobs_job_changelist", query={"tag": tag.pk}), str(count))
-
-
-def _known_types() -> list[str]:
-    return list(Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100])
 
 
 def _done(request: HttpRequest) -> int:

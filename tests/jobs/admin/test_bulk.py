@@ -271,6 +271,15 @@ def test_tags_of_many_jobs_are_undone_on_the_page(action: str, client: Client) -
     assert JobTag.objects.count() == (5 if action == "remove_tag" else 0)
 
 
+def test_the_list_of_changes_leaves_out_selections_of_no_job(admin: User, client: Client) -> None:
+    empty = select_all(
+        begin_selection(kind=BulkKind.TAG, actor=Actor(admin.pk), query="", conditions=""), Job.objects.none()
+    )
+    address = f"{LIST}bulk/{empty.pk}/"
+    assert "0 jobs selected" in client.get(address).content.decode()
+    assert address not in client.get(f"{LIST}bulk/").content.decode()
+
+
 def test_one_job_is_one_job(client: Client) -> None:
     JobFactory.create(project="wrong")
     address = begin(client, "correct_jobs", "?q=project:wrong")
