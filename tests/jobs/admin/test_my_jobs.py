@@ -184,3 +184,11 @@ def test_the_days_before_count_what_was_used_then_alone_too(alice: User, login: 
     found = shown(login(alice))
 
     assert (found["node_hours"], found["node_hours_before"]) == (3, 7)
+
+
+def test_links_of_a_person_who_sees_all_jobs_lead_to_own_ones(jobs: None, login: Login) -> None:
+    both = login(UserFactory.create(username="zoe", roles=["user", "support"]))
+    found = shown(both)
+    for address, expected in ((found["running_url"], [12, 13]), (found["bad_url"], [22, 23])):
+        assert sorted(job.job_id for job in both.get(address).context["cl"].result_list) == expected
+    assert both.get(found["usage_url"]).context["chosen"] == {"user": "zoe"}
