@@ -26,7 +26,7 @@ from jobs.ledger.books import kind_of, move
 from jobs.ledger.usage import Kind
 from jobs.messages import TagName
 from jobs.models import Job, JobTag, Tag
-from jobs.records import BulkChange, BulkCounts, BulkPart, packed
+from jobs.records import BulkChange, BulkCounts, BulkPart, packed, unpacked
 from jobs.states import BulkKind, BulkState, PartState
 from jobs.tags.ids import Pair, known_tags, tag_ids
 from jobs.tags.services import check_tags, tag_jobs, untag_jobs
@@ -121,13 +121,18 @@ def in_words(wanted: Mapping[str, str]) -> str:
 def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
     """Begin to undo a change, finished or not, and write that into the history; nothing is restored yet.
 
-    Raises InvalidJobError if it cannot be undone, was undone already, or is older than a week.
+    Once more it is for the jobs that were kept the first time, as another change was in the way. Raises InvalidJobError
+    if it cannot be undone, was undone already, or is older than a week.
     """
     with transaction.atomic():
         change = locked(change.pk)
         if not can_undo(change):
             raise InvalidJobError("only corrections and tags of the last seven days can be undone, and only once")
-        BulkPart.objects.filter(change=change, state=PartState.TO_DO)._raw_delete(using="default")
+        parts, counts = BulkPart.objects.filter(change=change), change.outcome
+        parts.filter(state=PartState.TO_DO)._raw_delete(using="default")
+        parts.filter(state=PartState.UNDONE).exclude(kept=b"").update(state=PartState.DONE)
+        number, counts.kept = counts.kept or counts.changed, 0
+        change.counts = msgspec.json.encode(counts).decode()
         what = in_words(change.new_values)
         text, title = {
             BulkKind.CORRECT: ("Correction undone.", "correction undone"),
@@ -136,8 +141,9 @@ def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
         }[BulkKind(change.kind)]
         new = change.new_values if change.kind == BulkKind.CORRECT else {}
         changes = [Change(each.field, each.new, each.old) for each in _changes(change, new)]
-        title = f"{quantity(change.outcome.changed, 'job')}: {title} ({what})"
-        change.undo_entry = history.record_bulk(actor, title, Message(text, changes, through=actor.through))
+        title = f"{quantity(number, 'job')}: {title} ({what})"
+        entry = history.record_bulk(actor, title, Message(text, changes, through=actor.through))
+        change.undo_entry = change.undo_entry if counts.restored else entry  # jobs have the first one that did anything
         change.state = BulkState.UNDOING
         change.save()
     return change
@@ -145,9 +151,9 @@ def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
 
 def can_undo(change: BulkChange) -> bool:
     """Return whether a change can be undone now."""
-    is_begun = change.state in (BulkState.RUNNING, BulkState.DONE)
+    has_more = change.state == BulkState.UNDONE and change.outcome.kept > 0
     is_recent = change.begun_at is not None and change.begun_at > time.time() - UNDO_SECONDS
-    return change.kind in UNDOABLE and is_begun and is_recent
+    return change.kind in UNDOABLE and is_recent and (has_more or change.state in (BulkState.RUNNING, BulkState.DONE))
 
 
 def go_on(*, change_id: int, user: User, seconds: float | None = None) -> BulkChange:
@@ -227,10 +233,13 @@ def _correct(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCo
 
 def _restore(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCounts) -> None:
     """Give the jobs of a part back what they had, where what they were given is still there."""
-    done = UNDOABLE[BulkKind(change.kind)](change, part, jobs, BulkCounts())
+    kept = bytes(part.kept)  # of the last time, if it is done once more: the others are restored already
+    left = set(unpacked(kept)) if kept else set(part.values)
+    done = UNDOABLE[BulkKind(change.kind)](change, part, [job for job in jobs if job.pk in left], BulkCounts())
+    left = left - {job.pk for job in done}
     counts.restored += len(done)
-    counts.kept += len(part.values) - len(done)
-    part.kept = packed(sorted(part.values.keys() - {job.pk for job in done}))
+    counts.kept += len(left)
+    part.kept = packed(sorted(left)) if left else b""
     part.state = PartState.UNDONE
     part.save()
 

@@ -209,6 +209,27 @@ def test_a_change_that_was_stopped_can_be_undone_and_what_was_left_stays(admin: 
         undo(change=change, actor=Actor(admin.pk))
 
 
+def test_two_changes_that_are_undone_in_the_wrong_order_can_both_be_undone(admin: User) -> None:
+    jobs = [JobFactory.create(project=f"own{number}") for number in range(5)]
+    first = done(admin, project="chem")
+    second = done(admin, text="project:chem", project="bio")
+    for job in jobs[:2]:
+        curation.correct_job(row_id=job.pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
+
+    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
+    assert (first.outcome.restored, first.outcome.kept) == (2, 3)
+    finished(undo(change=second, actor=Actor(admin.pk)), admin)
+    assert [project for project, _ in projects()] == ["own0", "own1", "chem", "chem", "chem"]
+    curation.correct_job(row_id=jobs[0].pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
+    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
+
+    assert [project for project, _ in projects()] == ["chem", "own1", "own2", "own3", "own4"]
+    assert (first.outcome.restored, first.outcome.kept) == (5, 0)
+    assert [len(history.of_job(job.pk)) for job in jobs] == [5, 4, 4, 4, 4]
+    with pytest.raises(InvalidJobError, match="only once"):
+        undo(change=first, actor=Actor(admin.pk))
+
+
 def test_undoing_a_tag_leaves_those_that_had_it_before(admin: User) -> None:
     tag = TagFactory.create(type="perf", name="bad")
     had, removed, *got = [JobFactory.create(tags=tags) for tags in ([tag], [], [], [])]
