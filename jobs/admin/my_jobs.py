@@ -18,7 +18,7 @@ from jobs.admin.changelist import BIG
 from jobs.ledger.slots import slots
 from jobs.models import Job
 from jobs.overview.health_page import may_see
-from jobs.overview.usage import Days, Question, UsageLine, usage_by, usage_per_day
+from jobs.overview.usage import Days, Question, usage_by, usage_per_day, with_shares
 from jobs.querysets import own
 from jobs.samples.ending import ending
 from jobs.samples.footprint_rules import sentences
@@ -76,7 +76,7 @@ def my_jobs(request: HttpRequest) -> HttpResponse:
         "bad_url": _list_of(limits, f"state:{','.join(_BAD)} start:{_DAYS}d"),
         "managed": [project for column, project in own(user) if column == "project"],
         "by": by,
-        "lines": [(line, _share(line, lines)) for line in lines[:MOST_LISTED]],
+        "lines": with_shares(lines)[:MOST_LISTED],
         "month": f"{today:%Y-%m}",
         "node_hours": sum(line.node_hours for line in lines),
         "node_hours_before": sum(usage_per_day(user, replace(question, days=days.before))),
@@ -112,8 +112,3 @@ def _sentences(job: Any, known: dict[str, int]) -> tuple[str, ...]:
     """Return how a job ended and, once that is written down, why."""
     footprint = getattr(job, "footprint", None)
     return (ending(job, job.scheduler_state or ""), *(sentences(job, footprint, known) if footprint else ()))
-
-
-def _share(line: UsageLine, lines: list[UsageLine]) -> float:
-    total = sum(each.node_hours for each in lines)
-    return line.node_hours / total if total else 0.0

@@ -1,7 +1,7 @@
 """Who used how much: sums of the usage of whole days (UTC), as far as a user may see it."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -121,6 +121,12 @@ def usage_by(user: Any, question: Question) -> list[UsageLine]:
     before = dict(earlier.annotate(seconds=Sum("node_seconds")))
     lines = [_line(row, row[column], before.get(row[column], 0)) for row in sums]
     return sorted(lines, key=lambda line: (-line.node_hours, line.name))
+
+
+def with_shares(lines: Sequence[UsageLine]) -> list[tuple[UsageLine, float]]:
+    """Return lines, each with its share of the node hours of all of them (0 to 1)."""
+    total = sum(line.node_hours for line in lines)
+    return [(line, line.node_hours / total if total else 0.0) for line in lines]
 
 
 def usage_per_day(user: Any, question: Question) -> list[float]:
