@@ -22,9 +22,10 @@ def spreadsheet_text(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) else text
 
 
-def quantity(number: int, noun: str) -> str:
-    """Return '1 job' or '1,234 jobs'."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def quantity(number: float, noun: str) -> str:
+    """Return '1 job', '1,234 jobs' or '0.4 node hours'."""
+    text = f"{number:,}" if isinstance(number, int) else figure(number)
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
 
 
 def local_time(when: datetime) -> str:
@@ -57,6 +58,11 @@ def scaled(value: float, *, prefix: str = "", base: str = "") -> str:
     while value and abs(value) < 0.9995 and power > 0:
         value, power = value * 1000, power - 1
     return f"{figure(value)} {_PREFIXES[power]}{base}"
+
+
+def unprefixed(value: float, prefix: str) -> float:
+    """Return a value in its unit without the prefix: 2,000 for 2 of k."""
+    return float(value * 1000 ** _POWERS.get(prefix, 0))
 
 
 def figure(value: float) -> str:

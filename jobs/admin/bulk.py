@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -16,13 +16,13 @@ from django.views.decorators.http import require_GET, require_http_methods
 from accounts.models import User
 from jobs.admin import display
 from jobs.admin.changelist import JobChangeList
-from jobs.admin.forms import AddTagForm, BulkCorrectForm, CountForm
+from jobs.admin.forms import AddTagForm, BulkCorrectForm, CountForm, known_types
 from jobs.admin.saved_filters import lasting
 from jobs.admin.selection import JobSelection, actor_of, counted
 from jobs.bulk import changing
 from jobs.bulk.selecting import begin_selection, forget, select_all, select_more
-from jobs.exceptions import JobError
-from jobs.models import Job, Tag
+from jobs.exceptions import InvalidJobError, JobError
+from jobs.models import Job
 from jobs.querysets import seen_by
 from jobs.records import BulkChange, BulkCounts
 from jobs.search.find import Search
@@ -59,6 +59,13 @@ _REMARKS = {
 }
 
 
+_UNDOING = {
+    BulkKind.CORRECT: "Gives the jobs their old values back, but for those that were changed again meanwhile.",
+    BulkKind.TAG: "Takes the tag from the jobs that got it here; those that had it before keep it.",
+    BulkKind.UNTAG: "Gives the tag back to the jobs from which it was removed here.",
+}
+
+
 class JobBulk(JobSelection):
     """The part of JobAdmin that changes selections of any size."""
 
@@ -86,9 +93,10 @@ class JobBulk(JobSelection):
         """Begin to select the jobs of an action, and lead to the page of the change."""
         query = lasting(request.META.get("QUERY_STRING", ""))
         changelist = self._changelist(request)
-        conditions = changelist.conditions if request.POST.get("select_across") == "1" else "chosen one by one"
+        is_across = request.POST.get("select_across") == "1"
+        conditions = changelist.conditions if is_across else "chosen one by one"
         change = begin_selection(kind=kind, actor=actor_of(request), query=query, conditions=conditions)
-        if not self.is_large(request):
+        if changelist.can_sort or not is_across:
             change = select_all(change, queryset)  # type: ignore[arg-type]  # a JobQuerySet, see get_queryset
             if not change.selected:
                 forget(change)
@@ -124,18 +132,29 @@ class JobBulk(JobSelection):
             return redirect("admin:jobs_job_bulk", change.pk)
         return self._show(request, change, goes_on=change.state == BulkState.SELECTING)
 
+    def _kinds(self, request: HttpRequest) -> list[BulkKind]:
+        """Return the kinds of changes that the user may make."""
+        return [kind for kind, permission in _PERMISSIONS.items() if request.user.has_perm(permission)]
+
     def _allowed(self, request: HttpRequest, change_id: int) -> BulkChange:
-        """Return a change that the user made or, seeing all jobs, may make; else raise PermissionDenied."""
+        """Return a change that the user made or, seeing all jobs, may make; else raise PermissionDenied, or Http404."""
+        kinds = self._kinds(request)
         change = BulkChange.objects.select_related("user").filter(pk=change_id).first()
-        if change is None or not request.user.has_perm(_PERMISSIONS[BulkKind(change.kind)]):
+        if kinds and change is None:
+            raise Http404(f"no bulk change {change_id}: a selection that is cancelled, or left for a day, is forgotten")
+        if change is None or change.kind not in kinds:
             raise PermissionDenied
         if change.user_id != request.user.pk and seen_by(request.user) is not None:
             raise PermissionDenied
         return change
 
     def _step(self, request: HttpRequest, change: BulkChange) -> HttpResponse:
+        """Do what the pressed button says; that of work in steps has no name."""
         assert isinstance(request.user, User)
-        if "forget" in request.POST and change.state in (BulkState.SELECTING, BulkState.SELECTED):
+        is_begun = change.state not in (BulkState.SELECTING, BulkState.SELECTED)
+        if is_begun and ("forget" in request.POST or "begin" in request.POST):
+            raise InvalidJobError("this change was begun already, on another page or by somebody else; see below")
+        if "forget" in request.POST:
             address = f"{reverse('admin:jobs_job_changelist')}?{change.query}"
             forget(change)
             return redirect(address)
@@ -143,14 +162,13 @@ class JobBulk(JobSelection):
             return self._show(request, select_more(change, self._search(request, change)), goes_on=True)
         if "undo" in request.POST:
             change = changing.undo(change=change, actor=actor_of(request))
-        elif change.state == BulkState.SELECTED:
+        elif "begin" in request.POST:
             form = self._form(change, request.POST)
             if not form.is_valid():
                 return self._show(request, change, form=form)
-            wanted = {name: form.cleaned_data[name] for name in form.cleaned_data if name not in ("note", "confirm")}
             note = form.cleaned_data.get("note")
             try:
-                change = changing.confirm(change=change, wanted=wanted, note=note, actor=actor_of(request))
+                change = changing.confirm(change=change, wanted=form.wanted, note=note, actor=actor_of(request))
             except JobError as error:
                 form.add_error(None, f"{error}.")
                 return self._show(request, change, form=form)
@@ -174,7 +192,7 @@ class JobBulk(JobSelection):
             "title": _TITLES[kind],
             "change": change,
             "form": (form or self._form(change)) if change.state == BulkState.SELECTED else None,
-            "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100],
+            "known_tags": known_types(),
             "remark": _REMARKS.get(kind, ""),
             "button": _BUTTONS[kind].format(counted(change.selected)),
             "others": change.selected - shown,
@@ -182,11 +200,12 @@ class JobBulk(JobSelection):
             "total": counts.changed if is_undo else change.selected,
             "lines": _lines(counts),
             "counts": counts,
-            "wanted": _wanted(change),
+            "wanted": changing.in_words(change.new_values),
             "begun": display.moment(change.begun_at),
             "headline": _headline(change, goes_on=goes_on),
             "goes_on": goes_on,
             "can_undo": changing.can_undo(change),
+            "undoing": _UNDOING.get(kind, ""),
             "list_url": f"{reverse('admin:jobs_job_changelist')}?{change.query}",
         }
         return self.page(request, "admin/jobs/job/bulk.html", [], context)
@@ -195,10 +214,11 @@ class JobBulk(JobSelection):
 
     def bulk_list_view(self, request: HttpRequest) -> HttpResponse:
         """List the latest changes that the user may continue or undo."""
-        kinds = [kind for kind, permission in _PERMISSIONS.items() if request.user.has_perm(permission)]
+        kinds = self._kinds(request)
         if not kinds:
             raise PermissionDenied
         changes = BulkChange.objects.filter(kind__in=kinds).select_related("user").order_by("-pk")
+        changes = changes.exclude(state=BulkState.SELECTED, selected=0)
         if seen_by(request.user) is not None:
             changes = changes.filter(user=request.user.pk)
         rows = [
@@ -206,7 +226,7 @@ class JobBulk(JobSelection):
                 "change": change,
                 "title": _TITLES[BulkKind(change.kind)],
                 "at": display.moment(change.begun_at or change.created_at),
-                "wanted": _wanted(change),
+                "wanted": changing.in_words(change.new_values),
                 "changed": change.outcome.changed,
                 "can_undo": changing.can_undo(change),
             }
@@ -216,22 +236,14 @@ class JobBulk(JobSelection):
         return self.page(request, "admin/jobs/job/bulk_list.html", [], context)
 
 
-def _wanted(change: BulkChange) -> str:
-    """Return the new values in words."""
-    values = change.new_values
-    if change.kind in (BulkKind.TAG, BulkKind.UNTAG):
-        return ":".join(values.values())
-    return ", ".join(f"{name} {value}" for name, value in values.items())
-
-
 def _headline(change: BulkChange, *, goes_on: bool) -> str:
-    counts, of_all = change.outcome, f"of {change.selected:,} jobs"
+    counts, of_all = change.outcome, f"of {counted(change.selected)}"
     done = f"{counts.changed:,} {of_all} {'deleted' if change.kind == BulkKind.DELETE else 'changed'}"
     if change.state in (BulkState.UNDOING, BulkState.UNDONE):
-        done = f"{counts.restored:,} of {counts.changed:,} jobs restored"
+        done = f"{counts.restored:,} of {counted(counts.changed)} restored"
     if not change.goes_on:
         return f"{done}. Done."
-    return f"{done} so far." if goes_on else f"{done}. Stopped."
+    return f"{done} so far." if goes_on else f"{done}. Stopped, unless another page goes on with it."
 
 
 def _reached(counts: BulkCounts) -> int:
@@ -245,6 +257,6 @@ def _lines(counts: BulkCounts) -> list[str]:
         "{} somebody else had changed after the selection: left as they are.": counts.others,
         "{} had been deleted, or cannot be seen any more.": counts.gone,
         "{} could not be changed.": counts.refused,
-        "{} did not get their old values back: they were changed again, or deleted.": counts.kept,
+        "{} could not be restored: changed again meanwhile, or deleted.": counts.kept,
     }
     return [sentence.format(counted(number)) for sentence, number in sentences.items() if number]

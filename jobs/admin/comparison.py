@@ -1,7 +1,7 @@
 """Two to eight jobs side by side: facts, statistics, plots over the time since the start, differences of texts."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from jobs.text import is_whole
 
 LEAST, MOST = 2, 8
 _MOST_LINES = 500  # of a difference of two texts
+_MOST_COMPARED = 2_000  # lines of each of two texts, from shortly before their first difference
+_LONGEST_LINE = 2_000  # characters
 _CONTEXT = 2  # equal lines around each difference
 
 _FACTS: dict[str, Callable[[Job], Any]] = {
@@ -122,29 +124,44 @@ def statistics(jobs: list[Job]) -> list[Line]:
     for metric in dict.fromkeys(metric for table in tables for metric in table):
         rows = [table.get(metric) for table in tables]
         numbers = [row.average for row in rows if row is not None and row.average is not None]
-        differs = len(numbers) > 1 and max(numbers) > 1.1 * min(numbers)
+        differs = len(numbers) > 1 and max(numbers) - min(numbers) > abs(min(numbers)) / 10
         lines.append(Line(metric, rows, differs))
     return lines
 
 
 def differences(jobs: list[Job]) -> list[Difference]:
     """Return how the texts of the metadata differ from those of the first job, where they do."""
-    texts = [{entry.label: entry.text for entry in job_page.texts(job)} for job in jobs]
+    texts = [{entry.label: entry.whole for entry in job_page.texts(job)} for job in jobs]
     found = []
     for label in dict.fromkeys(label for each in texts for label in each):
         first = texts[0].get(label, "")
         for job, each in zip(jobs[1:], texts[1:], strict=True):
             if each.get(label, "") != first:
-                lines = list(_unified(first, each.get(label, "")))
-                found.append(Difference(label, job, lines[:_MOST_LINES], len(lines) > _MOST_LINES))
+                lines, is_cut = _unified(first, each.get(label, ""))
+                found.append(Difference(label, job, lines, is_cut))
     return found
 
 
-def _unified(old: str, new: str) -> Iterable[tuple[str, str]]:
-    """Yield the lines of a unified difference as (kind, line): removed, added, same, or gap between two places."""
+def _unified(old: str, new: str) -> tuple[list[tuple[str, str]], bool]:
+    """Return the lines of a difference as (kind, line): removed, added, same, or gap; and whether there is more.
+
+    What is the same at the beginning is left out, and after it _MOST_COMPARED lines are compared: the time grows faster
+    than their number.
+    """
+    texts = old.splitlines(), new.splitlines()
+    if texts[0] == texts[1]:
+        return [("gap", "Only the ends of lines differ.")], False
+    pairs = enumerate(zip(*texts, strict=False))
+    begin = max(0, next((place for place, (a, b) in pairs if a != b), min(map(len, texts))) - _CONTEXT)
+    first, second = (text[begin : begin + _MOST_COMPARED] for text in texts)
+    lines = list(difflib.unified_diff(first, second, n=_CONTEXT, lineterm=""))[2:]  # without the two names of files
     kinds = {"-": "removed", "+": "added", "@": "gap"}
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), n=_CONTEXT, lineterm="")
-    for number, line in enumerate(lines):
-        if number > 1:  # after the two names of files
-            kind = kinds.get(line[:1], "same")
-            yield kind, "…" if kind == "gap" else line
+    found = [(kind := kinds.get(line[:1], "same"), "…" if kind == "gap" else _shown(line)) for line in lines]
+    if not begin:  # nothing is left out before the first difference
+        del found[0]
+    is_cut = len(found) > _MOST_LINES or any(begin + _MOST_COMPARED < len(text) for text in texts)
+    return found[:_MOST_LINES], is_cut
+
+
+def _shown(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…"

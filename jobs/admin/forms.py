@@ -1,12 +1,14 @@
 """Forms to tag, annotate, stop and delete jobs."""
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.utils import timezone
 
 from archive import root
+from jobs.curation import FACTS
 from jobs.messages import TagName
 from jobs.models import Tag
 from jobs.states import JobState
@@ -18,6 +20,12 @@ else:
     TagChoice = forms.ModelChoiceField
 
 _LONGEST = 255
+_MOST_TYPES = 100
+
+
+def known_types() -> Iterable[str]:
+    """Return the types of tags that there are, which a form proposes; a page that does not show them reads none."""
+    return Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:_MOST_TYPES]
 
 
 class AddTagForm(forms.Form):
@@ -30,6 +38,11 @@ class AddTagForm(forms.Form):
     def tag(self) -> TagName:
         """Return the tag of a valid form."""
         return TagName(type=self.cleaned_data["type"], name=self.cleaned_data["name"])
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Return the same as a bulk change has it."""
+        return {name: self.cleaned_data[name] for name in ("type", "name")}
 
 
 class RemoveTagForm(forms.Form):
@@ -105,8 +118,24 @@ class BulkCorrectForm(forms.Form):
     """The new project and partition of many jobs, and the note why."""
 
     project = forms.CharField(required=False, max_length=_LONGEST, help_text="Leave empty to keep each job's own.")
+    empty_project = forms.BooleanField(required=False, label="No project: remove each job's own")
     partition = forms.CharField(required=False, max_length=_LONGEST, help_text="Leave empty to keep each job's own.")
+    empty_partition = forms.BooleanField(required=False, label="No partition: remove each job's own")
     note = NoteField("Why they are corrected. Everybody who sees one of the jobs can read it.")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a new value beside the mark that there is to be none."""
+        data: dict[str, Any] = super().clean() or {}
+        for name in FACTS:
+            if data.get(name) and data[f"empty_{name}"]:
+                self.add_error(name, f"Either a new {name}, or none: empty this, or take the mark off.")
+        return data
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Return the new values of a valid form, empty ones for what is to be removed, without what is to be kept."""
+        data = self.cleaned_data
+        return {name: data[name] for name in FACTS if data[name] or data[f"empty_{name}"]}
 
 
 class CountForm(forms.Form):
@@ -123,6 +152,11 @@ class CountForm(forms.Form):
         self._number = number
         if number is None:
             del self.fields["confirm"]
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Return no new values: the jobs are deleted or archived."""
+        return {}
 
     def clean_confirm(self) -> str:
         """Refuse another number."""

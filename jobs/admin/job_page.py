@@ -10,7 +10,7 @@ import msgspec
 from django.conf import settings
 from django.urls import reverse
 
-from accounts.formatting import duration, scaled
+from accounts.formatting import duration, scaled, unprefixed
 from archive import root
 from archive.plots.plots import peak
 from jobs.admin.display import NOTHING, archiving, moment, node_address, ranges, state
@@ -27,9 +27,18 @@ class Text:
     """An entry of the metadata; `block`: show it in a monospaced block."""
 
     label: str
-    text: str
+    whole: str
     block: bool
-    left_out: int = 0  # characters that are not shown
+
+    @property
+    def text(self) -> str:
+        """Return what is shown of it."""
+        return self.whole[:MOST_TEXT] if self.whole.strip() else NOTHING
+
+    @property
+    def left_out(self) -> int:
+        """Return how many characters are not shown."""
+        return max(0, len(self.whole) - MOST_TEXT)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Statistic:
-    """The statistics of a metric over the whole job, with their units; `share` is the average by the peak."""
+    """The statistics of a metric over the whole job, with their units.
+
+    `share` is the average by the peak, `average` the average in the unit without its prefix.
+    """
 
     metric: str
     min: str
@@ -87,7 +99,7 @@ def texts(job: Job) -> list[Text]:
         text = _plain(value)
         block = key in {"jobScript", "slurmInfo"} or len(text) > 200 or "\n" in text.strip()
         label = _KNOWN_TEXTS.get(key, key)
-        found.append(Text(label, text[:MOST_TEXT] if text.strip() else NOTHING, block, max(0, len(text) - MOST_TEXT)))
+        found.append(Text(label, text, block))
     return sorted(found, key=lambda entry: entry.block)
 
 
@@ -130,9 +142,8 @@ def statistics(job: Job) -> list[Statistic]:
             least, mean, most = (_measured(values.get(key), *words) for key in ("min", "avg", "max"))
             top, average = peak(cluster, job.sub_cluster, metric, "node"), values.get("avg")
             part = average / top if top and isinstance(average, int | float) else None
-            found.append(
-                Statistic(metric, least, mean, most, part, average if isinstance(average, int | float) else None)
-            )
+            whole = unprefixed(average, str(words[0] or "")) if isinstance(average, int | float) else None
+            found.append(Statistic(metric, least, mean, most, part, whole))
     return found
 
 

@@ -17,12 +17,13 @@ from accounts.models import User
 from jobs.admin import columns, display, export, job_page, list_statistics, plots, saved_filters
 from jobs.admin.changelist import LONGER, JobChangeList, JobConditions, JobPages
 from jobs.admin.filters import FILTERS, PARAMETERS
-from jobs.admin.forms import AddTagForm
+from jobs.admin.forms import AddTagForm, known_types
 from jobs.admin.tagging import JobActions
-from jobs.models import Job, Tag
+from jobs.models import Job
 from jobs.querysets import JobQuerySet
 from jobs.samples.ending import ending
 from jobs.search.box import HELP
+from jobs.tag_rules.applying import rules_of
 from jobs.text import is_whole
 
 _WITHOUT_ROWS = ("jobs_job_export", "jobs_job_statistics")
@@ -174,11 +175,10 @@ class JobAdmin(JobActions):
             "facts": job_page.facts(obj),
             "groups": job_page.groups(obj),
             "tags": obj.tags.order_by("type", "name"),
+            "tag_rules": rules_of(obj.pk) if request.user.has_perm("jobs.view_tagrule") else (),
             "may_tag": may_tag,
             "tag_form": AddTagForm(auto_id="tag_%s") if may_tag else None,
-            "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]
-            if may_tag
-            else (),
+            "known_tags": known_types() if may_tag else (),
             "nodes": job_page.nodes(obj),
             "statistics": job_page.statistics(obj),
             "texts": job_page.texts(obj),

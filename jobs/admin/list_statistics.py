@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.urls import reverse
 
-from accounts.formatting import duration, figure
+from accounts.formatting import duration, figure, quantity
 from jobs.admin import display
 from jobs.admin.changelist import LONGER, JobChangeList
 from jobs.search.fields import FIELDS
@@ -96,7 +96,7 @@ def _facts(found: Summary) -> Iterator[Fact]:
 
 
 def _covered(known: int, found: Summary) -> str:
-    return f"known of {known:,} jobs" if known < found.ended else ""
+    return f"known of {quantity(known, 'job')}" if known < found.ended else ""
 
 
 def _charts(changelist: JobChangeList, found: Summary) -> Iterator[Chart]:

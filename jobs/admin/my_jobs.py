@@ -1,7 +1,8 @@
 """My jobs: what runs, what ended badly and why, and the usage of the month, of a user's own and managed jobs."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from jobs.admin.changelist import BIG
 from jobs.ledger.slots import slots
 from jobs.models import Job
 from jobs.overview.health_page import may_see
-from jobs.overview.usage import Days, Question, UsageLine, usage_by
+from jobs.overview.usage import Days, Question, usage_by, usage_per_day, with_shares
 from jobs.querysets import own
 from jobs.samples.ending import ending
 from jobs.samples.footprint_rules import sentences
@@ -60,7 +61,9 @@ def my_jobs(request: HttpRequest) -> HttpResponse:
     days = Days(now // _DAY - today.day + 1, now // _DAY + 1)
     by = "user" if len(own(user)) > 1 else "project"
     # Those who see the usage of all get here that of their own jobs.
-    lines = usage_by(user, Question(days, by, {"user": user.username} if may_see(user) else {}))
+    limits = {"user": user.username} if may_see(user) else {}  # in the lists of those who see all jobs
+    question = Question(days, by, limits)
+    lines = usage_by(user, question)
     context = {
         "title": "My jobs",
         "running": sorted((_listed(job) for job in running), key=lambda each: -(each.used or 0)),
@@ -69,16 +72,23 @@ def my_jobs(request: HttpRequest) -> HttpResponse:
         "more_bad": more_bad,
         "tested_since": tested_since,
         "days": _DAYS,
-        "bad_url": reverse("admin:jobs_job_changelist", query={"q": f"state:{','.join(_BAD)} start:{_DAYS}d"}),
+        "running_url": _list_of(limits, "state:running"),
+        "bad_url": _list_of(limits, f"state:{','.join(_BAD)} start:{_DAYS}d"),
         "managed": [project for column, project in own(user) if column == "project"],
         "by": by,
-        "lines": [(line, _share(line, lines)) for line in lines[:MOST_LISTED]],
+        "lines": with_shares(lines)[:MOST_LISTED],
         "month": f"{today:%Y-%m}",
         "node_hours": sum(line.node_hours for line in lines),
-        "node_hours_before": sum(line.node_hours_before for line in lines),
-        "usage_url": reverse("admin:usage", query={"by": by, "month": f"{today:%Y-%m}"}),
+        "node_hours_before": sum(usage_per_day(user, replace(question, days=days.before))),
+        "usage_url": reverse("admin:usage", query={"by": by, "month": f"{today:%Y-%m}", **limits}),
     }
     return TemplateResponse(request, "admin/jobs/my_jobs.html", {**admin.site.each_context(request), **context})
+
+
+def _list_of(limits: Mapping[str, str], words: str) -> str:
+    """Return the address of the list of the jobs that the page shows, by a search."""
+    own_words = [f"{name}:{value}" for name, value in limits.items()]
+    return reverse("admin:jobs_job_changelist", query={"q": " ".join((*own_words, words))})
 
 
 def _newest(user: User, *states: JobState, since: int | None = None) -> tuple[list[Job], bool, int | None]:
@@ -102,8 +112,3 @@ def _sentences(job: Any, known: dict[str, int]) -> tuple[str, ...]:
     """Return how a job ended and, once that is written down, why."""
     footprint = getattr(job, "footprint", None)
     return (ending(job, job.scheduler_state or ""), *(sentences(job, footprint, known) if footprint else ()))
-
-
-def _share(line: UsageLine, lines: list[UsageLine]) -> float:
-    total = sum(each.node_hours for each in lines)
-    return line.node_hours / total if total else 0.0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 else:
     JobModelAdmin = admin.ModelAdmin
 
+_GONE = "No such job is there any more, or none that you may see."
 _MOST_REASONS = 20  # that are shown, one per refused job
 
 
@@ -48,14 +49,16 @@ class JobSelection(JobModelAdmin):
         jobs = self.get_queryset(request).filter(pk__in=[int(word) for word in words])
         row_ids = list(jobs.order_by("pk").values_list("pk", flat=True))
         if not row_ids:
-            raise PermissionDenied
+            raise PermissionDenied(_GONE)
         return row_ids
 
     def named(self, request: HttpRequest, object_id: str, *, allowed: bool) -> Job:
         """Return the job of a URL; raise PermissionDenied unless `allowed` and the user may see it."""
-        job = self.get_object(request, object_id) if allowed else None
-        if job is None:
+        if not allowed:
             raise PermissionDenied
+        job = self.get_object(request, object_id)
+        if job is None:
+            raise PermissionDenied(_GONE)
         return job
 
     def page(

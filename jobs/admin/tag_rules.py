@@ -7,6 +7,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import ShowFacets
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -14,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from jobs.admin.forms import known_types
 from jobs.admin.selection import actor_of
 from jobs.bulk.selecting import begin_selection
 from jobs.models import Tag
@@ -56,8 +58,7 @@ class RuleForm(RuleModelForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Show the tag of the rule, if it is there."""
         super().__init__(*args, **kwargs)
-        tag = Tag.objects.filter(pk=self.instance.tag_id).first() if self.instance.pk else None
-        if tag:
+        if self.instance.pk and (tag := _tag_of(self.instance)):
             self.initial.update(type=tag.type, name=tag.name)
 
     def clean_words(self) -> str:
@@ -111,6 +112,10 @@ class TagRuleAdmin(RuleModelAdmin):
         """Refuse: there are no filters."""
         return False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[TagRule]:
+        """Read the tags of all rules at once; a join would leave those out whose tag was deleted."""
+        return super().get_queryset(request).prefetch_related("tag")
+
     def get_urls(self) -> list[URLPattern]:
         """Add the view of the button."""
         view = self.admin_site.admin_view
@@ -157,11 +162,13 @@ class TagRuleAdmin(RuleModelAdmin):
         """Add the links of the page."""
         rule: TagRule | None = context.get("original")
         context["title"] = "Rule" if rule else "Add a rule"
-        context["known_tags"] = Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100]
+        context["may_change"] = self.has_change_permission(request)
+        context["known_tags"] = known_types()
         if rule is not None:
+            state = self.state(rule)
             context |= {
                 "subtitle": None,
-                "problem": self.state(rule) if self.state(rule) not in ("ok", "off") else "",
+                "problem": state if state not in ("ok", "off") else "",
                 "jobs_url": reverse("admin:jobs_job_changelist", query={"q": rule.words}),
                 "may_apply": self.has_apply_permission(request) and _tag_of(rule) is not None,
             }
@@ -190,4 +197,7 @@ class TagRuleAdmin(RuleModelAdmin):
 
 def _tag_of(rule: TagRule) -> Tag | None:
     """Return the tag of a rule, None if it was deleted."""
-    return Tag.objects.filter(pk=rule.tag_id).first()
+    try:
+        return rule.tag
+    except Tag.DoesNotExist:
+        return None

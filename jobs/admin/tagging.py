@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from jobs.admin.comparison import JobComparison
 from jobs.admin.curation import JobCuration
 from jobs.admin.deletion import JobDeletion
-from jobs.admin.forms import AddTagForm, RemoveTagForm
+from jobs.admin.forms import AddTagForm, RemoveTagForm, known_types
 from jobs.admin.ghosts import JobGhosts
 from jobs.admin.selection import actor_of, counted
 from jobs.exceptions import JobError
@@ -99,7 +99,7 @@ class JobActions(JobComparison, JobCuration, JobDeletion, JobGhosts):
         context = {
             "title": "Add a tag" if adding else "Remove a tag",
             "form": form,
-            "known_tags": Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100],
+            "known_tags": known_types(),
             "action_url": reverse("admin:jobs_job_tag" if adding else "admin:jobs_job_untag"),
             "button": "Add tag" if adding else "Remove tag",
         }

@@ -17,10 +17,11 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from accounts.formatting import quantity
-from jobs.admin.forms import AddTagForm
+from jobs.admin.forms import AddTagForm, known_types
 from jobs.admin.selection import counted
 from jobs.exceptions import JobError, TagExistsError
 from jobs.models import Tag
+from jobs.records import TagRule
 from jobs.tags.counts import JobCount, job_counts
 from jobs.tags.services import BATCH, delete_tags, merge_tags, rename_tag
 from jobs.text import is_whole
@@ -123,8 +124,10 @@ class TagAdmin(TagModelAdmin):
                 "subtitle": None,
                 "may_curate": self.has_curate_permission(request),
                 "jobs": _linked(tag, count),
+                "may_see_rules": request.user.has_perm("jobs.view_tagrule"),
+                "rules": TagRule.objects.filter(tag=tag).order_by("words"),
                 "form": form,
-                "known_tags": _known_types(),
+                "known_tags": known_types(),
                 "at_once": BATCH,
             }
         return super().render_change_form(request, context, *args, **kwargs)
@@ -257,6 +260,7 @@ class TagAdmin(TagModelAdmin):
     def _ask_to_delete(self, request: HttpRequest, tags: list[Tag]) -> TemplateResponse:
         context = {
             "title": "Delete tags" if len(tags) > 1 else "Delete a tag",
+            "rules": TagRule.objects.filter(tag__in=tags, is_enabled=True).count(),
             "action_url": reverse("admin:jobs_tag_delete_selection"),
         }
         return self._page(request, "admin/jobs/tag/delete.html", tags, context)
@@ -305,10 +309,6 @@ def _linked(tag: Tag, count: JobCount) -> SafeString | str:
     if not count.jobs:
         return str(count)
     return format_html('<a href="{}">{}</a>', reverse("admin:jobs_job_changelist", query={"tag": tag.pk}), str(count))
-
-
-def _known_types() -> list[str]:
-    return list(Tag.objects.order_by("type").values_list("type", flat=True).distinct()[:100])
 
 
 def _done(request: HttpRequest) -> int:

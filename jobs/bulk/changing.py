@@ -1,4 +1,4 @@
-"""Change the selected jobs batch by batch, and undo corrections.
+"""Change the selected jobs batch by batch, and undo corrections and tags.
 
 Each batch is a transaction of its own, which also writes down what became of it, so that an interruption loses nothing
 and leaves nothing half done. A whole change has one entry in the history. The meta.json of archived jobs follows in
@@ -12,26 +12,27 @@ import msgspec
 from django.contrib.admin.models import CHANGE, DELETION
 from django.db import transaction
 
+from accounts.formatting import quantity
 from accounts.models import User
 from archive.processes import uninterrupted
 from jobs import history
 from jobs.archiving import queue
-from jobs.bulk.selecting import STEP
+from jobs.bulk.selecting import STEP, locked
 from jobs.curation import archive_again, checked_note, valid_fact
 from jobs.deletion.services import delete_jobs
-from jobs.exceptions import InvalidJobError, UnknownJobError
+from jobs.exceptions import InvalidJobError
 from jobs.history import Actor, Change, Message
 from jobs.ledger.books import kind_of, move
 from jobs.ledger.usage import Kind
 from jobs.messages import TagName
 from jobs.models import Job, JobTag, Tag
-from jobs.records import BulkChange, BulkCounts, BulkPart, packed
+from jobs.records import BulkChange, BulkCounts, BulkPart, packed, unpacked
 from jobs.states import BulkKind, BulkState, PartState
 from jobs.tags.ids import Pair, known_tags, tag_ids
 from jobs.tags.services import check_tags, tag_jobs, untag_jobs
 
 UNDO_SECONDS = 7 * 86_400
-"""How long a correction can be undone."""
+"""How long a change can be undone."""
 
 _LONGEST_PAUSE = 0.5  # seconds
 _MOST_REASONS = 20
@@ -48,12 +49,12 @@ _TITLES = {
 def confirm(*, change: BulkChange, wanted: Mapping[str, str], note: str | None, actor: Actor) -> BulkChange:
     """Begin a change whose jobs are selected, and write its entry of the history; nothing is changed yet.
 
-    `wanted` are the new project and partition, or type and name of a tag. Raises InvalidJobError for values that cannot
-    be, and if the change was begun already.
+    `wanted` are the new project, the new partition or both, where an empty one empties the field, or type and name of a
+    tag. Raises InvalidJobError for values that cannot be, and if the change was begun already.
     """
     wanted = _checked(change.kind, wanted)
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().get(pk=change.pk)
+        change = locked(change.pk)
         if change.state != BulkState.SELECTED:
             raise InvalidJobError("this change was begun already")
         change.wanted = msgspec.json.encode(wanted).decode()
@@ -67,10 +68,9 @@ def confirm(*, change: BulkChange, wanted: Mapping[str, str], note: str | None, 
 
 def _checked(kind: str, wanted: Mapping[str, str]) -> dict[str, str]:
     if kind == BulkKind.CORRECT:
-        found = {name: valid_fact(name, value) for name, value in wanted.items()}
-        if not any(found.values()):
+        if not wanted:
             raise InvalidJobError("expected a new project, a new partition, or both")
-        return {name: value for name, value in found.items() if value}
+        return {name: valid_fact(name, value) for name, value in wanted.items()}
     if kind in (BulkKind.TAG, BulkKind.UNTAG):
         pair = (wanted.get("type", ""), wanted.get("name", ""))
         check_tags([TagName(*pair)])
@@ -82,7 +82,7 @@ def _checked(kind: str, wanted: Mapping[str, str]) -> dict[str, str]:
 
 def _message(change: BulkChange, wanted: Mapping[str, str], note: str, actor: Actor) -> Message:
     """Return the message of the entry, which must not tell of other jobs of the selection."""
-    tag = ":".join(wanted.values())
+    tag = in_words(wanted)
     texts = {
         BulkKind.CORRECT: "Corrected.",
         BulkKind.TAG: f"Added tag {tag}.",
@@ -107,24 +107,43 @@ def _changes(change: BulkChange, wanted: Mapping[str, str]) -> list[Change]:
 
 
 def _title(change: BulkChange, wanted: Mapping[str, str]) -> str:
-    what = f" ({', '.join(wanted.values())})" if wanted else ""
-    return f"{change.selected:,} jobs {_TITLES[BulkKind(change.kind)]}{what}"
+    what = f" ({in_words(wanted)})" if wanted else ""
+    return f"{quantity(change.selected, 'job')} {_TITLES[BulkKind(change.kind)]}{what}"
+
+
+def in_words(wanted: Mapping[str, str]) -> str:
+    """Return the new values of a change on one line: 'project chem, partition (empty)', or a tag as 'perf:bad'."""
+    if "type" in wanted:
+        return ":".join(wanted.values())
+    return ", ".join(f"{name} {history.shown(value)}" for name, value in wanted.items())
 
 
 def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
-    """Begin to undo a correction, finished or not, and write that into the history; nothing is restored yet.
+    """Begin to undo a change, finished or not, and write that into the history; nothing is restored yet.
 
-    Raises InvalidJobError if it is none, was undone already, or is older than a week.
+    Once more it is for the jobs that were kept the first time, as another change was in the way. Raises InvalidJobError
+    if it cannot be undone, was undone already, or is older than a week.
     """
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().get(pk=change.pk)
+        change = locked(change.pk)
         if not can_undo(change):
-            raise InvalidJobError("only a correction of the last seven days can be undone, and only once")
-        BulkPart.objects.filter(change=change, state=PartState.TO_DO)._raw_delete(using="default")
-        changes = [Change(each.field, each.new, each.old) for each in _changes(change, change.new_values)]
-        message = Message("Correction undone.", changes, through=actor.through)
-        title = f"{change.outcome.changed:,} jobs restored ({', '.join(change.new_values.values())})"
-        change.undo_entry = history.record_bulk(actor, title, message)
+            raise InvalidJobError("only corrections and tags of the last seven days can be undone, and only once")
+        parts, counts = BulkPart.objects.filter(change=change), change.outcome
+        parts.filter(state=PartState.TO_DO)._raw_delete(using="default")
+        parts.filter(state=PartState.UNDONE).exclude(kept=b"").update(state=PartState.DONE)
+        number, counts.kept = counts.kept or counts.changed, 0
+        change.counts = msgspec.json.encode(counts).decode()
+        what = in_words(change.new_values)
+        text, title = {
+            BulkKind.CORRECT: ("Correction undone.", "correction undone"),
+            BulkKind.TAG: (f"Removed tag {what} again: adding it was undone.", "tag removed again"),
+            BulkKind.UNTAG: (f"Added tag {what} again: removing it was undone.", "tag added again"),
+        }[BulkKind(change.kind)]
+        new = change.new_values if change.kind == BulkKind.CORRECT else {}
+        changes = [Change(each.field, each.new, each.old) for each in _changes(change, new)]
+        title = f"{quantity(number, 'job')}: {title} ({what})"
+        entry = history.record_bulk(actor, title, Message(text, changes, through=actor.through))
+        change.undo_entry = change.undo_entry if counts.restored else entry  # jobs have the first one that did anything
         change.state = BulkState.UNDOING
         change.save()
     return change
@@ -132,9 +151,9 @@ def undo(*, change: BulkChange, actor: Actor) -> BulkChange:
 
 def can_undo(change: BulkChange) -> bool:
     """Return whether a change can be undone now."""
-    is_begun = change.state in (BulkState.RUNNING, BulkState.DONE)
+    has_more = change.state == BulkState.UNDONE and change.outcome.kept > 0
     is_recent = change.begun_at is not None and change.begun_at > time.time() - UNDO_SECONDS
-    return change.kind == BulkKind.CORRECT and is_begun and is_recent
+    return change.kind in UNDOABLE and is_recent and (has_more or change.state in (BulkState.RUNNING, BulkState.DONE))
 
 
 def go_on(*, change_id: int, user: User, seconds: float | None = None) -> BulkChange:
@@ -157,9 +176,7 @@ def go_on(*, change_id: int, user: User, seconds: float | None = None) -> BulkCh
 def _next_part(change_id: int, user: User) -> BulkChange:
     """Work on one part, and write down what became of it, in one transaction."""
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().filter(pk=change_id).first()
-        if change is None:
-            raise UnknownJobError("there is no such bulk change any more")
+        change = locked(change_id)
         if change.state not in (BulkState.RUNNING, BulkState.UNDOING):
             return change
         is_undo = change.state == BulkState.UNDOING
@@ -215,16 +232,24 @@ def _correct(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCo
 
 
 def _restore(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCounts) -> None:
-    """Give the jobs of a part their old values back, where the corrected ones are still there."""
+    """Give the jobs of a part back what they had, where what they were given is still there."""
+    kept = bytes(part.kept)  # of the last time, if it is done once more: the others are restored already
+    left = set(unpacked(kept)) if kept else set(part.values)
+    done = UNDOABLE[BulkKind(change.kind)](change, part, [job for job in jobs if job.pk in left], BulkCounts())
+    left = left - {job.pk for job in done}
+    counts.restored += len(done)
+    counts.kept += len(left)
+    part.kept = packed(sorted(left)) if left else b""
+    part.state = PartState.UNDONE
+    part.save()
+
+
+def _correct_back(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCounts) -> list[Job]:
     wanted = change.new_values
     done = [job for job in jobs if all(getattr(job, name) == value for name, value in wanted.items())]
     old = {job.pk: dict(zip(("project", "partition"), part.values[job.pk], strict=True)) for job in done}
     _set({row_id: {name: values[name] for name in wanted} for row_id, values in old.items()}, done)
-    counts.restored += len(done)
-    counts.kept += len(part.values) - len(done)
-    part.kept = packed(sorted(part.values.keys() - old.keys()))
-    part.state = PartState.UNDONE
-    part.save()
+    return done
 
 
 def _set(values: Mapping[int, Mapping[str, str]], jobs: list[Job]) -> None:
@@ -284,10 +309,19 @@ def _delete(change: BulkChange, part: BulkPart, jobs: list[Job], counts: BulkCou
     return jobs
 
 
-_ACTIONS: dict[BulkKind, Callable[[BulkChange, BulkPart, list[Job], BulkCounts], list[Job]]] = {
+_Action = Callable[[BulkChange, BulkPart, list[Job], BulkCounts], list[Job]]
+
+_ACTIONS: dict[BulkKind, _Action] = {
     BulkKind.CORRECT: _correct,
     BulkKind.TAG: _tag,
     BulkKind.UNTAG: _untag,
     BulkKind.ARCHIVE: _archive,
     BulkKind.DELETE: _delete,
 }
+
+UNDOABLE: dict[BulkKind, _Action] = {
+    BulkKind.CORRECT: _correct_back,
+    BulkKind.TAG: _untag,
+    BulkKind.UNTAG: _tag,
+}
+"""The kinds of changes that can be undone, each with what does it to the jobs that were changed."""

@@ -12,6 +12,7 @@ import msgspec
 from django.db import transaction
 
 from archive.processes import uninterrupted
+from jobs.exceptions import UnknownJobError
 from jobs.history import Actor
 from jobs.querysets import JobQuerySet
 from jobs.records import BulkChange, BulkPart
@@ -58,6 +59,14 @@ def begin_selection(
         )
 
 
+def locked(change_id: int) -> BulkChange:
+    """Return a change as it is now, with its row locked; raise UnknownJobError if it was forgotten meanwhile."""
+    change = BulkChange.objects.select_for_update().filter(pk=change_id).first()
+    if change is None:
+        raise UnknownJobError("there is no such bulk change any more")
+    return change
+
+
 def forget(change: BulkChange) -> None:
     """Delete a change that was not begun, with its selection."""
     BulkPart.objects.filter(change=change)._raw_delete(using="default")
@@ -92,7 +101,7 @@ def _place(change: BulkChange) -> Place | None:
 def _store(change_id: int, place: Place | None, rows: Sequence[Selected], further: Place | None) -> BulkChange:
     """Add jobs to a selection that has got as far as a place, and note the next; nothing if it is further already."""
     with transaction.atomic():
-        change = BulkChange.objects.select_for_update().get(pk=change_id)
+        change = locked(change_id)
         if change.state != BulkState.SELECTING or _place(change) != place:
             return change
         parts = [rows[begin : begin + BATCH] for begin in range(0, len(rows), BATCH)]

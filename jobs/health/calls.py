@@ -32,6 +32,9 @@ _CURES = {
     "404": "Correct the address or the id that the client calls.",
 }
 _CURE = "Correct what the client sends, or what the reason names; the server's log has a line for each of these calls."
+REPLAY = "Then replay the calls on the page Refused calls, or dismiss them."
+"""What to do with calls that are kept."""
+
 _OF_SERVER = "See the other findings and the server's log; clients have to send these calls again."
 
 
@@ -75,19 +78,36 @@ class _Calls:
 
 def check(look: Look) -> Iterator[Finding]:
     """Yield the callers whose calls are refused, and how many calls each has made in the last day."""
+    found = _by_caller(look)
+    names = _names({calls.source for calls in found})
+    bad = _bad(found, look.now)
+    kept = {each for refused in look.refusals for each in refused.counted_as}
+    for calls in bad[:_MOST_NAMED]:
+        is_kept = (calls.source, calls.operation) in kept
+        yield _of_refused(calls, names[calls.source], look.now, is_kept=is_kept)
+    if len(bad) > _MOST_NAMED:
+        sentence = f"{len(bad) - _MOST_NAMED} other callers are refused too."
+        yield Finding(NAME, State.WARNING, sentence, "Mend those above first.")
+    yield Finding(NAME, State.OK, _summary(found, names))
+
+
+def named(look: Look) -> set[tuple[str, str]]:
+    """Return the sources and operations that `check` names as refused."""
+    return {(calls.source, calls.operation) for calls in _bad(_by_caller(look), look.now)[:_MOST_NAMED]}
+
+
+def _by_caller(look: Look) -> list[_Calls]:
     found: dict[tuple[str, str], _Calls] = {}
     for row in (row for row in look.calls if row.operation != LOG_IN):
         key = (row.source, row.operation)
         found.setdefault(key, _Calls(*key)).add(row)
-    names = _names({calls.source for calls in found.values()})
-    bad = [calls for calls in found.values() if calls.state(look.now) != State.OK]
-    bad.sort(key=lambda calls: (-calls.state(look.now), -calls.last_bad.last_at))
-    for calls in bad[:_MOST_NAMED]:
-        yield _of_refused(calls, names[calls.source], look.now)
-    if len(bad) > _MOST_NAMED:
-        sentence = f"{len(bad) - _MOST_NAMED} other callers are refused too."
-        yield Finding(NAME, State.WARNING, sentence, "Mend those above first.")
-    yield Finding(NAME, State.OK, _summary(found.values(), names))
+    return list(found.values())
+
+
+def _bad(found: Iterable[_Calls], now: int) -> list[_Calls]:
+    """Return the callers whose calls are refused, the worst and latest first."""
+    bad = [calls for calls in found if calls.state(now) != State.OK]
+    return sorted(bad, key=lambda calls: (-calls.state(now), -calls.last_bad.last_at))
 
 
 def check_log_ins(look: Look) -> Iterator[Finding]:
@@ -125,7 +145,7 @@ def _of_unknown(source: str) -> str:
     return source if source.startswith("user ") or source == OTHERS else f"address {source}"
 
 
-def _of_refused(calls: _Calls, name: str, now: int) -> Finding:
+def _of_refused(calls: _Calls, name: str, now: int, *, is_kept: bool) -> Finding:
     last, state = calls.last_bad, calls.state(now)
     goes_on = last.last_at > calls.last_good
     some = f"{calls.refused:,} of {quantity(sum(calls.by_outcome.values()), 'call')} of {calls.operation} by {name}"
@@ -135,6 +155,7 @@ def _of_refused(calls: _Calls, name: str, now: int) -> Finding:
         f"{span(now - last.last_at)} ago from {last.address}: {last.reason.partition(' ')[0]} {last.message}"
     )
     cure = _OF_SERVER if last.outcome == CallOutcome.FAILED else _CURES.get(last.reason[:3], _CURE)
+    cure = f"{cure} {REPLAY}" if is_kept else cure
     return Finding(NAME, state, sentence, cure, calls.since if goes_on else None)
 
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from django.db.models import Count, F, Max, Q
-from django.db.models.lookups import Exact
+from django.db.models import Count, Max, Q
 
 from accounts.formatting import quantity
-from jobs.health.look import DAYS, Events, Look
+from jobs.health import calls
+from jobs.health.look import DAYS, MOST_REFUSED, Events, Look
 from jobs.health.report import Finding, State, span
-from jobs.models import NodeState, RefusedCall
-from jobs.querysets import Plain
-from jobs.states import RefusalState
+from jobs.models import NodeState
 
 QUIET = "events"
 REFUSED = "refused calls"
@@ -27,8 +25,7 @@ STALE = 300
 
 _FORGOTTEN = 86_400  # seconds after which a node that is not reported any more counts as removed
 
-_DAY = 86_400  # seconds in which refused calls are counted
-_LATEST, _MOST_REFUSED = 1000, 5  # refused calls that are looked at, and findings about them
+_MOST_FINDINGS = 5  # about refused calls
 
 REACHED = "Do the scheduler's hooks or its adapter still run, and reach this server? See their log, and this server's."
 
@@ -60,25 +57,25 @@ def check_quiet(look: Look) -> Iterator[Finding]:
 
 
 def check_refused(look: Look) -> Iterator[Finding]:
-    """Yield the operations and tokens of which calls were refused in the last day, and nobody has handled them."""
-    is_open = Exact(Plain(F("state")), RefusalState.OPEN)  # the newest are at the end of the primary key
-    calls = RefusedCall.objects.filter(is_open, received_at__gte=look.now - _DAY).order_by("-pk")[:_LATEST]
-    found: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
-    for *key, received_at, reason in calls.values_list("operation", "user", "token", "received_at", "reason"):
-        found.setdefault((key[0], key[1], key[2]), []).append((received_at, reason))
-    is_more = sum(map(len, found.values())) == _LATEST
-    for (operation, user, token), refused in list(found.items())[:_MOST_REFUSED]:
-        last, reason = refused[0]
-        sender = f"{user}, token {token}" if token else user
-        count = f"{'at least ' if is_more else ''}{quantity(len(refused), 'call')}"
+    """Yield the operations and senders of which calls were refused in the last day, and nobody has handled them.
+
+    Those that "API calls" names are not named twice.
+    """
+    is_more = sum(refused.calls for refused in look.refusals) == MOST_REFUSED
+    named = calls.named(look)
+    found = [refused for refused in look.refusals if not refused.counted_as & named]
+    for refused in found[:_MOST_FINDINGS]:
+        count = f"{'at least ' if is_more else ''}{quantity(refused.calls, 'call')} of {refused.operation}"
         sentence = (
-            f"{sender}: {count} of {operation} {'was' if len(refused) == 1 else 'were'} refused in the last 24 h, "
-            f"the last one {span(look.now - last)} ago: {reason[:300]}"
+            f"{refused.sender}: {count} {'was' if refused.calls == 1 else 'were'} refused in the last 24 h, "
+            f"the last one {span(look.now - refused.last_at)} ago: {refused.reason[:300]}"
         )
-        cure = "Correct the client or cluster.json, then replay the calls on the page Refused calls, or dismiss them."
+        cure = f"Correct the client or cluster.json. {calls.REPLAY}"
         yield Finding(REFUSED, State.WARNING, sentence, cure)
-    if not found:
+    if not look.refusals:
         yield Finding(REFUSED, State.OK, "No refused call of the last 24 h waits.")
+    elif not found:
+        yield Finding(REFUSED, State.OK, f"Those that wait are named under {calls.NAME}.")
 
 
 def check_nodes(look: Look) -> Iterator[Finding]:

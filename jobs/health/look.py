@@ -8,14 +8,19 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import BigIntegerField, Count, DurationField, ExpressionWrapper, F, Min
 from django.db.models.functions import Now
+from django.db.models.lookups import Exact
 
-from jobs.models import ArchiveTask, CallCount, FreeSpace, Job, WorkerHeartbeat
-from jobs.states import MonitoringStatus
+from jobs.models import ArchiveTask, CallCount, FreeSpace, Job, RefusedCall, WorkerHeartbeat
+from jobs.querysets import Plain
+from jobs.states import MonitoringStatus, RefusalState
 
 SILENT = 60
 """Seconds without a sign of life after which a worker counts as dead; it gives one every ten."""
 
 MOST_COUNTED = 10_000
+
+MOST_REFUSED = 1000
+"""Refused calls that are looked at, the latest ones."""
 
 MOST_TASKS = 1000
 """Failed attempts that are looked at, the latest ones."""
@@ -111,6 +116,25 @@ class CountedCalls(NamedTuple):
     message: str
 
 
+class Refusals(NamedTuple):
+    """The refused calls of a sender to an operation that wait to be handled; `last_at` and `reason` are the last one's.
+
+    `source` is the sender as CountedCalls has it.
+    """
+
+    source: str
+    sender: str
+    operation: str
+    calls: int
+    last_at: int
+    reason: str
+
+    @property
+    def counted_as(self) -> set[tuple[str, str]]:
+        """Return the sources and operations as which such a call may be counted: some are lines of another."""
+        return {(self.source, operation) for operation in (self.operation, f"{self.operation}_by_id", "events")}
+
+
 class Look:
     """The figures at a time (epoch seconds)."""
 
@@ -170,6 +194,22 @@ class Look:
         """Return the calls of the last day that were counted, and refused log-ins."""
         rows = CallCount.objects.filter(hour__gte=self.now // 3600 - 24).order_by()
         return [CountedCalls(*row) for row in rows.values_list(*CountedCalls._fields)]
+
+    @cached_property
+    def refusals(self) -> list[Refusals]:
+        """Return the refused calls of the last day that nobody has handled, among the newest MOST_REFUSED of them."""
+        is_open = Exact(Plain(F("state")), RefusalState.OPEN)  # the newest are at the end of the primary key
+        calls = RefusedCall.objects.filter(is_open, received_at__gte=self.now - 86_400).order_by("-pk")[:MOST_REFUSED]
+        found: dict[tuple[str, str, str], Refusals] = {}
+        for operation, user, token, at, reason in calls.values_list(
+            "operation", "user", "token", "received_at", "reason"
+        ):
+            source, sender = (token.partition("…")[0], f"{user}, token {token}") if token else (f"user {user}", user)
+            first = found.get((operation, user, token))
+            found[operation, user, token] = (
+                first._replace(calls=first.calls + 1) if first else Refusals(source, sender, operation, 1, at, reason)
+            )
+        return list(found.values())
 
     @cached_property
     def space_before(self) -> tuple[int, int] | None:

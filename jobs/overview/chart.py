@@ -4,13 +4,14 @@ Each part of a bar leads to what it counts: jobs to their list, node hours to th
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from accounts.formatting import quantity
 from jobs.overview.activity import DAY, Activity, Part
 from jobs.states import JobState
 
@@ -65,12 +66,12 @@ class Chart:
     @property
     def job_bars(self) -> list[Bar]:
         """Return the bars of the jobs."""
-        return _bars(self.days, self.jobs, "jobs started")
+        return _bars(self.days, self.jobs, lambda value: f"{quantity(int(value), 'job')} started")
 
     @property
     def node_hour_bars(self) -> list[Bar]:
         """Return the bars of the node hours."""
-        return _bars(self.days, self.node_hours, "node hours")
+        return _bars(self.days, self.node_hours, lambda value: quantity(value, "node hour"))
 
     @property
     def most_jobs(self) -> float:
@@ -144,7 +145,7 @@ def _most(series: Sequence[Series]) -> float:
     return max(map(sum, zip(*(each.values for each in series), strict=True)), default=0.0)
 
 
-def _bars(days: Sequence[str], series: Sequence[Series], what: str) -> list[Bar]:
+def _bars(days: Sequence[str], series: Sequence[Series], words: Callable[[float], str]) -> list[Bar]:
     most, width = _most(series) or 1.0, WIDTH / len(days)
     bars = []
     for place, day in enumerate(days):
@@ -155,7 +156,7 @@ def _bars(days: Sequence[str], series: Sequence[Series], what: str) -> list[Bar]
             if height <= 0:
                 continue
             top -= height
-            text = f"{day}: {value:,.0f} {what}, {each.name}"
+            text = f"{day}: {words(value)}, {each.name}"
             bars.append(Bar(place * width, top, width * 0.85, height, each.colour, text, each.addresses[place]))
     return bars
 

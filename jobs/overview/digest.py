@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from django.db.models import Count, Q, Sum
 
+from accounts.formatting import quantity
 from jobs.models import Job, JobTag, Tag
 from jobs.overview.usage import Days
 from jobs.records import TagRule, Usage
@@ -93,10 +94,11 @@ def _tags(days: Days) -> Iterator[TagLine]:
 
 def text_of(found: Digest) -> str:
     """Return a digest as the text of a mail."""
+    node_hours = quantity(found.node_hours, "node hour")
     lines = [
         f"Jobs from {_day(found.days.first)} to {_day(found.days.end - 1)} (UTC)",
         "",
-        f"{found.jobs:,} jobs ended, {found.badly:,} of them badly; {found.node_hours:,.0f} node hours.",
+        f"{quantity(found.jobs, 'job')} ended, {found.badly:,} of them badly; {node_hours}.",
     ]
     for state, number in sorted(found.by_state.items(), key=lambda item: -item[1]):
         if number:
@@ -104,7 +106,9 @@ def text_of(found: Digest) -> str:
     if found.users:
         lines += ["", "Top users, by node hours:"]
     for user in found.users:
-        lines.append(f"  {user.node_hours:>12,.0f}  {user.user}: {user.jobs:,} jobs ended, {user.badly:,} badly")
+        lines.append(
+            f"  {user.node_hours:>12,.0f}  {user.user}: {quantity(user.jobs, 'job')} ended, {user.badly:,} badly"
+        )
     if found.tags:
         lines += ["", "Jobs that started in these days and have the tag of a rule:"]
     for tag in found.tags:

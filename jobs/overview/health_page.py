@@ -8,13 +8,14 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from accounts.models import Role, User
+from jobs.health import calls
 from jobs.health.checks import report, worst
 from jobs.health.ghosts import WALLTIME
 from jobs.health.hooks import REFUSED
 
 _PAGES = {
     WALLTIME: ("admin:jobs_job_ghosts", "Ghost jobs"),
-    REFUSED: ("admin:jobs_refusedcall_changelist", "Refused calls"),
+    **dict.fromkeys((REFUSED, calls.NAME), ("admin:jobs_refusedcall_changelist", "Refused calls")),
 }
 """The pages on which to mend what a check finds."""
 

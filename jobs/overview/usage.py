@@ -1,6 +1,7 @@
 """Who used how much: sums of the usage of whole days (UTC), as far as a user may see it."""
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -46,8 +47,9 @@ class Days:
 
     @property
     def before(self) -> "Days":
-        """The same number of days right before."""
-        return Days(2 * self.first - self.end, self.first)
+        """As many days right before as have begun of these, so that a month that goes on is compared fairly."""
+        begun = min(self.end, int(time.time()) // 86_400 + 1) - self.first
+        return Days(self.first - (begun if begun > 0 else self.end - self.first), self.first)
 
     @property
     def dates(self) -> tuple[date, date]:
@@ -71,7 +73,7 @@ class Question:
 class UsageLine(Struct, rename="camel", frozen=True):
     """The usage of one user, project, ...: hours, energy in kWh, and the mean wait of a job in hours.
 
-    nodeHoursBefore has the node hours of as many days before.
+    nodeHoursBefore has the node hours of as many days before as have begun of these.
     """
 
     name: str
@@ -119,6 +121,12 @@ def usage_by(user: Any, question: Question) -> list[UsageLine]:
     before = dict(earlier.annotate(seconds=Sum("node_seconds")))
     lines = [_line(row, row[column], before.get(row[column], 0)) for row in sums]
     return sorted(lines, key=lambda line: (-line.node_hours, line.name))
+
+
+def with_shares(lines: Sequence[UsageLine]) -> list[tuple[UsageLine, float]]:
+    """Return lines, each with its share of the node hours of all of them (0 to 1)."""
+    total = sum(line.node_hours for line in lines)
+    return [(line, line.node_hours / total if total else 0.0) for line in lines]
 
 
 def usage_per_day(user: Any, question: Question) -> list[float]:

@@ -9,11 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.views.decorators.http import require_safe
 
-from accounts.formatting import spreadsheet_text
+from accounts.formatting import quantity, spreadsheet_text
 from accounts.models import User
 from jobs.exceptions import InvalidJobError
 from jobs.overview.health_page import may_see
-from jobs.overview.usage import GROUPS, GetUsageApiResponse, Question, UsageLine, usage_of
+from jobs.overview.usage import GROUPS, GetUsageApiResponse, Question, UsageLine, usage_of, with_shares
 from jobs.overview.usage_question import read_question, this_month
 from jobs.states import JobState
 
@@ -36,10 +36,9 @@ def usage(request: HttpRequest) -> HttpResponse:
     if kind in ("csv", "json") and not problem:
         return _download(kind, found)
     first, last = question.days.dates
-    total = sum(line.node_hours for line in found.usage)
     query = request.GET.copy()
     query.pop("format", None)
-    shown = found.usage[:MOST_ROWS]
+    shown = with_shares(found.usage)[:MOST_ROWS]
     context = {
         "title": "Usage",
         "by": question.by,
@@ -52,13 +51,14 @@ def usage(request: HttpRequest) -> HttpResponse:
         "month": f"{first:%Y-%m}" if problem or not request.GET.get("from") else "",
         "earlier": f"{first - timedelta(1):%Y-%m}" if first > first.min else "",
         "later": f"{last + timedelta(1):%Y-%m}" if last < datetime.now(UTC).date() else "",
-        "rows": [(_label(line, found.by), line, _share(line, total), _change(line)) for line in shown],
+        "rows": [(_label(line, found.by), line, share, _change(line)) for line, share in shown],
         "hidden": max(0, len(found.usage) - MOST_ROWS),
-        "total": total,
+        "total": sum(line.node_hours for line in found.usage),
         "jobs": sum(line.jobs for line in found.usage),
         "bars": _bars(found.node_hours_per_day, question),
         "query": query.urlencode(),
         "sees_all": may_see(request.user),
+        "goes_on": first <= datetime.now(UTC).date() < last,
     }
     return TemplateResponse(request, "admin/usage.html", {**admin.site.each_context(request), **context})
 
@@ -66,10 +66,6 @@ def usage(request: HttpRequest) -> HttpResponse:
 def _label(line: UsageLine, by: str) -> str:
     is_state = by == "state" and line.name in JobState.values
     return str(JobState(line.name).label).lower() if is_state else line.name
-
-
-def _share(line: UsageLine, total: float) -> float:
-    return line.node_hours / total if total else 0.0
 
 
 def _change(line: UsageLine) -> float | None:
@@ -87,7 +83,7 @@ def _bars(hours: list[float], question: Question) -> list[tuple[str, str, str, s
             f"{place * width:.2f}",
             f"{width * 0.85:.2f}",
             f"{100 * value / most:.2f}",
-            f"{first + timedelta(place)}: {value:,.0f} node hours",
+            f"{first + timedelta(place)}: {quantity(value, 'node hour')}",
         )
         for place, value in enumerate(hours)
     ]

@@ -26,7 +26,7 @@ from jobs.search.fields import (
     values_of,
 )
 from jobs.search.hosts import by_hosts, nodes_of, on_hosts
-from jobs.search.values import names
+from jobs.search.values import MOST_VALUES, names
 
 HELP = (
     "Try 1234567, alice, user:alice state:failed,timeout, host:f01*, nodes:>64, limit:<5%, -tag:perf, start:last-month."
@@ -111,7 +111,9 @@ def _add(criteria: Criteria, word: re.Match[str], ids: list[JobId], seen: Seen) 
                 raise NotUnderstoodError(field.expected)
             label, found = f"{field.name} {value}", field.parse(value, quoted=quoted, seen=seen)
         except NotUnderstoodError as error:
-            criteria.problems.append(f"{field.name}:{value[:40]!r}: expected {error}")
+            is_long = not quoted and value.count(",") >= MOST_VALUES
+            expected = f"at most {MOST_VALUES} values" if is_long else error
+            criteria.problems.append(f"{field.name}:{value[:40]!r}: expected {expected}")
             return word[0]
     if isinstance(found, Span) and not minus:
         criteria.between(*found)

@@ -80,6 +80,23 @@ def tag_archived(row_ids: Sequence[int]) -> list[int]:
     rules = tuple(Rule(*row) for row in rows)
     if not rules or not row_ids:
         return []
+    matches, problems = _matches(rules, row_ids)
+    _note(rules, problems)
+    tags = {rule.row_id: rule.tag_id for rule in rules}
+    return _link({(row_id, tags[rule_id]) for row_id, rule_id in matches})
+
+
+def rules_of(row_id: int) -> list[TagRule]:
+    """Return the rules, also those that are off, whose tag a job has and whose search it matches as both are now."""
+    links = JobTag.objects.filter(job=row_id).values("tag")
+    found = list(TagRule.objects.filter(tag__in=links).order_by("words", "pk").prefetch_related("tag"))
+    rules = tuple(Rule(rule.pk, rule.words, rule.tag_id, rule.error) for rule in found)
+    matched = {rule_id for _, rule_id in _matches(rules, [row_id])[0]} if rules else set()
+    return [rule for rule in found if rule.pk in matched]
+
+
+def _matches(rules: tuple[Rule, ...], row_ids: Sequence[int]) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Return the jobs that match, each with its rule, and why some rules could not be applied."""
     compiled = _compiled(rules, int(time.time()) // _COMPILED_FOR)
     problems = dict(compiled.problems)
     matches: list[tuple[int, int]] = []
@@ -92,9 +109,7 @@ def tag_archived(row_ids: Sequence[int]) -> list[int]:
                 matches += statement.matches(row_ids)
             except _FAILURES as error:
                 problems[rule_id] = _reason(error)
-    _note(rules, problems)
-    tags = {rule.row_id: rule.tag_id for rule in rules}
-    return _link({(row_id, tags[rule_id]) for row_id, rule_id in matches})
+    return matches, problems
 
 
 @lru_cache(maxsize=4)

@@ -12,8 +12,11 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
 
 from archive.clusters import ClusterRegistry
 from archive.format.cluster_json import MetricConfig
@@ -43,6 +46,24 @@ _STATISTICS = {"avg": "", "max": ".max"}
 
 class UntranslatableError(ValueError):
     """A rule that no search says; the message says why."""
+
+
+class _Variable(msgspec.Struct):
+    name: str
+    expr: str
+
+
+_Words = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Document(msgspec.Struct):
+    """What a file says, of which more is not used."""
+
+    tag: _Words
+    rule: _Words
+    metrics: list[str] | None = None
+    requirements: list[str] | None = None
+    variables: list[_Variable] | None = None
 
 
 class Place(NamedTuple):
@@ -75,10 +96,10 @@ def translate(folder: Path, clusters: ClusterRegistry) -> Iterator[Translation]:
             continue
         found = Translation(file.name)
         try:
-            document = json.loads(file.read_text())
-            found.tag = _text(document, "tag")
+            document = msgspec.json.decode(file.read_bytes(), type=_Document)
+            found.tag = document.tag
             found.searches = _searches(document, parameters, places)
-        except (UntranslatableError, ValueError, OSError, RecursionError) as error:
+        except (ValueError, msgspec.DecodeError, OSError, OverflowError, RecursionError, MemoryError) as error:
             found.problem = str(error) or type(error).__name__
         yield found
 
@@ -92,18 +113,10 @@ def _places(clusters: ClusterRegistry) -> Iterator[Place]:
             yield Place(name, part.name, {key: metric for key, metric in metrics.items() if metric is not None})
 
 
-def _text(document: Any, key: str) -> str:
-    value = document.get(key) if isinstance(document, dict) else None
-    if not isinstance(value, str) or not value:
-        raise UntranslatableError(f"{key}: expected a text")
-    return value
-
-
-def _searches(document: Any, parameters: Mapping[str, Any], places: list[Place]) -> list[str]:
-    expressions = [*document.get("requirements", []), _text(document, "rule")]
-    tests = [test for text in expressions for test in _conjunction(_parsed(text))]
-    variables = {each["name"]: _parsed(each["expr"]) for each in document.get("variables", [])}
-    metrics = document.get("metrics", [])
+def _searches(document: _Document, parameters: Mapping[str, Any], places: list[Place]) -> list[str]:
+    tests = [test for text in (*(document.requirements or ()), document.rule) for test in _conjunction(_parsed(text))]
+    variables = {each.name: _parsed(each.expr) for each in document.variables or ()}
+    metrics = document.metrics or ()
     by_words: dict[str, list[Place]] = {}
     for place in places:
         if all(name in place.metrics for name in metrics):
@@ -127,10 +140,8 @@ def _limited(words: str, there: list[Place], places: list[Place]) -> Iterator[st
         yield f"{limits} {words}"
 
 
-def _parsed(text: Any) -> ast.expr:
+def _parsed(text: str) -> ast.expr:
     """Parse an expression of cc-backend, whose operators are like Python's but for `&&`, `||` and `!`."""
-    if not isinstance(text, str):
-        raise UntranslatableError(f"expected an expression, got {text!r:.40}")
     if "||" in text or re.search(r"!(?!=)|\b(?:or|not|in|if)\b", text):
         raise UntranslatableError(f"{text[:80]!r}: a search takes conditions that all hold, joined by &&")
     try:
@@ -196,6 +207,8 @@ def _condition(test: ast.expr, numbers: _Numbers) -> str:
     if subject == "job" and key in _FACTS:
         return _FACTS[key].format(operator=sign, value=_shown(numbers.of(right)))
     if subject == "job" and key in _WORDS and sign == "=" and isinstance(right, ast.Constant):
+        if not re.fullmatch(r"\w+", str(right.value)):
+            raise UntranslatableError(f"{ast.unparse(test)}: expected one word")
         return f"{_WORDS[key]}:{right.value!s}"
     if subject in numbers.place.metrics and key in _STATISTICS:
         name, value, peak = f"{subject}{_STATISTICS[key]}", numbers.of(right), numbers.place.metrics[subject].peak
@@ -211,4 +224,5 @@ def _is_of_job(node: ast.expr) -> bool:
 def _shown(value: float) -> str:
     if value < 0:
         raise UntranslatableError(f"{value:g} is below zero")
-    return f"{value:.4f}".rstrip("0").rstrip(".")
+    text = f"{value:.4f}" if value >= 0.1 or not value else f"{Decimal(f'{value:.4g}'):f}"
+    return text.rstrip("0").rstrip(".")

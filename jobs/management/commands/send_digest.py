@@ -9,6 +9,7 @@ from django.core.mail import send_mail
 from django.core.management.base import CommandError, CommandParser
 
 from accounts.console import BAD_USAGE, ServerCommand
+from accounts.formatting import quantity
 from jobs.overview.digest import digest, text_of
 
 
@@ -33,7 +34,7 @@ class Command(ServerCommand):
         if options["dry_run"]:
             self.say(text)
             return
-        subject = f"{settings.EMAIL_SUBJECT_PREFIX}{socket.gethostname()}: {found.jobs:,} jobs in a week"
+        subject = f"{settings.EMAIL_SUBJECT_PREFIX}{socket.gethostname()}: {quantity(found.jobs, 'job')} in a week"
         try:
             send_mail(subject, text, settings.SERVER_EMAIL, settings.DIGEST_TO)
         except OSError as error:  # smtplib's errors are some

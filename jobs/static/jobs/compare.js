@@ -1,5 +1,5 @@
 // The plots of compared jobs: a line per job, the mean of its nodes over the time since its start.
-import { dress, element, look, nearest, theme, tooltip, rescaled, withUnit } from "./figures.js";
+import { dress, element, look, nearest, powerOf, theme, tooltip, rescaled, withUnit } from "./figures.js";
 
 const section = document.getElementById("compare-plots");
 const status = section.querySelector(".plot-status");
@@ -37,13 +37,13 @@ const meanOf = (metric, width) => {
   }
   const places = [...sums.keys()].sort((one, other) => one - other);
   return {
-    x: Float64Array.from(places, (place) => place * width * 1000),
+    x: Float64Array.from(places, (place) => place * width),
     y: Float64Array.from(places, (place) => sums.get(place)[0] / sums.get(place)[1]),
   };
 };
 
-const since = (milliseconds) => {
-  const seconds = Math.round(milliseconds / 1000);
+const since = (exact) => {
+  const seconds = Math.round(exact);
   const two = (value) => String(value).padStart(2, "0");
   return `${Math.floor(seconds / 3600)}:${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
 };
@@ -70,16 +70,18 @@ const draw = async () => {
   key.hidden = !metrics.size;
   grid.replaceChildren();
   for (const [name, parts] of metrics) {
-    // All in the unit of the job with the greatest values.
-    const greatest = parts.reduce((one, other) => (one.metric.statistics.max >= other.metric.statistics.max ? one : other));
-    const most = greatest.metric.statistics.max;
+    // All in the unit that suits the greatest value of all; clusters may have different ones.
+    const most = Math.max(...parts.map(({ metric }) => metric.statistics.max * 1000 ** powerOf(metric.prefix)));
     const shown = parts.map(({ place, metric }) => ({
-      place, metric: rescaled({ ...metric, statistics: { ...metric.statistics, max: most } }),
+      place,
+      metric: rescaled({
+        ...metric, statistics: { ...metric.statistics, max: most / 1000 ** powerOf(metric.prefix) },
+      }),
     }));
     const { unit, prefix } = shown[0].metric;
     const figure = Bokeh.Plotting.figure({
       height: 210, sizing_mode: "stretch_width", toolbar_location: null, tools: [],
-      x_range: new Bokeh.Range1d({ start: 0, end: longest * 1000 }),
+      x_range: new Bokeh.Range1d({ start: 0, end: longest }),
       background_fill_alpha: 0, border_fill_alpha: 0, outline_line_color: colours.border, min_border_right: 12,
     });
     dress(figure, colours);
@@ -96,16 +98,17 @@ const draw = async () => {
       ["Since the start", since(data.x[index])],
       ...lines.map(({ place, x, y }) => {
         const at = nearest(x, data.x[index]);
-        const there = Math.abs(x[at] - data.x[index]) < width * 1500;
+        const there = Math.abs(x[at] - data.x[index]) < width * 1.5;
         return [names[place], there ? withUnit(y[at], unit, prefix) : "–"];
       }),
     ]);
     figure.add_tools(new Bokeh.HoverTool({ renderers, mode: "vline", tooltips, line_policy: "nearest", point_policy: "follow_mouse" }));
-    const hours = longest > 2 * 3600;
-    figure.xaxes[0].ticker = new Bokeh.DatetimeTicker();
-    figure.xaxes[0].formatter = new Bokeh.DatetimeTickFormatter(
-      Object.fromEntries(["seconds", "minsec", "minutes", "hourmin", "hours", "days", "months"].map((step) => [step, hours ? "%H:%M" : "%H:%M:%S"])),
-    );
+    // No clock: after 24 h the hours go on.
+    const mantissas = longest > 3600 ? [1, 2, 3, 4, 6, 12, 24, 30, 48] : [1, 2, 5, 10, 15, 20, 30];
+    const ticker = new Bokeh.AdaptiveTicker({ base: 60, mantissas, desired_num_ticks: 5, num_minor_ticks: 0 });
+    figure.xaxes[0].ticker = ticker;
+    figure.xgrids[0].ticker = ticker;
+    figure.xaxes[0].formatter = new Bokeh.NumeralTickFormatter({ format: "00:00:00" });
     const cell = element("figure", undefined, "plot");
     const caption = element("figcaption");
     caption.append(element("strong", name), element("span", unit, "quiet"));

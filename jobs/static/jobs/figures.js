@@ -48,9 +48,12 @@ const number = (value) => {
 const PREFIXES = ["", "k", "M", "G", "T", "P", "E"];
 const SCALED = new Set(["B", "B/s", "F/s", "Flops/s", "W", "J", "Wh", "Hz", "bit/s"]);
 
+// The power of 1000 that a prefix stands for; -1 if it is none.
+export const powerOf = (prefix) => PREFIXES.indexOf(prefix === "K" ? "k" : prefix);
+
 const scaleOf = (value, unit, prefix) => {
   const base = unit.slice(prefix.length);
-  let power = PREFIXES.indexOf(prefix === "K" ? "k" : prefix);
+  let power = powerOf(prefix);
   if (power < 0 || !SCALED.has(base) || !Number.isFinite(value)) return { factor: 1, unit };
   const before = power;
   let size = Math.abs(value);

@@ -8,9 +8,10 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from accounts.models import User
+from jobs.admin.bulk import JobBulk
 from jobs.admin.changelist import JobPages
 from jobs.bulk import changing, selecting
-from jobs.bulk.selecting import begin_selection, select_all
+from jobs.bulk.selecting import begin_selection, forget, select_all
 from jobs.history import Actor
 from jobs.models import Job, JobTag, Tag
 from jobs.records import BulkChange, BulkPart
@@ -59,7 +60,7 @@ def through(client: Client, address: str, **data: str) -> str:
     text = step(client, address)
     while 'value="Continue"' in text:
         text = step(client, address)
-    text = step(client, address, **data)
+    text = step(client, address, begin="1", **data)
     while "data-goes-on" in text:
         text = step(client, address)
     return text
@@ -75,7 +76,7 @@ def test_a_selection_is_corrected_after_it_was_shown(client: Client) -> None:
     rows = re.findall(r'<th scope="row">(\w+)</th><td>(\w+)</td>\s*<td class="number">(\d+)</td>', text)
     assert rows == [("wrong", "q0", "2"), ("wrong", "q1", "1")]
     assert not LogEntry.objects.exists()
-    text = step(client, address, project="chem", partition="", note="ticket 4711")
+    text = step(client, address, begin="1", project="chem", partition="", note="ticket 4711")
 
     assert "3 of 3 jobs changed. Done." in text
     assert set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("project")) == {("chem",)}
@@ -91,7 +92,7 @@ def test_a_selection_is_corrected_after_it_was_shown(client: Client) -> None:
 def test_what_cannot_be_is_asked_for_again(data: dict[str, str], client: Client) -> None:
     JobFactory.create()
     address = begin(client, "correct_jobs")
-    assert "errorlist" in step(client, address, **data)
+    assert "errorlist" in step(client, address, begin="1", **data)
     assert BulkChange.objects.get().state == BulkState.SELECTED
     assert not LogEntry.objects.exists()
 
@@ -99,7 +100,7 @@ def test_what_cannot_be_is_asked_for_again(data: dict[str, str], client: Client)
 def test_undoing_is_offered_and_done(client: Client) -> None:
     JobFactory.create_batch(3, project="wrong")
     address = begin(client, "correct_jobs", "?q=project:wrong")
-    step(client, address, project="chem", note="x")
+    step(client, address, begin="1", project="chem", note="x")
 
     assert "possible" in client.get(f"{LIST}bulk/").content.decode()
     text = step(client, address, undo="1")
@@ -166,10 +167,10 @@ def test_a_stopped_change_waits_for_continue(client: Client) -> None:
     address = begin(client, "correct_jobs")
     for _ in range(4):
         step(client, address)
-    step(client, address, project="chem", note="x")
+    step(client, address, begin="1", project="chem", note="x")
 
     text = client.get(address).content.decode()
-    assert "Stopped." in text
+    assert "Stopped, unless another page goes on with it." in text
     assert "data-goes-on" not in text
     assert "not finished" in client.get(f"{LIST}bulk/").content.decode()
     while "Done." not in text:
@@ -198,7 +199,94 @@ def test_cancel_forgets_the_selection_and_leads_back(client: Client) -> None:
     assert response["Location"] == f"{LIST}?q=project%3Abio"
     assert not BulkChange.objects.exists()
     assert not BulkPart.objects.exists()
-    assert client.get(address).status_code == 403
+    answer = client.get(address)
+    assert (answer.status_code, "is forgotten" in answer.content.decode()) == (404, True)
+
+
+def test_a_field_is_emptied_if_that_is_said_and_kept_if_nothing_is(client: Client) -> None:
+    jobs = [JobFactory.create(project="wrong", partition="q1") for _ in range(2)]
+    address = begin(client, "correct_jobs", "?q=project:wrong")
+
+    text = step(client, address, begin="1", note="x")
+    assert "expected a new project, a new partition, or both" in text
+    text = step(client, address, begin="1", partition="q2", empty_partition="on", note="x")
+    assert "Either a new partition, or none" in text
+    text = step(client, address, begin="1", project=" ", empty_partition="on", note="x")
+
+    assert "partition (empty)" in text
+    assert "2 of 2 jobs changed. Done." in text
+    assert set(Job.objects.values_list("project", "partition")) == {("wrong", "")}
+    assert "partition: q1 → (empty)" in client.get(f"{LIST}{jobs[0].pk}/history/").content.decode()
+    step(client, address, undo="1")
+    assert set(Job.objects.values_list("project", "partition")) == {("wrong", "q1")}
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("button", [{"begin": "1", "project": "bio", "note": "y"}, {"forget": "1"}])
+def test_a_second_page_of_a_change_that_was_begun_does_nothing_unsaid(button: dict[str, str], client: Client) -> None:
+    JobFactory.create_batch(5, project="wrong")
+    address = begin(client, "correct_jobs", "?q=project:wrong")
+    for _ in range(4):
+        step(client, address)
+    step(client, address, begin="1", project="chem", note="x")
+    changed = Job.objects.filter(project="chem").count()
+
+    text = step(client, address, **button)
+
+    assert "Not done: this change was begun already" in text
+    assert (changed, Job.objects.filter(project="chem").count()) == (2, 2)
+    assert LogEntry.objects.count() == 1
+
+
+def test_a_change_that_was_forgotten_meanwhile_is_named(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    JobFactory.create(project="wrong")
+    address = begin(client, "correct_jobs", "?q=project:wrong")
+    load = JobBulk._allowed
+
+    def forgotten_then(*arguments: Any) -> BulkChange:
+        change = load(*arguments)
+        forget(change)
+        return change
+
+    monkeypatch.setattr(JobBulk, "_allowed", forgotten_then)
+    text = client.post(address, {"begin": "1", "project": "chem", "note": "x"}).content.decode()
+    assert "there is no such bulk change any more" in text
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("action", ["add_tag", "remove_tag"])
+def test_tags_of_many_jobs_are_undone_on_the_page(action: str, client: Client) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    JobFactory.create_batch(5, project="wrong", tags=[tag] if action == "remove_tag" else [])
+    address = begin(client, action, "?q=project:wrong")
+    text = through(client, address, type="perf", name="bad")
+    assert "5 of 5 jobs changed. Done." in text
+    assert 'name="undo"' in text
+
+    text = step(client, address, undo="1")
+    while "Done." not in text:
+        text = step(client, address)
+
+    assert "5 of 5 jobs restored. Done." in text
+    assert JobTag.objects.count() == (5 if action == "remove_tag" else 0)
+
+
+def test_the_list_of_changes_leaves_out_selections_of_no_job(admin: User, client: Client) -> None:
+    empty = select_all(
+        begin_selection(kind=BulkKind.TAG, actor=Actor(admin.pk), query="", conditions=""), Job.objects.none()
+    )
+    address = f"{LIST}bulk/{empty.pk}/"
+    assert "0 jobs selected" in client.get(address).content.decode()
+    assert address not in client.get(f"{LIST}bulk/").content.decode()
+
+
+def test_one_job_is_one_job(client: Client) -> None:
+    JobFactory.create(project="wrong")
+    address = begin(client, "correct_jobs", "?q=project:wrong")
+    assert "1 of 1 job changed" in step(client, address, begin="1", project="chem", note="x")
+    assert "1 of 1 job restored" in step(client, address, undo="1")
+    titles = LogEntry.objects.order_by("pk").values_list("object_repr", flat=True)
+    assert list(titles) == ["1 job corrected (project chem)", "1 job: correction undone (project chem)"]
 
 
 def test_the_list_has_a_button_for_all_its_jobs_if_it_is_filtered(client: Client) -> None:

@@ -38,7 +38,7 @@ def test_500_wrong_projects_take_two_clicks_and_undoing_one(
 
     page.get_by_role("button", name="Correct all 500 jobs").click()
     assert complaints(page) == []
-    page.get_by_label("Project").fill("chem")
+    page.get_by_label("Project", exact=True).fill("chem")
     page.get_by_label("Note").fill("ticket 4711")
     page.get_by_role("button", name="Correct 500 jobs").click()
 

@@ -1,6 +1,7 @@
 """Comparing two to eight jobs: what differs is marked, nobody compares a job that he may not see."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -56,12 +57,50 @@ def test_texts_are_shown_as_differences_from_the_first_job() -> None:
 
     assert (difference.label, difference.job) == ("Job script", jobs[1])
     assert difference.lines == [
-        ("gap", "…"),
         ("same", " #!/bin/bash"),
         ("removed", "-module load a"),
         ("added", "+module load b"),
         ("same", " srun x"),
     ]
+
+
+def compared(*texts: str) -> comparison.Difference:
+    """Return the difference of two job scripts."""
+    jobs = [JobFactory.create(meta_data=json.dumps({"jobScript": text})) for text in texts]
+    (difference,) = comparison.differences(jobs)
+    return difference
+
+
+def test_a_difference_far_behind_is_found_and_what_is_the_same_before_it_is_left_out() -> None:
+    same = "the same line\n" * 20_000  # more than a job's page shows
+    found = compared(f"{same}a\n", f"{same}b\n")
+    kept = ("same", " the same line")
+    assert found.lines == [("gap", "…"), kept, kept, ("removed", "-a"), ("added", "+b")]
+    assert not found.cut
+    assert compared(same, f"{same}b").lines == [("gap", "…"), kept, kept, ("added", "+b")]
+
+
+def test_texts_that_differ_in_the_ends_of_their_lines_say_so() -> None:
+    assert compared("a\nb\n", "a\r\nb").lines == [("gap", "Only the ends of lines differ.")]
+
+
+def test_texts_of_many_lines_alike_are_compared_in_bounded_time() -> None:
+    texts = ["\n".join(str((place * step) % 991) for place in range(100_000)) for step in (7, 13)]
+    begun = time.process_time()
+    found = compared(*texts)
+    assert time.process_time() - begun < 2
+    assert (len(found.lines), found.cut) == (500, True)
+    assert len(compared("x" * 900_000, "y").lines[0][1]) < 3000
+
+
+def test_averages_are_compared_whatever_their_units_and_signs() -> None:
+    def job(prefix: str, value: float, cold: float) -> Job:
+        rows = {"bw": ({"prefix": prefix, "base": "B/s"}, value), "temperature": ({"base": "degC"}, cold)}
+        table = {name: {"unit": unit, "avg": avg, "min": avg, "max": avg} for name, (unit, avg) in rows.items()}
+        return JobFactory.create(archived=True, statistics=json.dumps(table))
+
+    assert differing(comparison.statistics([job("M", 2000, -10), job("G", 2, -10)])) == set()
+    assert differing(comparison.statistics([job("M", 2, -10), job("G", 2, -12)])) == {"bw", "temperature"}
 
 
 def test_the_action_of_the_list_leads_to_the_page(admin: User, login: Login) -> None:

@@ -185,6 +185,17 @@ def test_axe_finds_nothing_on_lists_job_pages_clusters_and_the_pages_before_the_
     assert not any(found.values()), found
 
 
+def test_the_findings_of_health_are_read_on_a_phone_without_scrolling_sideways(
+    logged_in: Page, live_server: LiveServer
+) -> None:
+    logged_in.set_viewport_size({"width": 390, "height": 844})
+    logged_in.goto(f"{live_server.url}/admin/health/")
+    region = logged_in.get_by_role("region", name="Findings")
+    expect(region).to_contain_text("The database answers and is migrated.")
+    assert region.evaluate("region => region.scrollWidth <= region.clientWidth")
+    assert complaints(logged_in) == []
+
+
 def test_times_are_in_the_zone_of_the_browser(page: Page, live_server: LiveServer, admin: User, job: Job) -> None:
     assert page.context.browser is not None
     tab = page.context.browser.new_page(timezone_id="Asia/Tokyo")

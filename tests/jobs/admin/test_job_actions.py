@@ -116,6 +116,13 @@ def test_a_selection_that_is_none_is_refused(jobs: str, admin: User, login: Logi
     assert login(admin).post(f"{LIST}selection/delete/", {"jobs": jobs}).status_code == 403
 
 
+def test_jobs_that_were_deleted_meanwhile_are_named_as_the_reason(admin: User, bob: User, login: Login) -> None:
+    JobFactory.create(pk=5, project="concealed")
+    for person, row_id in ((admin, 4711), (bob, 5), (bob, 4711)):
+        answer = login(person).post(f"{LIST}selection/tag/", {"jobs": row_id, "type": "a", "name": "b"})
+        assert (answer.status_code, "No such job is there any more" in answer.content.decode()) == (403, True)
+
+
 @pytest.mark.parametrize("path", ["tag", "untag", "archive", "delete"])
 def test_what_changes_something_needs_a_post_with_a_csrf_token(path: str, admin: User) -> None:
     job = JobFactory.create()

@@ -1,6 +1,7 @@
 """My jobs: what runs, what ended badly and why, the usage of the month; for each role own and managed jobs alone."""
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from accounts.models import User
 from jobs.archiving.worker import ArchiveWorker
 from jobs.ledger.usage import DAY
 from jobs.models import Job
-from jobs.records import JobFootprint
+from jobs.records import JobFootprint, Usage
 from jobs.samples.footprint_rules import sentences
 from jobs.states import JobState
 from tests.support.admin_site import Login
@@ -169,3 +170,25 @@ def test_who_logs_in_for_no_other_page_begins_here_unless_for_all_jobs(alice: Us
 def test_the_header_leads_here_for_those_with_own_jobs(alice: User, carol: User, login: Login) -> None:
     assert f'<a href="{PAGE}" aria-current="page">My jobs</a>' in shown(login(alice))["text"]
     assert "My jobs</a>" not in login(carol).get("/admin/").content.decode()
+
+
+def test_the_days_before_count_what_was_used_then_alone_too(alice: User, login: Login) -> None:
+    today = datetime.now(UTC)
+    day = int(time.time()) // DAY - today.day  # the last one of the month before
+    kind = {"cluster": "c", "sub_cluster": "", "partition": "", "user": "alice", "job_state": "completed"}
+    Usage.objects.create(day=day, project="old", node_seconds=5 * HOUR, **kind)
+    Usage.objects.create(day=day, project="bio", node_seconds=2 * HOUR, **kind)
+    Usage.objects.create(day=day + 1, project="bio", node_seconds=3 * HOUR, **kind)
+    Usage.objects.create(day=day, project="bio", node_seconds=HOUR, **kind | {"user": "zoe"})
+
+    found = shown(login(alice))
+
+    assert (found["node_hours"], found["node_hours_before"]) == (3, 7)
+
+
+def test_links_of_a_person_who_sees_all_jobs_lead_to_own_ones(jobs: None, login: Login) -> None:
+    both = login(UserFactory.create(username="zoe", roles=["user", "support"]))
+    found = shown(both)
+    for address, expected in ((found["running_url"], [12, 13]), (found["bad_url"], [22, 23])):
+        assert sorted(job.job_id for job in both.get(address).context["cl"].result_list) == expected
+    assert both.get(found["usage_url"]).context["chosen"] == {"user": "zoe"}

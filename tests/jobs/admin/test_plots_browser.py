@@ -234,3 +234,14 @@ def test_each_metric_of_compared_jobs_has_a_line_for_each_job(
     expect(logged_in.locator(".plot-key li")).to_have_text([f"Job {job.job_id}" for job in jobs])
     label = logged_in.locator(".plot-canvas").first.get_attribute("aria-label") or ""
     assert all(f"Job {job.job_id}" in label for job in jobs)
+
+
+def test_the_hours_of_compared_jobs_go_on_after_a_day(
+    logged_in: Page, live_server: LiveServer, cluster: Path, synthetic: None
+) -> None:
+    jobs = [JobFactory.create(finished=True, duration=seconds) for seconds in (3600, 30 * 3600)]
+    ArchiveWorker().drain()
+    logged_in.goto(f"{live_server.url}/admin/jobs/job/compare/?jobs={jobs[0].pk},{jobs[1].pk}")
+    expect(logged_in.locator("#compare-plots")).to_have_attribute("data-drawn", "2", timeout=20_000)
+    words = "Bokeh.documents[0].roots()[0].below[0].formatter.doFormat([0, 93600], {})"
+    assert logged_in.evaluate(words) == ["0:00:00", "26:00:00"]

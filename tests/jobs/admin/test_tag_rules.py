@@ -1,6 +1,7 @@
 """The pages of rules: who may see and change them, what is refused, and how the jobs that are there are tagged."""
 
 import re
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -100,7 +101,7 @@ def test_the_jobs_that_are_there_are_counted_and_then_tagged(client: Client) -> 
     assert "3 jobs selected: project:bio" in re.sub(r"\s+", " ", text).replace("selected :", "selected:")
     assert 'value="bad"' in text
     assert not JobTag.objects.exists()
-    text = client.post(address, {"type": "perf", "name": "bad"}).content.decode()
+    text = client.post(address, {"begin": "1", "type": "perf", "name": "bad"}).content.decode()
 
     assert "3 of 3 jobs changed. Done." in text
     assert set(Job.objects.filter(tags=found.tag).values_list("project")) == {("bio",)}
@@ -137,3 +138,43 @@ def test_the_list_of_tags_leads_to_rules_for_those_who_may_see_them(bob: User, c
     TagFactory.create()
     assert PAGE in login(carol).get("/admin/jobs/tag/").content.decode()
     assert PAGE not in login(bob).get("/admin/jobs/tag/").content.decode()
+
+
+def test_the_pages_of_jobs_and_tags_name_the_rules_to_those_who_may_see_them(
+    admin: User, bob: User, login: Login
+) -> None:
+    found = rule("state:failed user:alice")
+    TagRule.objects.create(words="state:completed", tag=found.tag, is_enabled=False)
+    TagRule.objects.create(words="colour:blue", tag=found.tag)
+    rule_of_another = TagRule.objects.create(words="state:failed", tag=TagFactory.create())
+    failed = {"user": "alice", "project": "bio", "finished": True, "job_state": "failed"}
+    job, other = (JobFactory.create(tags=tags, **failed) for tags in ([found.tag], []))
+    page = f"/admin/jobs/job/{job.pk}/change/"
+
+    text = login(admin).get(page).content.decode()
+    assert f'By rules:\n      <a href="{PAGE}{found.pk}/change/">state:failed user:alice</a> (perf:bad)</span>' in text
+    assert f"{PAGE}{rule_of_another.pk}/" not in text
+    assert "By rules" not in login(admin).get(f"/admin/jobs/job/{other.pk}/change/").content.decode()
+    text = login(admin).get(f"/admin/jobs/tag/{found.tag_id}/change/").content.decode()
+    assert [words in text for words in ("state:failed user:alice", "state:completed</a> (off)")] == [True, True]
+    assert "No rule" in login(admin).get(f"/admin/jobs/tag/{TagFactory.create().pk}/change/").content.decode()
+    text = login(admin).get(f"/admin/jobs/tag/{found.tag_id}/delete/").content.decode()
+    assert "2 <a" in text
+    assert "give\n    it to jobs, and will do nothing then" in text
+
+    for path in (page, f"/admin/jobs/tag/{found.tag_id}/change/"):
+        answer = login(bob).get(path)
+        assert (answer.status_code, "state:failed user:alice" in answer.content.decode()) == (200, False)
+
+
+def test_who_cannot_take_a_rule_back_is_told_so_before(carol: User, admin: User, login: Login) -> None:
+    assert "Administrators alone can change a rule" in login(carol).get(f"{PAGE}add/").content.decode()
+    assert "Administrators alone" not in login(admin).get(f"{PAGE}add/").content.decode()
+
+
+def test_a_list_of_many_rules_takes_few_queries(client: Client, django_assert_max_num_queries: Any) -> None:
+    for number in range(20):
+        TagRule.objects.create(words=f"nodes:{number}", tag=TagFactory.create())
+    client.get(PAGE)
+    with django_assert_max_num_queries(7):
+        client.get(PAGE)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -56,6 +57,26 @@ def test_usage_is_summed_over_whole_days_and_compared_with_those_before(admin: U
     assert found(admin, "state") == {"completed": (2, 33, 2), "timeout": (1, 10, 0), "failed": (1, 1, 0)}
     days = per_day(admin)
     assert (days[:4], days[30], sum(days)) == ([4, 1, 5, 10], 24, 44)
+
+
+@pytest.mark.usefixtures("booked")
+def test_a_month_that_goes_on_is_compared_with_as_many_days_as_have_begun(
+    admin: User, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(day: int) -> None:
+        monkeypatch.setattr(time, "time", lambda: float((FIRST + day) * DAY + HOUR))
+
+    for day, before in ((0, 1), (4, 5), (30, 31), (100, 31), (-3, 31)):
+        at(day)
+        assert (OCTOBER.before.first, OCTOBER.before.end) == (FIRST - before, FIRST)
+    at(0)
+    assert found(admin)["alice"] == (2, 5, 2)
+    JobFactory.create(finished=True, user="alice", start_time=(FIRST - 3) * DAY, duration=HOUR, project="bio")
+    ArchiveWorker().drain()
+    assert found(admin)["alice"] == (2, 5, 2)
+    at(31)
+    assert found(admin)["alice"] == (2, 5, 3)
+    assert "as have begun" not in login(admin).get(PAGE, {"month": "2026-10"}).content.decode()
 
 
 @pytest.mark.usefixtures("booked")

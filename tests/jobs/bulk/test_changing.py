@@ -101,7 +101,7 @@ def test_a_correction_is_made_in_steps_and_has_one_entry(admin: User) -> None:
     assert (change.state, change.outcome.changed) == (BulkState.DONE, 5)
     assert projects() == [("chem", "main")] * 5 + [("right", "work")]
     entry = LogEntry.objects.get()
-    assert entry.object_repr == "5 jobs corrected (chem)"
+    assert entry.object_repr == "5 jobs corrected (project chem)"
     assert history.text_of(entry) == "Corrected.\nproject: wrong → chem\nNote: ticket 4711"
     of_jobs = {job.pk: list(history.of_job(job.pk)) for job in Job.objects.all()}
     assert of_jobs.pop(other.pk) == []
@@ -206,6 +206,65 @@ def test_a_change_that_was_stopped_can_be_undone_and_what_was_left_stays(admin: 
     assert {project for project, _ in projects()} == {"wrong"}
     assert change.outcome.restored == change.outcome.changed
     with pytest.raises(InvalidJobError, match="only once"):
+        undo(change=change, actor=Actor(admin.pk))
+
+
+def test_two_changes_that_are_undone_in_the_wrong_order_can_both_be_undone(admin: User) -> None:
+    jobs = [JobFactory.create(project=f"own{number}") for number in range(5)]
+    first = done(admin, project="chem")
+    second = done(admin, text="project:chem", project="bio")
+    for job in jobs[:2]:
+        curation.correct_job(row_id=job.pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
+
+    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
+    assert (first.outcome.restored, first.outcome.kept) == (2, 3)
+    finished(undo(change=second, actor=Actor(admin.pk)), admin)
+    assert [project for project, _ in projects()] == ["own0", "own1", "chem", "chem", "chem"]
+    curation.correct_job(row_id=jobs[0].pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
+    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
+
+    assert [project for project, _ in projects()] == ["chem", "own1", "own2", "own3", "own4"]
+    assert (first.outcome.restored, first.outcome.kept) == (5, 0)
+    assert [len(history.of_job(job.pk)) for job in jobs] == [5, 4, 4, 4, 4]
+    with pytest.raises(InvalidJobError, match="only once"):
+        undo(change=first, actor=Actor(admin.pk))
+
+
+def test_undoing_a_tag_leaves_those_that_had_it_before(admin: User) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    had, removed, *got = [JobFactory.create(tags=tags) for tags in ([tag], [], [], [])]
+    change = done(admin, BulkKind.TAG, type="perf", name="bad")
+    JobTag.objects.get(job=removed).delete()
+
+    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
+
+    assert list(JobTag.objects.values_list("job", flat=True)) == [had.pk]
+    assert (change.outcome.restored, change.outcome.kept) == (2, 1)
+    texts = [history.text_of(entry) for entry in history.of_job(got[0].pk)]
+    assert texts == ["Removed tag perf:bad again: adding it was undone.", "Added tag perf:bad.\nNote: ticket 4711"]
+    assert len(history.of_job(removed.pk)) == 1
+    assert list(history.of_job(had.pk)) == []
+    assert LogEntry.objects.order_by("-pk")[0].object_repr == "3 jobs: tag removed again (perf:bad)"
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_tag_that_was_removed_comes_back_to_those_that_had_it(is_deleted: bool, admin: User) -> None:
+    tag = TagFactory.create(type="perf", name="bad")
+    had = JobFactory.create_batch(3, tags=[tag])
+    JobFactory.create()
+    change = done(admin, BulkKind.UNTAG, type="perf", name="bad")
+    if is_deleted:
+        tag.delete()
+    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
+    assert set(Job.objects.filter(tags__type="perf", tags__name="bad")) == set(had)
+    assert (change.outcome.restored, change.outcome.kept) == (3, 0)
+
+
+@pytest.mark.parametrize("kind", [BulkKind.ARCHIVE, BulkKind.DELETE])
+def test_what_has_no_way_back_is_not_undone(kind: BulkKind, admin: User) -> None:
+    JobFactory.create_batch(2, finished=True, monitoring_status=2)
+    change = done(admin, kind)
+    with pytest.raises(InvalidJobError, match="only corrections and tags"):
         undo(change=change, actor=Actor(admin.pk))
 
 
@@ -317,7 +376,6 @@ def test_a_step_that_fails_leaves_nothing_half_done(admin: User, monkeypatch: py
 @pytest.mark.parametrize(
     ("wanted", "note"),
     [
-        ({"project": "", "partition": ""}, "x"),
         ({"project": "x" * 256}, "x"),
         ({"user": "mallory"}, "x"),
         ({"project": "chem"}, " "),
@@ -330,6 +388,19 @@ def test_what_cannot_be_is_refused_before_anything_is_written(wanted: dict[str, 
         confirm(change=change, wanted=wanted, note=note, actor=Actor(admin.pk))
     assert not LogEntry.objects.exists()
     assert BulkChange.objects.get().state == BulkState.SELECTED
+
+
+def test_an_empty_value_empties_a_field_and_usage_moves(admin: User) -> None:
+    disabled = MonitoringStatus.DISABLED
+    JobFactory.create_batch(3, project="wrong", partition="main", finished=True, monitoring_status=disabled)
+    backlog.book_next(100)
+    change = done(admin, partition="")
+    assert projects() == [("wrong", "")] * 3
+    assert set(Usage.objects.filter(jobs__gt=0).values_list("project", "partition")) == {("wrong", "")}
+    assert LogEntry.objects.get().object_repr == "3 jobs corrected (partition (empty))"
+    finished(undo(change=change, actor=Actor(admin.pk)), admin)
+    assert projects() == [("wrong", "main")] * 3
+    assert not list(audit.differences())
 
 
 def test_a_change_begins_once(admin: User) -> None:

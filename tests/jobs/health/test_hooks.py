@@ -1,11 +1,13 @@
 """The health of what schedulers send: events cease, calls are refused, reports are old, and all faces say so."""
 
+from typing import Any
+
 import pytest
 
 from jobs.health.report import State
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
-from jobs.models import Job, NodeState, RefusedCall
+from jobs.models import CallCount, Job, NodeState, RefusedCall
 from jobs.states import JobState
 from tests.jobs.health.conftest import Tell, now
 from tests.support.clients import AppClient
@@ -43,6 +45,42 @@ def test_calls_that_were_refused_and_wait(tell: Tell, api: AppClient) -> None:
     assert "2 calls of start_job were refused in the last 24 h" in told.text
     assert "len(resources) does not equal numNodes (1 vs 2)" in told.text
     RefusedCall.objects.update(received_at=now() - 86_500)
+    assert tell("refused calls").state == State.OK
+
+
+def test_refused_calls_of_a_caller_are_named_once(tell: Tell, api: AppClient) -> None:
+    for job_id in range(4):
+        api.start(jobId=job_id, numNodes=2)
+    api.post("/api/jobs/tag_job/4711", [])
+
+    told = tell("API calls")
+    assert told.state == State.WARNING
+    assert "4 of 4 calls of start_job" in told.text
+    assert "replay the calls on the page Refused calls" in told.text
+    told = tell("refused calls")
+    assert "1 call of tag_job was refused" in told.text
+    assert "start_job" not in told.text
+    RefusedCall.objects.filter(operation="tag_job").delete()
+    told = tell("refused calls")
+    assert (told.state, "named under API calls" in told.text) == (State.OK, True)
+
+    CallCount.objects.all().delete()
+    assert "4 calls of start_job were refused" in tell("refused calls").text
+    RefusedCall.objects.all().delete()
+    for _ in range(4):
+        api.post("/api/jobs/start_job/", {}, token="nonsense")
+    assert "Refused calls" not in tell("API calls").text
+
+
+@pytest.mark.parametrize("path", ["events/", "stop_job/4711/"])
+def test_calls_that_are_counted_under_another_name_are_named_once(path: str, tell: Tell, api: AppClient) -> None:
+    body: Any = {"stopTime": 1, "jobState": "completed"}
+    if path == "events/":
+        body = b'{"operation": "stop_job", "body": {"jobId": 99, "stopTime": 1}}\n' * 3
+    for _ in range(3):
+        api.post(f"/api/jobs/{path}", body)
+    assert RefusedCall.objects.filter(operation="stop_job").exists()
+    assert tell("API calls").state != State.OK
     assert tell("refused calls").state == State.OK
 
 

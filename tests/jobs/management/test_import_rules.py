@@ -89,7 +89,9 @@ def test_other_thresholds_on_some_subclusters_make_rules_of_their_own(classes: P
         ("flops_any.avg < -3", "below zero"),
         ("flops_any.avg <", "is not understood"),
         ("__import__('os').system('true') > 0", "a search has no such value"),
-        ("", "rule: expected a text"),
+        ("", "`$.rule`"),
+        ("flops_any.avg < 1" + 400 * "0", "too large"),
+        ("job.jobState == 'failed user:x'", "expected one word"),
     ],
 )
 def test_what_no_search_says_is_named_and_the_others_are_added(rule: str, reason: str, classes: Path, run: Run) -> None:
@@ -109,14 +111,32 @@ def test_a_metric_that_no_cluster_has_and_broken_files_are_named(classes: Path, 
     put(classes, "gpu", "acc_power.avg < 3", metrics=["acc_power"])
     (classes / "broken.json").write_text("{")
     (classes / "list.json").write_text("[]")
+    odd: dict[str, Any] = {"tag": "x", "rule": "job.duration > 9"}
+    shapes: dict[str, dict[str, Any]] = {
+        "nulls": {"metrics": None, "requirements": None, "variables": None},
+        "variables": {"variables": [{"expr": "1"}]},
+        "text": {"variables": "abc"},
+        "numbers": {"requirements": [1]},
+    }
+    for name, more in shapes.items():
+        (classes / f"{name}.json").write_text(json.dumps(odd | more))
 
     found = json.loads(run("import_rules", str(classes), "--json").out)
 
-    assert found["added"] == 0
+    assert found["added"] == 1
     problems = {each["file"]: each["problem"] for each in found["rules"]}
+    assert problems["nulls.json"] == ""
+    assert "`$.variables[0]`" in problems["variables.json"]
+    assert "`$.variables`" in problems["text.json"]
+    assert "`$.requirements[0]`" in problems["numbers.json"]
     assert problems["gpu.json"] == "no subcluster of cluster.json has the metrics acc_power"
-    assert problems["list.json"] == "tag: expected a text"
+    assert problems["list.json"] == "Expected `object`, got `array`"
     assert "broken.json" in problems
+
+
+def test_a_small_number_does_not_become_zero(classes: Path, run: Run) -> None:
+    put(classes, "idle", "flops_any.avg < flops_any.limits.peak * 0.0000012345678")
+    assert "flops_any:<0.0001235%" in run("import_rules", str(classes), "--dry-run").out
 
 
 def test_a_folder_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:

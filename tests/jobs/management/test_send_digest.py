@@ -69,6 +69,8 @@ def test_it_is_off_until_there_are_addresses(run: Run, db: None, settings: Any, 
     outcome = run("send_digest")
 
     assert (outcome.status, outcome.out) == (0, "Digest sent to staff@example.org, ops@example.org.\n")
+    Usage.objects.update(jobs=1, node_seconds=3600)
+    assert "1 job ended, 0 of them badly; 1 node hour." in run("send_digest", "--dry-run").out
     (mail,) = mailoutbox
     assert mail.to == ["staff@example.org", "ops@example.org"]
     assert mail.subject.endswith("3 jobs in a week")

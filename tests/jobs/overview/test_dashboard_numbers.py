@@ -226,13 +226,13 @@ def test_the_parts_of_a_bar_lead_to_what_they_count(admin: User, settle: Any) ->
     bars = {bar.text: bar for bar in (*chart.job_bars, *chart.node_hour_bars)}
     assert set(bars) == {
         "2026-03-17: 2 jobs started, other",
-        "2026-03-18: 1 jobs started, failed",
-        "2026-03-18: 1 jobs started, running",
+        "2026-03-18: 1 job started, failed",
+        "2026-03-18: 1 job started, running",
         "2026-03-17: 2 node hours, testcluster",
         "2026-03-18: 2 node hours, testcluster",
-        "2026-03-18: 0 node hours, other",
+        "2026-03-18: 0.017 node hours, other",
     }
-    failed, running = (bars[f"2026-03-18: 1 jobs started, {outcome}"] for outcome in ("failed", "running"))
+    failed, running = (bars[f"2026-03-18: 1 job started, {outcome}"] for outcome in ("failed", "running"))
     assert (failed.y, failed.height, running.y, running.height) == (50, 50, 0, 50)
     assert parse_qs(urlsplit(failed.address).query) == {
         "state": ["failed"],

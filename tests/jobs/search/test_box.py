@@ -234,6 +234,8 @@ def test_what_a_start_takes_is_found(admin: User) -> None:
         ('user:""', "user:'': expected a name, a list as alice,bob, or a beginning as ali*"),
         ("user:", "user:'': expected a name"),
         ("user:a*b", "user:'a*b': expected a name"),
+        ("user:" + ",".join(f"u{number}" for number in range(101)), ",u1': expected at most 100 values"),
+        ("nodes:" + ",".join(map(str, range(101))), "expected at most 100 values"),
         ("tag:,", "tag:',': expected type and name as perf:bad, or a type"),
         ("state:odd", "state:'odd': expected one of running, completed"),
         ("state:failed,odd", "state:'failed,odd': expected one of running, completed"),
