@@ -20,7 +20,7 @@ from jobs.admin.forms import AddTagForm, BulkCorrectForm, CountForm, known_types
 from jobs.admin.saved_filters import lasting
 from jobs.admin.selection import JobSelection, actor_of, counted
 from jobs.bulk import changing
-from jobs.bulk.selecting import begin_selection, forget, select_all, select_more
+from jobs.bulk.selecting import begin_selection, forget, losses, select_all, select_more
 from jobs.exceptions import InvalidJobError, JobError
 from jobs.models import Job
 from jobs.querysets import seen_by
@@ -194,6 +194,7 @@ class JobBulk(JobSelection):
             "form": (form or self._form(change)) if change.state == BulkState.SELECTED else None,
             "known_tags": known_types(),
             "remark": _REMARKS.get(kind, ""),
+            "survey": losses(change) if kind == BulkKind.DELETE and change.state == BulkState.SELECTED else None,
             "button": _BUTTONS[kind].format(counted(change.selected)),
             "others": change.selected - shown,
             "reached": counts.restored + counts.kept if is_undo else _reached(counts),

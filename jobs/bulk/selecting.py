@@ -12,10 +12,12 @@ import msgspec
 from django.db import transaction
 
 from archive.processes import uninterrupted
+from jobs.deletion.services import Survey
 from jobs.exceptions import UnknownJobError
 from jobs.history import Actor
+from jobs.models import Job
 from jobs.querysets import JobQuerySet
-from jobs.records import BulkChange, BulkPart
+from jobs.records import BulkChange, BulkPart, unpacked
 from jobs.search.find import Place, Search
 from jobs.states import BulkKind, BulkState
 
@@ -90,6 +92,17 @@ def select_more(change: BulkChange, search: Search, *, seconds: float | None = N
         if time.monotonic() >= until:
             break
     return change
+
+
+def losses(change: BulkChange) -> Survey:
+    """Return how many of the selected jobs a deletion would take from their end or their archive, without groups."""
+    jobs = Job.objects.order_by()
+    lost = [set(few.values_list("pk", flat=True)) for few in (jobs.running(), jobs.awaiting_first_archive())]
+    numbers = [0, 0]
+    for part in BulkPart.objects.filter(change=change).values_list("jobs", flat=True).iterator():
+        row_ids = unpacked(bytes(part))
+        numbers = [number + len(few.intersection(row_ids)) for number, few in zip(numbers, lost, strict=True)]
+    return Survey([], *numbers)
 
 
 def _place(change: BulkChange) -> Place | None:

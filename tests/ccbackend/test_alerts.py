@@ -173,7 +173,6 @@ class Site:
 
 BROKEN = {
     *("HealthError archive", "HealthError archive worker", "HealthWarning archiving", "HealthWarning API calls"),
-    "HealthWarning refused calls",
     *("JobsWait", "ArchivingGivenUp", "CallsRefused", "ServerErrors", "Slow", "ArchiveFillsUp", "WorkerSilent"),
 }
 

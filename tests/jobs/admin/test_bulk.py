@@ -162,6 +162,20 @@ def test_a_large_deletion_asks_for_the_number(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("few")
+def test_a_large_deletion_warns_of_what_is_lost(client: Client) -> None:
+    JobFactory.create_batch(3, project="wrong")
+    JobFactory.create_batch(2, project="wrong", finished=True)
+    JobFactory.create_batch(2, project="wrong", archived=True)
+    JobFactory.create_batch(2, finished=True)
+    address = begin(client, "delete_jobs", "?q=project:wrong")
+    while "data-goes-on" in (text := step(client, address)):
+        pass
+    words = " ".join(text.split())
+    assert "3 of them are still running: the report of the end will find no job." in words
+    assert "2 of them wait for the archive and will not be archived." in words
+
+
+@pytest.mark.usefixtures("few")
 def test_a_stopped_change_waits_for_continue(client: Client) -> None:
     JobFactory.create_batch(6, project="wrong")
     address = begin(client, "correct_jobs")
