@@ -13,7 +13,6 @@ from jobs.rows.columns import Row
 PART_BYTES = 4 << 20
 """Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
 
-_DEEP = 500  # jobs before a page from which on its row ids are found first
 LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
 PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
@@ -106,8 +105,8 @@ def from_page(conditions: Sequence[SqlCondition], *, limit: int | None, offset: 
     if limit is not None:
         source += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
-    if offset > _DEEP and connection.vendor == "postgresql":
-        # It would compute the select list, tags included, of each job before the page.
+    if offset and connection.vendor == "postgresql":
+        # Row ids first: it would compute the select list, tags included, of each job before the page.
         source = f"""FROM (SELECT "id" AS "row_id" {source}) page JOIN {JOBS} ON "id" = "row_id"
             ORDER BY "start_time" DESC, "id" DESC"""
     return source, parameters

@@ -33,7 +33,6 @@ from jobs.overview.usage import Days, Question, usage_of
 from jobs.reconcile.compare import compare
 from jobs.reconcile.scheduler import Listing, RunningJob
 from jobs.records import TagRule
-from jobs.rows import select
 from jobs.rows.select import fetch_rows
 from jobs.search import criteria, find, summary
 from jobs.search.box import narrow
@@ -419,7 +418,6 @@ def test_statements_on_large_tables_use_their_indexes(
 ) -> None:
     plans.fill(admin, analyzed=analyzed)
     # The table is small, and so must be the parts of it that are read at once.
-    monkeypatch.setattr(select, "_DEEP", 20)
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
     monkeypatch.setattr(criteria, "FEW", 1000)
     monkeypatch.setattr(find, "FIRST_STEP", 1000)
