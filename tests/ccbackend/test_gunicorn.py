@@ -5,6 +5,7 @@ import os
 import runpy
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import gunicorn
@@ -51,7 +52,8 @@ USED = {
 def parts() -> Iterator[dict[str, Any]]:
     """Return gunicorn's objects by the names in USED."""
     settings = Config()
-    worker = ThreadWorker(1, 1, [], None, 30, settings, Logger(settings))
+    worker = ThreadWorker(1, 1, [], SimpleNamespace(wsgi=object), 30, settings, Logger(settings))
+    worker.load_wsgi()
     parser = get_parser(settings, [b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"], ("127.0.0.1", 1))
     request = next(parser)
     ours, theirs = socket.socketpair()
