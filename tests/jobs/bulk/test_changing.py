@@ -1,4 +1,4 @@
-"""Changes of many jobs: selected and changed in steps, with one entry of the history; corrections can be undone."""
+"""Changes of many jobs: made in steps, with one entry of the history."""
 
 import json
 from collections.abc import Callable
@@ -14,77 +14,18 @@ from archive.format.layout import job_folder
 from jobs import curation, history
 from jobs.archiving import queue
 from jobs.archiving.worker import ArchiveWorker
-from jobs.bulk import changing, selecting
 from jobs.bulk.changing import confirm, go_on, undo
-from jobs.bulk.selecting import begin_selection, select_all, select_more
 from jobs.curation import Edit
 from jobs.exceptions import InvalidJobError
 from jobs.history import Actor
 from jobs.ledger import audit, backlog
 from jobs.models import ArchiveTask, Job, JobTag, Tag
-from jobs.querysets import seen_by
-from jobs.records import BulkChange, BulkPart, Usage, packed, unpacked
-from jobs.search import find
-from jobs.search.box import narrow
-from jobs.search.criteria import Criteria
-from jobs.search.find import Search
+from jobs.records import BulkChange, BulkPart, Usage
 from jobs.states import BulkKind, BulkState, MonitoringStatus
-from tests.support.factories import START, JobFactory, TagFactory, UserFactory
+from tests.jobs.bulk.steps import begun, done, finished, projects, selected
+from tests.support.factories import JobFactory, TagFactory, UserFactory
 
-pytestmark = [pytest.mark.usefixtures("cluster"), pytest.mark.django_db]
-
-
-@pytest.fixture(autouse=True)
-def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a part have two jobs, a statement read three, and a step be one of either."""
-    monkeypatch.setattr(selecting, "BATCH", 2)
-    monkeypatch.setattr(selecting, "_READ", 3)
-    monkeypatch.setattr(selecting, "STEP", 0.0)
-    monkeypatch.setattr(changing, "STEP", 0.0)
-
-
-def search(text: str = "", user: User | None = None) -> Search:
-    """Return a search of the box."""
-    seen = None if user is None else seen_by(user)
-    criteria = Criteria()
-    narrow(criteria, text, seen)
-    return Search(seen=seen, criteria=criteria)
-
-
-def selected(user: User, kind: BulkKind = BulkKind.CORRECT, text: str = "") -> BulkChange:
-    """Return a change of the jobs of a search."""
-    change = begin_selection(kind=kind, actor=Actor(user.pk), query="", conditions="")
-    while change.state == BulkState.SELECTING:
-        change = select_more(change, search(text, user))
-    return change
-
-
-def begun(user: User, kind: BulkKind = BulkKind.CORRECT, text: str = "", **wanted: str) -> BulkChange:
-    """Return a change that was confirmed."""
-    return confirm(change=selected(user, kind, text), wanted=wanted, note="ticket 4711", actor=Actor(user.pk))
-
-
-def finished(change: BulkChange, user: User) -> BulkChange:
-    """Make all steps of a change."""
-    while change.goes_on:
-        change = go_on(change_id=change.pk, user=user)
-    return change
-
-
-def done(user: User, kind: BulkKind = BulkKind.CORRECT, text: str = "", **wanted: str) -> BulkChange:
-    """Make a whole change."""
-    return finished(begun(user, kind, text, **wanted), user)
-
-
-def projects() -> list[tuple[str, str]]:
-    """Return project and partition of all jobs, the oldest first."""
-    return list(Job.objects.order_by("start_time", "pk").values_list("project", "partition"))
-
-
-def test_row_ids_are_packed_without_loss() -> None:
-    for row_ids in ([], [7], [1, 2, 3, 2**62, 2**63 - 1], list(range(10, 5000, 3))):
-        assert unpacked(packed(row_ids)) == row_ids
-    assert len(packed(list(range(1, 500 * 7, 7)))) < 500
+pytestmark = [pytest.mark.usefixtures("cluster", "small_steps"), pytest.mark.django_db]
 
 
 def test_a_correction_is_made_in_steps_and_has_one_entry(admin: User) -> None:
@@ -117,165 +58,6 @@ def test_the_entry_that_all_can_read_tells_of_no_other_job(admin: User) -> None:
 
     text = history.text_of(LogEntry.objects.get())
     assert text == "Corrected.\nproject: (its own) → chem\npartition: work → main\nNote: ticket 4711"
-
-
-def test_jobs_that_start_at_the_same_second_are_selected_once(admin: User) -> None:
-    JobFactory.create_batch(10, start_time=START)
-    change = selected(admin)
-    assert (change.selected, sorted(row for part in change.parts.all() for row in part.values)) == (
-        10,
-        sorted(Job.objects.values_list("pk", flat=True)),
-    )
-
-
-@pytest.mark.parametrize("text", ["", "project:bio", "name:job", "name:job project:bio", "tag:class", "nodes:1"])
-def test_every_kind_of_search_selects_all_its_jobs(text: str, admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(find, "FIRST_STEP", 1)
-    tag = TagFactory.create()
-    jobs = [JobFactory.create(start_time=START + number // 3, tags=[tag]) for number in range(20)]
-    JobFactory.create(project="chem", meta_data='{"jobName":"x"}', num_nodes=2) if text else None
-
-    change = selected(admin, text=text)
-
-    assert sorted(row for part in change.parts.all() for row in part.values) == [job.pk for job in jobs]
-
-
-def test_what_starts_while_jobs_are_selected_is_left_out(admin: User) -> None:
-    JobFactory.create_batch(8)
-    change = begin_selection(kind=BulkKind.CORRECT, actor=Actor(admin.pk), query="", conditions="")
-    change = select_more(change, search())
-    JobFactory.create(start_time=START * 2)
-
-    while change.state == BulkState.SELECTING:
-        change = select_more(change, search())
-
-    assert change.selected == 8
-
-
-def test_two_who_select_at_once_select_each_job_once(admin: User) -> None:
-    JobFactory.create_batch(8)
-    change = begin_selection(kind=BulkKind.CORRECT, actor=Actor(admin.pk), query="", conditions="")
-    behind = BulkChange.objects.get(pk=change.pk)
-    while change.state == BulkState.SELECTING:
-        change = select_more(change, search())
-        behind = select_more(behind, search())
-    assert BulkChange.objects.get().selected == 8
-
-
-@pytest.mark.parametrize("where", ["project", "partition", "both"])
-def test_undoing_gives_each_job_its_own_old_value_back(where: str, admin: User) -> None:
-    for number in range(7):
-        JobFactory.create(project=f"p{number % 3}", partition=f"q{number % 2}")
-    before = projects()
-    wanted = {"project": "chem", "partition": "gpu"} if where == "both" else {where: "x"}
-    change = done(admin, BulkKind.CORRECT, "", **wanted)
-    assert projects() != before
-
-    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
-
-    assert projects() == before
-    assert (change.state, change.outcome.restored, change.outcome.kept) == (BulkState.UNDONE, 7, 0)
-    texts = [history.text_of(entry).splitlines()[0] for entry in history.of_job(Job.objects.earliest("pk").pk)]
-    assert texts == ["Correction undone.", "Corrected."]
-    assert LogEntry.objects.count() == 2
-
-
-def test_undoing_leaves_jobs_that_were_changed_again_and_says_how_many(admin: User) -> None:
-    again, gone, other = JobFactory.create_batch(3, project="wrong")
-    change = done(admin, project="chem")
-    curation.correct_job(row_id=again.pk, edits=[Edit("project", None, "bio")], note=None, actor=Actor(admin.pk))
-    curation.correct_job(row_id=other.pk, edits=[Edit("partition", None, "gpu")], note=None, actor=Actor(admin.pk))
-    gone_id = gone.pk
-    gone.delete()
-
-    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
-
-    assert projects() == [("bio", "work"), ("wrong", "gpu")]
-    assert (change.outcome.restored, change.outcome.kept) == (1, 2)
-    assert [history.text_of(entry).splitlines()[0] for entry in history.of_job(again.pk)] == ["Corrected."] * 2
-    assert len(history.of_job(gone_id)) == 1
-
-
-def test_a_change_that_was_stopped_can_be_undone_and_what_was_left_stays(admin: User) -> None:
-    JobFactory.create_batch(6, project="wrong")
-    change = go_on(change_id=begun(admin, project="chem").pk, user=admin)
-    assert {project for project, _ in projects()} == {"wrong", "chem"}
-
-    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
-
-    assert {project for project, _ in projects()} == {"wrong"}
-    assert change.outcome.restored == change.outcome.changed
-    with pytest.raises(InvalidJobError, match="only once"):
-        undo(change=change, actor=Actor(admin.pk))
-
-
-def test_two_changes_that_are_undone_in_the_wrong_order_can_both_be_undone(admin: User) -> None:
-    jobs = [JobFactory.create(project=f"own{number}") for number in range(5)]
-    first = done(admin, project="chem")
-    second = done(admin, text="project:chem", project="bio")
-    for job in jobs[:2]:
-        curation.correct_job(row_id=job.pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
-
-    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
-    assert (first.outcome.restored, first.outcome.kept) == (2, 3)
-    finished(undo(change=second, actor=Actor(admin.pk)), admin)
-    assert [project for project, _ in projects()] == ["own0", "own1", "chem", "chem", "chem"]
-    curation.correct_job(row_id=jobs[0].pk, edits=[Edit("project", None, "chem")], note=None, actor=Actor(admin.pk))
-    first = finished(undo(change=first, actor=Actor(admin.pk)), admin)
-
-    assert [project for project, _ in projects()] == ["chem", "own1", "own2", "own3", "own4"]
-    assert (first.outcome.restored, first.outcome.kept) == (5, 0)
-    assert [len(history.of_job(job.pk)) for job in jobs] == [5, 4, 4, 4, 4]
-    with pytest.raises(InvalidJobError, match="only once"):
-        undo(change=first, actor=Actor(admin.pk))
-
-
-def test_undoing_a_tag_leaves_those_that_had_it_before(admin: User) -> None:
-    tag = TagFactory.create(type="perf", name="bad")
-    had, removed, *got = [JobFactory.create(tags=tags) for tags in ([tag], [], [], [])]
-    change = done(admin, BulkKind.TAG, type="perf", name="bad")
-    JobTag.objects.get(job=removed).delete()
-
-    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
-
-    assert list(JobTag.objects.values_list("job", flat=True)) == [had.pk]
-    assert (change.outcome.restored, change.outcome.kept) == (2, 1)
-    texts = [history.text_of(entry) for entry in history.of_job(got[0].pk)]
-    assert texts == ["Removed tag perf:bad again: adding it was undone.", "Added tag perf:bad.\nNote: ticket 4711"]
-    assert len(history.of_job(removed.pk)) == 1
-    assert list(history.of_job(had.pk)) == []
-    assert LogEntry.objects.order_by("-pk")[0].object_repr == "3 jobs: tag removed again (perf:bad)"
-
-
-@pytest.mark.parametrize("is_deleted", [True, False])
-def test_a_tag_that_was_removed_comes_back_to_those_that_had_it(is_deleted: bool, admin: User) -> None:
-    tag = TagFactory.create(type="perf", name="bad")
-    had = JobFactory.create_batch(3, tags=[tag])
-    JobFactory.create()
-    change = done(admin, BulkKind.UNTAG, type="perf", name="bad")
-    if is_deleted:
-        tag.delete()
-    change = finished(undo(change=change, actor=Actor(admin.pk)), admin)
-    assert set(Job.objects.filter(tags__type="perf", tags__name="bad")) == set(had)
-    assert (change.outcome.restored, change.outcome.kept) == (3, 0)
-
-
-@pytest.mark.parametrize("kind", [BulkKind.ARCHIVE, BulkKind.DELETE])
-def test_what_has_no_way_back_is_not_undone(kind: BulkKind, admin: User) -> None:
-    JobFactory.create_batch(2, finished=True, monitoring_status=2)
-    change = done(admin, kind)
-    with pytest.raises(InvalidJobError, match="only corrections and tags"):
-        undo(change=change, actor=Actor(admin.pk))
-
-
-def test_after_a_week_nothing_is_undone(admin: User) -> None:
-    JobFactory.create(project="wrong")
-    change = done(admin, project="chem")
-    BulkChange.objects.update(begun_at=change.begun_at - changing.UNDO_SECONDS)  # type: ignore[operator]
-
-    with pytest.raises(InvalidJobError, match="last seven days"):
-        undo(change=change, actor=Actor(admin.pk))
-    assert projects() == [("chem", "work")]
 
 
 def test_only_what_was_selected_is_changed_and_each_job_that_was_not_is_counted(admin: User) -> None:
@@ -491,17 +273,6 @@ def as_manager(bob: User) -> Callable[[], User]:
     return lambda: User.objects.get(pk=bob.pk)
 
 
-def test_selections_that_were_left_are_forgotten_after_a_day(admin: User) -> None:
-    JobFactory.create_batch(3)
-    left, kept = selected(admin), done(admin, project="chem")
-    BulkChange.objects.update(created_at=left.created_at - 86_401)
-
-    new = selected(admin)
-
-    assert set(BulkChange.objects.all()) == {kept, new}
-    assert not BulkPart.objects.filter(change_id=left.pk).exists()
-
-
 def test_two_at_once_change_each_job_once(admin: User) -> None:
     JobFactory.create_batch(6, project="wrong")
     change = begun(admin, project="chem")
@@ -512,10 +283,3 @@ def test_two_at_once_change_each_job_once(admin: User) -> None:
         change = go_on(change_id=change.pk, user=admin)
     assert change.outcome.changed == 6
     assert change.outcome.same == 0
-
-
-def test_a_small_selection_is_taken_at_once(admin: User) -> None:
-    jobs = JobFactory.create_batch(3)
-    change = begin_selection(kind=BulkKind.CORRECT, actor=Actor(admin.pk), query="", conditions="")
-    change = select_all(change, Job.objects.filter(pk__in=[jobs[0].pk, jobs[2].pk]))
-    assert (change.state, change.selected) == (BulkState.SELECTED, 2)
