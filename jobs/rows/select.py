@@ -13,7 +13,7 @@ from jobs.rows.columns import Row
 PART_BYTES = 4 << 20
 """Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
 
-LARGE = 1 << 16  # bytes of a column that PostgreSQL hands out one job at a time
+LARGE = 1 << 16  # of a column (PostgreSQL: bytes, SQLite: characters) that is read one job at a time
 PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
 SqlCondition = tuple[str, Sequence[Any]]
@@ -155,7 +155,7 @@ def without_large(row: Row) -> Row:
 
 
 def whole(row: Row) -> Row:
-    """Return a row with what PostgreSQL or `without_large` left out; with nothing there if the job is gone by now."""
+    """Return a row with what `select_list` or `without_large` left out; nothing is there if the job is gone by now."""
     if row.resources != "" and row.meta_data != "":
         return row
     found = fetch_row(row.id) or row._replace(resources="[]", meta_data=None)
