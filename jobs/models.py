@@ -16,7 +16,15 @@ from django.db.models import Q
 
 import jobs.records  # noqa: F401  Django looks for models in this module
 from archive.format.layout import JobKey
-from jobs.querysets import AWAITS_ARCHIVE, TO_BOOK, USUAL_STATES, ArchiveTaskQuerySet, JobQuerySet, RefusedCallQuerySet
+from jobs.querysets import (
+    AWAITS_ARCHIVE,
+    ENDED_STATES,
+    TO_BOOK,
+    USUAL_STATES,
+    ArchiveTaskQuerySet,
+    JobQuerySet,
+    RefusedCallQuerySet,
+)
 from jobs.states import CallOutcome, JobState, MonitoringStatus, RefusalState, TaskPurpose
 
 
@@ -91,7 +99,7 @@ class Job(models.Model):
         indexes = [
             # GET jobs/ without a filter, the admin's list, delete_job_before.
             models.Index(fields=["start_time", "id"], name="jobs_by_start"),
-            # GET jobs/?cluster=..&state=..&start-time=..: walks one cluster in order and filters the state.
+            # GET jobs/?cluster=..
             models.Index(fields=["cluster", "start_time", "id"], name="jobs_by_cluster"),
             # GET jobs/?user=.. and the jobs that a user sees in the admin.
             models.Index(fields=["user", "start_time"], name="jobs_by_user"),
@@ -104,6 +112,11 @@ class Job(models.Model):
                 fields=["job_state", "start_time", "id"],
                 name="jobs_by_rare_state",
                 condition=~Q(job_state__in=USUAL_STATES),
+            ),
+            # GET jobs/?state=completed&state=failed..: the newest jobs are running, often thousands. With the cluster,
+            # so that jobs of other clusters are passed over in the index. A start does not touch it.
+            models.Index(
+                fields=["start_time", "id", "cluster"], name="jobs_ended", condition=Q(job_state__in=ENDED_STATES)
             ),
             # GET jobs/?partition=.. and ?sub-cluster=..
             models.Index(fields=["partition", "start_time"], name="jobs_by_partition"),

@@ -29,6 +29,13 @@ _LONGER_THAN_A_LEASE = timedelta(seconds=30)
 USUAL_STATES = (JobState.RUNNING, JobState.COMPLETED)
 """States that are not worth an index: of running jobs there is one, and most jobs are completed."""
 
+ENDED_STATES = tuple(state for state in JobState if state != JobState.RUNNING)
+"""All states but running, as the index of ended jobs has them.
+
+Not as "not running", so that SQLite takes that index only for lists that ask for it: it has no statistics, and would
+prefer the newest of several partial indexes.
+"""
+
 AWAITS_ARCHIVE = Q(monitoring_status=MonitoringStatus.ARCHIVING) & ~Q(job_state=JobState.RUNNING)
 """A finished job that the archive worker has yet to write."""
 

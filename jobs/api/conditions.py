@@ -1,11 +1,11 @@
 """Choose the index that answers a list: among several filters, the one that matches the fewest jobs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.db import connection
 
-from jobs.querysets import USUAL_STATES
+from jobs.querysets import ENDED_STATES, USUAL_STATES
 from jobs.rows.select import JOBS, LINKS, SqlCondition, with_values
 from jobs.search.expressions import FIRST_WORD_OF_STATE
 from jobs.states import JobState
@@ -14,13 +14,19 @@ from jobs.states import JobState
 _FEW, _FEW_TO_SORT = 500, 5000
 
 # Ranks of the indexes if all filters match many jobs, the most selective first.
-JOB_ID, RUNNING, USER, PROJECT, STATE, PARTITION, SUB_CLUSTER, CLUSTER, NOTHING = range(9)
+JOB_ID, RUNNING, USER, PROJECT, STATE, PARTITION, SUB_CLUSTER, ENDED, CLUSTER, NOTHING = range(10)
 
 # Keeps SQLite, which has no statistics, from using the index of a column. PostgreSQL has statistics.
 _UNINDEXED = {"sqlite": "+", "postgresql": ""}
 
-# The condition of the index jobs_by_rare_state.
-_IS_RARE = f"""NOT ("job_state" IN ({", ".join(f"'{state.value}'" for state in USUAL_STATES)}))"""
+
+def _one_of(states: Iterable[str]) -> str:
+    return f""""job_state" IN ({", ".join(f"'{state}'" for state in states)})"""
+
+
+# The conditions of the indexes jobs_ended and jobs_by_rare_state.
+_HAS_ENDED = _one_of(ENDED_STATES)
+_IS_RARE = f"NOT ({_one_of(USUAL_STATES)})"
 
 
 class Filter(NamedTuple):
@@ -60,13 +66,15 @@ def in_states(states: Collection[str], own_words: Sequence[str] = ()) -> Filter:
 
 
 def _in_states(states: Collection[str]) -> Filter:
-    one_of = f""""job_state" IN ({", ".join(f"'{state}'" for state in sorted(states))})"""
+    one_of = _one_of(sorted(states))
     tested = f"{_UNINDEXED[connection.vendor]}{one_of}", ()
     if set(states) == {JobState.RUNNING}:
         return Filter(tested, ("\"job_state\" = 'running'", ()), RUNNING)
-    if set(states) & set(USUAL_STATES):
+    if not set(states) & set(USUAL_STATES):
+        return Filter(tested, (f"{one_of} AND {_IS_RARE}", ()), STATE, in_order=len(states) == 1)
+    if JobState.RUNNING in states:
         return Filter(tested)
-    return Filter(tested, (f"{one_of} AND {_IS_RARE}", ()), STATE, in_order=len(states) == 1)
+    return Filter(tested, (f"{one_of} AND {_HAS_ENDED}", ()), ENDED)
 
 
 def with_tags(tag_ids: Sequence[int]) -> Filter:
@@ -99,7 +107,9 @@ def _best(filters: Sequence[Filter]) -> Filter | None:
     best = min((each for each in filters if each.in_order), key=lambda each: each.rank, default=None)
     if best is not None and (best.rank == JOB_ID or len(filters) == 1):
         return best
-    uncertain = [each for each in filters if connection.vendor == "sqlite" or not each.in_order]
+    uncertain = [
+        each for each in filters if each.rank != ENDED and (connection.vendor == "sqlite" or not each.in_order)
+    ]
     counted = zip(_counts(uncertain), uncertain, strict=True)
     few = min((pair for pair in counted if pair[0] < _limit(pair[1])), key=lambda pair: pair[0], default=None)
     return best if few is None else few[1]

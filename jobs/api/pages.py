@@ -64,7 +64,7 @@ def _at_once_on_postgresql(source: str, parameters: Sequence[Any], *, with_metad
     small = " AND ".join(f'coalesce(octet_length("{name}"), 0) <= {LARGE}' for name in PASSED_THROUGH)
     page, _ = with_values(source, parameters)
     query = f"""
-        SELECT count(*), count("job"), CASE WHEN sum(length("job")) < {PART_BYTES} THEN string_agg("job", ',') END
+        SELECT count(*), count("job"), CASE WHEN sum(octet_length("job")) < {PART_BYTES} THEN string_agg("job", ',') END
         FROM (SELECT CASE WHEN {small} THEN {_job_as_json("postgresql", with_metadata)} END AS "job"
               {page.replace("%", "%%")}) page
     """

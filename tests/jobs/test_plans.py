@@ -42,66 +42,10 @@ from jobs.tag_rules.applying import tag_archived
 from jobs.tags.services import delete_tags, tag_job, tag_jobs, untag_job
 from tests.support import plans
 from tests.support.factories import UserFactory
-from tests.support.plan_cases import Case, case, limited, listed, problems_of
+from tests.support.plan_cases import Case, case, listed, lists, problems_of
 from tests.support.plans import JOBS, START, key_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
-
-
-def lists() -> list[Case]:
-    """Return the cases of GET jobs/."""
-    span = f"start-time={START}-{START + JOBS}"
-    return [
-        listed("", "walk:jobs_by_start"),
-        listed("page=3", "walk:jobs_by_start"),
-        listed("items-per-page=100", "walk:jobs_by_start"),
-        listed(span, "jobs_by_start"),
-        listed(f"cluster=testcluster&state=completed&state=failed&{span}&page=3", "jobs_by_cluster|jobs_by_start"),
-        listed("cluster=testcluster", "jobs_by_cluster|walk:jobs_by_start"),
-        listed("cluster=nowhere", "jobs_by_cluster"),
-        listed("state=completed", "walk:jobs_by_start", guessed="scan:jobs_job"),
-        listed("state=running", "jobs_running"),
-        listed("state=running&items-per-page=-1", "jobs_running"),
-        listed("state=preempted", "jobs_by_rare_state"),
-        listed("state=failed&page=3", "jobs_by_rare_state"),
-        listed("state=preempted&state=stopped", "jobs_by_rare_state", sorts=True),
-        listed(f"state=preempted&{span}", "jobs_by_rare_state"),
-        listed("state=node_fail", "jobs_by_rare_state"),
-        listed("user=nobody", "jobs_by_user"),
-        listed("user=alice", "jobs_by_user|walk:jobs_by_start"),
-        listed("project=bio", "jobs_by_project|walk:jobs_by_start"),
-        listed("project=nothing", "jobs_by_project"),
-        listed("partition=nowhere", "jobs_by_partition"),
-        listed("sub-cluster=nowhere", "jobs_by_sub_cluster"),
-        listed("user=nobody&cluster=testcluster", "jobs_by_user", may="jobs_by_cluster"),
-        listed("user=user7&cluster=testcluster", "jobs_by_user", may="jobs_by_cluster"),
-        listed("partition=nowhere&cluster=testcluster", "jobs_by_partition", may="jobs_by_cluster"),
-        listed("partition=main&cluster=nowhere", "jobs_by_cluster", may="jobs_by_partition"),
-        listed("state=preempted&user=alice", "jobs_by_rare_state", may="jobs_by_user"),
-        listed("state=preempted&cluster=testcluster", "jobs_by_rare_state", may="jobs_by_cluster"),
-        listed("tag=ticket:7", "links_by_tag"),
-        listed("tag=ticket:7&user=alice", "links_by_tag", may="jobs_by_user"),
-        listed("tag=ticket:1", "walk:jobs_by_start", may="links_by_tag scan:jobs_jobtag"),
-        listed(f"job-id={100_000 + 7}&cluster=testcluster", "jobs_run_once", guessed="jobs_by_cluster"),
-        limited("a user", [("user", "nobody")], "jobs_by_user"),
-        limited(
-            "a manager", [("user", "nobody"), ("project", "nothing")], "jobs_by_user", "jobs_by_project", sorts=True
-        ),
-        limited(
-            "a busy manager",
-            [("user", "alice"), ("project", "bio")],
-            "jobs_by_user|walk:jobs_by_start",
-            may="jobs_by_project scan:jobs_job",
-            sorts=True,
-        ),
-        limited(
-            "two clusters",
-            [("cluster", "nowhere"), ("cluster", "nor here")],
-            "jobs_by_cluster",
-            may="walk:jobs_by_start",
-            sorts=True,
-        ),
-    ]
 
 
 def calls(actor: Actor) -> list[Case]:
@@ -327,7 +271,7 @@ def pages(admin: User) -> list[Case]:
             for query in ("", "?started=7d")
         ),
         page("jobs/job/statistics/?user=user7", "jobs_by_user"),
-        page("jobs/job/statistics/?state=failed", "jobs_by_rare_state", guessed=scanned),
+        page("jobs/job/statistics/?state=failed", "jobs_by_rare_state", guessed=f"jobs_ended {scanned}"),
         page("jobs/job/statistics/?q=host:n3", "jobs_of_node", "jobs_running", may=f"{unbooked} jobs_to_archive"),
         page("jobs/job/5000/change/", "jobs_history_of_object"),
         page("jobs/job/5000/history/", "jobs_history_of_object"),
@@ -353,14 +297,16 @@ def pages(admin: User) -> list[Case]:
             "jobs_usage_once",
             may="jobs_to_book",
         ),
-        page("my-jobs/", "jobs_running|jobs_by_user", "jobs_by_user", "jobs_usage_by_user", sorts=True),
+        page(
+            "my-jobs/", "jobs_running|jobs_by_user", "jobs_by_user", "jobs_usage_by_user", may="jobs_ended", sorts=True
+        ),
         page(
             "my-jobs/",
             "jobs_running",
             "jobs_by_user|jobs_by_start",
             "jobs_by_project|jobs_by_start",
             "jobs_usage_by_project|jobs_usage_once",
-            may="jobs_usage_by_user jobs_by_rare_state",
+            may="jobs_usage_by_user jobs_by_rare_state jobs_ended",
             sorts=True,
             client=of_manager,
         ),
@@ -436,4 +382,15 @@ def test_statements_on_large_tables_use_their_indexes(
     ]  # the last ones delete
     guesses = connection.vendor == "postgresql" and not analyzed
     problems = [problem for each in cases for problem in problems_of(each, guesses=guesses)]
+    assert not problems, "\n".join(problems)
+
+
+def test_ended_jobs_are_not_looked_for_behind_the_running_ones(admin: User) -> None:
+    plans.fill(admin, analyzed=connection.vendor == "postgresql")
+    span = f"start-time={START}-{START + JOBS}"
+    cases = [
+        listed("state=completed", "walk:jobs_ended"),
+        listed(f"cluster=testcluster&state=completed&state=failed&{span}&page=3", "jobs_ended", may="jobs_by_cluster"),
+    ]
+    problems = [problem for each in cases for problem in problems_of(each, guesses=False)]
     assert not problems, "\n".join(problems)
