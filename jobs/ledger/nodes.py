@@ -1,6 +1,6 @@
 """Write and delete which nodes ended jobs ran on: two statements for many jobs, on both databases."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +10,7 @@ from jobs.ledger.sql import columns
 from jobs.records import JobNode, Node
 
 _NODES, _JOB_NODES = (f'"{model._meta.db_table}"' for model in (Node, JobNode))
+_Row = tuple[int, int, int, str, str]  # start, end, row id of the job, cluster and name of the host
 
 
 class _Host(msgspec.Struct, gc=False):
@@ -28,14 +29,22 @@ class JobNodes(NamedTuple):
     duration: int
     resources: str
 
-    def rows(self) -> list[tuple[int, int, int, str, str]]:
-        """Return start, end, row id, cluster and host of each node, sorted by host."""
-        begin, end = self.start_time, self.start_time + self.duration
-        hosts = sorted({resource.hostname for resource in _RESOURCES.decode(self.resources)})
-        return [(begin, end, self.row_id, self.cluster, host) for host in hosts]
+    @property
+    def end_time(self) -> int:
+        """Return when the job ended."""
+        return self.start_time + self.duration
+
+    def hosts(self) -> list[str]:
+        """Return the names of the hosts, sorted."""
+        return sorted({resource.hostname for resource in _RESOURCES.decode(self.resources)})
+
+    def rows(self) -> list[_Row]:
+        """Return a row for each host, sorted."""
+        return [(self.start_time, self.end_time, self.row_id, self.cluster, host) for host in self.hosts()]
 
 
-# The rows name hosts, not ids of nodes: the database looks these up itself, which takes less time than to ask for them.
+# The rows name hosts, not ids of nodes: the database looks these up itself, which takes less time than to ask for them
+# if the rows are few.
 _GIVEN = (
     "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[]) g(start_time, end_time, job, cl, host)"
 )
@@ -43,7 +52,7 @@ _OF_GIVEN = 'n."cluster" = g.cl AND n."hostname" = g.host'
 _NEW_NODES = {
     "sqlite": f'INSERT OR IGNORE INTO {_NODES} ("cluster", "hostname") VALUES (%s, %s)',
     "postgresql": f"""
-        INSERT INTO {_NODES} ("cluster", "hostname") SELECT DISTINCT g.cl, g.host FROM {_GIVEN}
+        INSERT INTO {_NODES} ("cluster", "hostname") SELECT * FROM unnest(%s::text[], %s::text[]) g(cl, host)
         WHERE NOT EXISTS (SELECT 1 FROM {_NODES} n WHERE {_OF_GIVEN}) ORDER BY 1, 2 ON CONFLICT DO NOTHING
     """,
 }
@@ -71,60 +80,94 @@ _OLD_JOB_NODES = {
 }
 
 
-_IDS = f"""
-    SELECT "cluster", "hostname", "id" FROM {_NODES}
-    WHERE ("cluster", "hostname") IN (SELECT * FROM unnest(%s::text[], %s::text[]))
-"""
-_MANY = 200  # rows from which on COPY, with its round trips, takes half of the time of INSERT
+_NODES_OF_CLUSTER = f'SELECT "hostname", "id" FROM {_NODES} WHERE "cluster" = %s AND "hostname" '
+_AMONG = {"sqlite": "IN (SELECT value FROM json_each(%s))", "postgresql": "= ANY(%s)"}
+_COLUMNS = '"start_time", "end_time", "job_id", "node_id"'
+_MANY = 200  # rows from which on asking for the ids of nodes first, and COPY, take half of the time
+_TOGETHER = 500  # rows in a statement of SQLite
 
 
 def write_nodes(jobs: Iterable[JobNodes]) -> None:
     """Write which nodes these jobs ran on; what is written already stays."""
-    rows = [row for job in jobs for row in job.rows()]
-    if connection.vendor == "postgresql" and len(rows) >= _MANY and _copy(rows):
+    found = [(job, job.hosts()) for job in jobs]
+    if sum(len(hosts) for _, hosts in found) >= _MANY and _write_many(found):
         return
+    rows = [row for job, _ in found for row in job.rows()]
     if _insert(rows) < len(rows):  # some hosts are new, or a job is booked again
-        _insert_hosts(rows)
+        _insert_hosts({row[3:] for row in rows})
         _insert(rows)
 
 
-def _copy(rows: list[tuple[int, int, int, str, str]]) -> bool:
+def _write_many(found: Sequence[tuple[JobNodes, list[str]]]) -> bool:
+    """Write the nodes of jobs; return False on PostgreSQL, and write none of them, if one is written already."""
+    wanted: dict[str, set[str]] = {}
+    for job, hosts in found:
+        wanted.setdefault(job.cluster, set()).update(hosts)
+    ids = _ids(wanted)
+    if new := {(cluster, host) for cluster, hosts in wanted.items() for host in hosts - ids[cluster].keys()}:
+        _insert_hosts(new)
+        ids = _ids(wanted)
+    if connection.vendor == "postgresql":
+        return _copy(found, ids)
+    values: list[int] = []
+    for job, hosts in found:
+        (row_id, cluster, begin, *_), end = job, job.end_time
+        of_cluster = ids[cluster]
+        for host in hosts:
+            values += (begin, end, row_id, of_cluster[host])
+    _insert_values(values)
+    return True
+
+
+def _copy(found: Sequence[tuple[JobNodes, list[str]]], ids: Mapping[str, Mapping[str, int]]) -> bool:
     """Copy rows into PostgreSQL's table; return False, and write none of them, if one is there already."""
-    ids = _ids(rows)
-    if len(ids) < len({row[3:] for row in rows}):
-        _insert_hosts(rows)
-        ids = _ids(rows)
-    lines = "".join([f"{begin}\t{end}\t{row_id}\t{ids[cluster, host]}\n" for begin, end, row_id, cluster, host in rows])
-    into = f'COPY {_JOB_NODES} ("start_time", "end_time", "job_id", "node_id") FROM STDIN'
+    lines: list[str] = []
+    for job, hosts in found:
+        begin, of_cluster = f"{job.start_time}\t{job.end_time}\t{job.row_id}\t", ids[job.cluster]
+        lines += [f"{begin}{of_cluster[host]}\n" for host in hosts]
     try:
         with (
             transaction.atomic(),
             connection.cursor() as cursor,
             connection.wrap_database_errors,
-            cursor.copy(into) as copy,
+            cursor.copy(f"COPY {_JOB_NODES} ({_COLUMNS}) FROM STDIN") as copy,
         ):
-            copy.write(lines)
+            copy.write("".join(lines))
     except IntegrityError:
         return False
     return True
 
 
-def _ids(rows: list[tuple[int, int, int, str, str]]) -> dict[tuple[str, str], int]:
-    """Return the ids of hosts, by cluster and name."""
+def _insert_values(values: Sequence[int]) -> None:
+    """Insert rows into SQLite's table, given as one sequence of their values."""
+    width = 4 * _TOGETHER
     with connection.cursor() as cursor:
-        cursor.execute(_IDS, columns(sorted({row[3:] for row in rows}), 2))
-        return {(cluster, host): node_id for cluster, host, node_id in cursor.fetchall()}
+        for begin in range(0, len(values), width):
+            part = values[begin : begin + width]
+            places = ", ".join(["(%s, %s, %s, %s)"] * (len(part) // 4))
+            cursor.execute(f"INSERT OR IGNORE INTO {_JOB_NODES} ({_COLUMNS}) VALUES {places}", part)
 
 
-def _insert_hosts(rows: list[tuple[int, int, int, str, str]]) -> None:
+def _ids(wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
+    """Return the ids of the hosts of clusters, by cluster and name, as far as there are any."""
+    ids: dict[str, dict[str, int]] = {}
+    with connection.cursor() as cursor:
+        for cluster, hosts in wanted.items():
+            given = list(hosts) if connection.vendor == "postgresql" else msgspec.json.encode(list(hosts)).decode()
+            cursor.execute(_NODES_OF_CLUSTER + _AMONG[connection.vendor], [cluster, given])
+            ids[cluster] = dict(cursor.fetchall())
+    return ids
+
+
+def _insert_hosts(hosts: Iterable[tuple[str, str]]) -> None:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_NEW_NODES["postgresql"], columns(rows, 5))
+            cursor.execute(_NEW_NODES["postgresql"], columns(sorted(hosts), 2))
         else:
-            cursor.executemany(_NEW_NODES["sqlite"], sorted({row[3:] for row in rows}))
+            cursor.executemany(_NEW_NODES["sqlite"], sorted(hosts))
 
 
-def _insert(rows: list[tuple[int, int, int, str, str]]) -> int:
+def _insert(rows: list[_Row]) -> int:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(_NEW_JOB_NODES["postgresql"], columns(rows, 5))

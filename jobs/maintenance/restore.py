@@ -196,17 +196,18 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
     """
     # Always in the same order, so that two imports of the same jobs wait for each other and do not deadlock.
     ordered = sorted(jobs.items(), key=lambda item: item[1].key)
+    rows = {row_id: job.row._replace(id=row_id) for row_id, job in ordered}
     for tries in range(1, _TRIES + 1):
         try:
             with transaction.atomic():
                 ids = ids_of_tags(jobs.values())
-                new = insert_jobs((job.row._replace(id=row_id) for row_id, job in ordered), booked=True)
+                new = insert_jobs(rows.values(), booked=True)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
                 if inserted:
-                    book([entry_of(job.row._replace(id=row_id), job.footprint) for row_id, job in inserted])
+                    book([entry_of(rows[row_id], job.footprint) for row_id, job in inserted])
         except IntegrityError:  # a tag was deleted between look-up and insert
             if tries == _TRIES:
                 raise
