@@ -5,13 +5,15 @@
 The server gets a database and an archive of its own in a temporary folder. A yardstick is the rate of a server that
 only decodes the same body and answers a constant, driven in the same minute: rates divided by it compare between days
 and machines. With --load PATH, a load generator that can also serve such a yardstick (-stub ADDRESS) takes the place
-of the one in this folder and the yardstick is measured right before and after each run.
+of the one in this folder and the yardstick is measured right before and after each run. --beside list1000 lets two more
+connections ask for lists meanwhile.
 """
 
 import argparse
 import contextlib
 import itertools
 import json
+import multiprocessing
 import os
 import socket
 import statistics
@@ -211,6 +213,22 @@ class External:
         return answer["rps"], answer
 
 
+@contextlib.contextmanager
+def others(server: Server, operation: str | None, seconds: float) -> Iterator[None]:
+    """Let another process send requests of an operation meanwhile, on two connections, for longer than `seconds`."""
+    if operation is None:
+        yield
+        return
+    options = {"connections": 2, "seconds": seconds + 1}
+    requests = requests_of(operation, server.token, 0, None)
+    process = multiprocessing.get_context("fork").Process(target=drive, args=(server.port, requests), kwargs=options)
+    process.start()
+    try:
+        yield
+    finally:
+        process.join()
+
+
 def measure(
     driver: BuiltIn | External, server: Server, operation: str, first: int, count: int | None, seconds: float
 ) -> Measured:
@@ -245,6 +263,7 @@ def main() -> None:
     many.add_option(parser)
     parser.add_argument("--yardstick", nargs="*", default=[], metavar="OPERATION=RATE", help="measured this minute")
     parser.add_argument("--load", metavar="PATH", help="another load generator, with a yardstick of its own")
+    parser.add_argument("--beside", choices=OPERATIONS[2:5], help="what others ask for meanwhile")
     parser.add_argument("--operations", nargs="*", default=OPERATIONS, choices=OPERATIONS)
     options = parser.parse_args()
     yardsticks = {name: float(rate) for name, _, rate in (item.partition("=") for item in options.yardstick)}
@@ -258,7 +277,8 @@ def main() -> None:
                 started: int | None = None
                 for operation in options.operations:
                     count = started if operation == "stop" else None
-                    run = measure(driver, server, operation, first, count, options.seconds)
+                    with others(server, options.beside, options.seconds):
+                        run = measure(driver, server, operation, first, count, options.seconds)
                     started = run.count if operation == "start" else started
                     runs[operation].append(run)
                     first += 0 if operation == "start" else 1_000_000  # whose jobs are stopped next
