@@ -247,3 +247,18 @@ def test_rules_that_exclude_their_tags_are_named_as_those_that_set_them() -> Non
     assert broken not in rules_of(plain.pk)
     JobTag.objects.all().delete()
     assert rules_of(plain.pk) == []
+
+
+def test_times_until_now_match_a_job_that_ran_since_the_rules_were_put_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    minute = START // 60 * 60
+    rule("start:1h", "started")
+    rule("end:1h", "ended")
+    monkeypatch.setattr("time.time", lambda: minute + 0.5)
+    apply(JobFactory.create(finished=True, start_time=minute - 9, duration=9))
+
+    monkeypatch.setattr("time.time", lambda: minute + 59.5)
+    job = JobFactory.create(finished=True, start_time=minute + 40, duration=19)
+    apply(job)
+    assert tags_of(job) == {"started", "ended"}
