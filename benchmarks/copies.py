@@ -36,7 +36,9 @@ _WRITE_PATTERN = f"""
 _ADD_SUMS = f"""
     INSERT INTO sums_of_usage
     SELECT first + number, kind, SUM(CASE WHEN number = 0 THEN 1 ELSE 0 END),
-        SUM(CASE WHEN number = last THEN 1 ELSE 0 END), SUM(CASE WHEN number = last THEN "waiting" ELSE 0 END),
+        SUM(CASE WHEN number = last THEN 1 ELSE 0 END),
+        SUM(CASE WHEN number = last AND "waiting" > 0 THEN 1 ELSE 0 END),
+        SUM(CASE WHEN number = last THEN "waiting" ELSE 0 END),
         SUM("num_nodes" * (until - since)), SUM("cores" * (until - since)), SUM("accelerators" * (until - since)),
         SUM("power" * until / 1000 - "power" * since / 1000)
     FROM (

@@ -27,6 +27,7 @@ _POSTGRES_OPTIONS = re.compile(
     "|krbsrvname|load_balance_hosts|m(?:ax|in)_protocol_version|oauth_[a-z_]+|options|passfile|password|port"
     "|prepare_threshold|require_?[a-z]+|scram_[a-z_]+|service|ssl[a-z_]+|target_session_attrs|tcp_user_timeout|user"
 )
+_NAMED = ("host", "port", "user", "password")
 _MAIL = re.compile(
     r"smtp(?P<how>|\+tls|\+ssl)://(?:(?P<user>[^:/@\s]+):(?P<password>[^:/@\s]*)@)?(?P<server>[^/?#@\s]+)/?"
 )
@@ -84,7 +85,8 @@ def parse_database_url(url: str) -> dict[str, Any]:
     """Return Django's description of a database, with ENGINE sqlite3 or postgresql; raise ValueError if it is neither.
 
     Each part is percent-decoded. PATH is relative unless a fourth slash begins it. HOST may be a list with commas or
-    the encoded folder of a socket.
+    the encoded folder of a socket. Host, port, user and password may stand after the question mark instead: they are
+    no options for Django, which hands psql no other options than those of TLS.
     """
     if match := _SQLITE.fullmatch(url):
         if match["name"].endswith("/"):
@@ -102,12 +104,17 @@ def parse_database_url(url: str) -> dict[str, Any]:
     user, password, quoted_name = (
         urllib.parse.quote(part, safe="") for part in (parts["user"], parts["password"], name)
     )
-    config = _config(f"postgres://{user}:{password}@/{quoted_name}", match["query"], _POSTGRES_OPTIONS)
-    if not all(hosts) or not (name or "service" in config["OPTIONS"]) or any("\0" in part for part in parts.values()):
+    options = urllib.parse.parse_qsl(match["query"] or "", keep_blank_values=True)
+    named = {key.upper(): text for key, text in reversed(options) if key in _NAMED}
+    query = urllib.parse.urlencode([(key, text) for key, text in options if key not in _NAMED])
+    config = _config(f"postgres://{user}:{password}@/{quoted_name}", query, _POSTGRES_OPTIONS)
+    texts = (*parts.values(), *named.values())
+    if not all(hosts) or not (name or "service" in config["OPTIONS"]) or any("\0" in text for text in texts):
         raise ValueError(_HOW_TO_WRITE)
     names = [urllib.parse.unquote(host["ipv6"] or host["host"] or "") for host in hosts if host]
     ports = [host["port"] for host in hosts if host and host["port"]]
-    return config | {"HOST": socket_folder or ",".join(names), "PORT": ",".join(ports)}
+    config |= {"HOST": socket_folder or ",".join(names), "PORT": ",".join(ports)}
+    return config | {key: text for key, text in named.items() if not config[key]}
 
 
 def _config(address: str, query: str | None, known_options: re.Pattern[str]) -> dict[str, Any]:

@@ -148,7 +148,7 @@ class JobFootprint(models.Model):
     num_nodes = models.IntegerField()
     cores = models.IntegerField(help_text="Cores that the job had; 0 if unknown.")
     accelerators = models.IntegerField()
-    waiting = models.BigIntegerField(help_text="Seconds from submission to start; 0 if unknown.")
+    waiting = models.BigIntegerField(help_text="Seconds from submission to start, at least 1; 0 if unknown.")
     power = models.BigIntegerField(help_text="Average power of all nodes in milliwatts; 0 if it was not measured.")
     energy = RealField(null=True, help_text="Kilowatt hours; NULL if power was not measured.")
     walltime_share = models.SmallIntegerField(null=True, help_text="Of the walltime, per mille; NULL without one.")
@@ -178,6 +178,7 @@ class UsageAmounts(models.Model):
 
     started = models.BigIntegerField(default=0, help_text="Jobs that started on this day, and have ended since.")
     jobs = models.BigIntegerField(default=0, help_text="Jobs that ended on this day.")
+    waited = models.BigIntegerField(default=0, db_default=0, help_text="Of these jobs, those with a known wait.")
     waiting_seconds = models.BigIntegerField(default=0, help_text="Of these jobs, from submission to start.")
     node_seconds = models.BigIntegerField(default=0)
     core_seconds = models.BigIntegerField(default=0)
@@ -240,7 +241,7 @@ class DeletedJob(models.Model):
     num_nodes = models.IntegerField()
     cores = models.IntegerField()
     accelerators = models.IntegerField()
-    waiting = models.BigIntegerField(help_text="Seconds.")
+    waiting = models.BigIntegerField(help_text="As in JobFootprint.")
     power = models.BigIntegerField(help_text="Milliwatts.")
 
     class Meta:

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_POST
 from accounts import services
 from accounts.admin import display, importing
 from accounts.admin.forms import NewPasswordForm, NewTokenForm, UserAddForm, UserEditForm
+from accounts.admin.racing import RacingAdmin
 from accounts.exceptions import AccountError
 from accounts.formatting import quantity
 from accounts.models import Role, User
@@ -50,7 +51,7 @@ class RoleFilter(SimpleListFilter):
 
 
 @admin.register(User)
-class UserAdmin(UserModelAdmin):
+class UserAdmin(RacingAdmin, UserModelAdmin):
     """Users; all changes go through accounts.services, which keeps at least one active admin."""
 
     form = UserEditForm
@@ -63,6 +64,7 @@ class UserAdmin(UserModelAdmin):
     ordering = ("username",)
     filter_horizontal = ()
     actions = ("activate", "deactivate")
+    refusals = (AccountError,)
     fieldsets = (
         (None, {"fields": ("username", "name", "email", "password")}),
         ("Rights", {"fields": ("roles", "projects", "is_active")}),
@@ -217,7 +219,7 @@ class UserAdmin(UserModelAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
-        """Show the form; a change that is refused only when it is stored, after a race, becomes a message."""
+        """Show the form; a change that passes the form's checks and is refused all the same becomes a message."""
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except AccountError as error:

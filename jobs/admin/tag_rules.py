@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from accounts.admin.racing import RacingAdmin
 from jobs.admin.forms import known_types
 from jobs.admin.selection import actor_of
 from jobs.bulk.selecting import begin_selection
@@ -75,12 +76,12 @@ class RuleForm(RuleModelForm):
         data: dict[str, Any] = super().clean() or {}
         same = TagRule.objects.filter(words=data.get("words"), tag__type=data.get("type"), tag__name=data.get("name"))
         if same.exclude(pk=self.instance.pk).exists():
-            self.add_error(None, "There is such a rule already.")
+            self.add_error("words", "There is such a rule already: the same search gives the same tag.")
         return data
 
 
 @admin.register(TagRule)
-class TagRuleAdmin(RuleModelAdmin):
+class TagRuleAdmin(RacingAdmin, RuleModelAdmin):
     """Rules by which jobs are tagged when they are archived."""
 
     form = RuleForm
@@ -150,6 +151,7 @@ class TagRuleAdmin(RuleModelAdmin):
         """Store the rule with its tag."""
         pair = (form.cleaned_data["type"], form.cleaned_data["name"])
         obj.tag_id, obj.error = tag_ids([pair])[pair], ""
+        list(Tag.objects.select_for_update(no_key=True).filter(pk=obj.tag_id))  # a merge into it moves rules there
         super().save_model(request, obj, form, change)
 
     def get_deleted_objects(

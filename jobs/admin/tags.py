@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
+from accounts.admin.racing import RacingAdmin
 from accounts.formatting import quantity
 from jobs.admin.forms import AddTagForm, known_types
 from jobs.admin.selection import counted
@@ -48,7 +49,7 @@ class TagChangeList(ChangeList):
 
 
 @admin.register(Tag)
-class TagAdmin(TagModelAdmin):
+class TagAdmin(RacingAdmin, TagModelAdmin):
     """Add, rename, merge and delete tags; the archive follows."""
 
     list_display = ("tag", "job_count")

@@ -68,6 +68,7 @@ def _compared() -> str:
             SELECT day, {_KINDS},
                 SUM(CASE WHEN day = begins / {DAY} THEN 1 ELSE 0 END) AS "started",
                 SUM({is_last} 1 ELSE 0 END) AS "jobs",
+                SUM({is_last} CASE WHEN "waiting" > 0 THEN 1 ELSE 0 END ELSE 0 END) AS "waited",
                 SUM({is_last} "waiting" ELSE 0 END) AS "waiting_seconds",
                 SUM("num_nodes" * ({until} - ({since}))) AS "node_seconds",
                 SUM("cores" * ({until} - ({since}))) AS "core_seconds",

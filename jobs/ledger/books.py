@@ -58,7 +58,8 @@ class Entry(NamedTuple):
     def share(self) -> Share:
         """Return what the job adds to usage."""
         found = self.footprint
-        waiting = min(max(0, self.start_time - self.submit_time), LONGEST) if self.submit_time else 0
+        # No wait at all counts as a second, so that it is known from one that is unknown.
+        waiting = min(max(1, self.start_time - self.submit_time), LONGEST) if self.submit_time else 0
         return Share(
             self.kind,
             self.start_time,

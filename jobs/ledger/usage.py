@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one ended job adds to usage: times in seconds, power in milliwatts."""
+    """What one ended job adds to usage: times in seconds, power in milliwatts; `waiting` is 0 if it is unknown."""
 
     kind: Kind
     start_time: int
@@ -44,6 +44,7 @@ class Amounts(NamedTuple):
 
     started: int = 0
     jobs: int = 0
+    waited: int = 0
     waiting_seconds: int = 0
     node_seconds: int = 0
     core_seconds: int = 0
@@ -73,6 +74,7 @@ def amounts(share: Share) -> Iterator[tuple[int, Amounts]]:
             Amounts(
                 started=int(day == first),
                 jobs=int(is_last),
+                waited=int(is_last and share.waiting > 0),
                 waiting_seconds=share.waiting if is_last else 0,
                 node_seconds=share.num_nodes * seconds,
                 core_seconds=share.cores * seconds,

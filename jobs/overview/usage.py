@@ -14,7 +14,8 @@ from jobs.querysets import any_of, seen_by
 from jobs.records import Usage
 
 _SUMS = {
-    name: Sum(name) for name in ("jobs", "node_seconds", "core_seconds", "acc_seconds", "energy", "waiting_seconds")
+    name: Sum(name)
+    for name in ("jobs", "node_seconds", "core_seconds", "acc_seconds", "energy", "waited", "waiting_seconds")
 }
 _HOUR, _KWH = 3600, 3_600_000
 EPOCH = date(1970, 1, 1)
@@ -71,9 +72,10 @@ class Question:
 
 
 class UsageLine(Struct, rename="camel", frozen=True):
-    """The usage of one user, project, ...: hours, energy in kWh, and the mean wait of a job in hours.
+    """The usage of one user, project, ...: hours, energy in kWh, and the mean wait in hours.
 
-    nodeHoursBefore has the node hours of as many days before as have begun of these.
+    The mean is over the jobs whose wait is known, and null if there are none. nodeHoursBefore has the node hours of as
+    many days before as have begun of these.
     """
 
     name: str
@@ -82,7 +84,7 @@ class UsageLine(Struct, rename="camel", frozen=True):
     core_hours: float
     accelerator_hours: float
     energy: float
-    mean_wait: float
+    mean_wait: float | None
     node_hours_before: float
 
 
@@ -150,6 +152,6 @@ def _line(row: Mapping[str, Any], name: str, before: int) -> UsageLine:
         core_hours=row["core_seconds"] / _HOUR,
         accelerator_hours=row["acc_seconds"] / _HOUR,
         energy=row["energy"] / _KWH,
-        mean_wait=row["waiting_seconds"] / _HOUR / row["jobs"] if row["jobs"] else 0.0,
+        mean_wait=row["waiting_seconds"] / _HOUR / row["waited"] if row["waited"] else None,
         node_hours_before=before / _HOUR,
     )

@@ -99,6 +99,6 @@ def _download(kind: str, found: GetUsageApiResponse) -> HttpResponse:
     writer.writerow([found.by, *_COLUMNS[1:]])
     for line in found.usage:
         _, *numbers = msgspec.structs.astuple(line)
-        cells = [f"{value:.3f}" if isinstance(value, float) else value for value in numbers]
+        cells = [f"{value:.3f}" if isinstance(value, float) else value for value in numbers]  # None is left empty
         writer.writerow([spreadsheet_text(line.name), *cells])
     return response

@@ -146,31 +146,32 @@ PERIODS = ("today", "yesterday", "this-month", "last-month")
 _UNTIL_NOW = re.compile(r"[0-9]{1,5}[hdw]")
 
 
-def period(word: str) -> tuple[int, int | None]:
-    """Return the range (epoch seconds, both ends included; None for no end) of a period, in the current zone.
+def period(word: str) -> tuple[int, int]:
+    """Return the range (epoch seconds, both ends included) of a period, in the current zone.
 
+    One until now ends with this minute: clocks differ, and the statements of rules are put together once a minute.
     Raise ValueError for another word.
     """
     midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
     first = midnight.replace(day=1)
-    whole: dict[str, tuple[datetime, datetime | None]] = {
-        "today": (midnight, None),
-        "yesterday": (_day_before(midnight), midnight),
-        "this-month": (first, None),
-        "last-month": (_day_before(first).replace(day=1), first),
+    whole: dict[str, tuple[datetime, datetime]] = {
+        "today": (midnight, _days_after(midnight, 1)),
+        "yesterday": (_days_after(midnight, -1), midnight),
+        "this-month": (first, _days_after(first, 32).replace(day=1)),
+        "last-month": (_days_after(first, -1).replace(day=1), first),
     }
     if word in whole:
         begin, end = whole[word]
-        return int(begin.timestamp()), None if end is None else int(end.timestamp()) - 1
+        return int(begin.timestamp()), int(end.timestamp()) - 1
     if not _UNTIL_NOW.fullmatch(word):
         raise ValueError(word)
-    return int(time.time()) - seconds(word), None
+    now = int(time.time())
+    return now - seconds(word), now // 60 * 60 + 59
 
 
-def _day_before(midnight: datetime) -> datetime:
-    """Return the midnight before, also where clocks were changed."""
-    naive = midnight.replace(tzinfo=None) - timedelta(days=1)
-    return timezone.make_aware(naive)
+def _days_after(midnight: datetime, days: int) -> datetime:
+    """Return the midnight some days later, also where clocks were changed."""
+    return timezone.make_aware(midnight.replace(tzinfo=None) + timedelta(days=days))
 
 
 def times(text: str) -> tuple[int | None, int | None]:

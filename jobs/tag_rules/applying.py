@@ -52,11 +52,12 @@ class Statement(NamedTuple):
         found = Job.objects.order_by().annotate(**columns).values_list("pk", *columns)
         return cls(tuple(tests), *found.query.sql_with_params())
 
-    def matches(self, row_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Return those of these jobs that match, each with the rule."""
+    def matches(self, row_ids: Sequence[int], without: Collection[int] = ()) -> list[tuple[int, int]]:
+        """Return those of these jobs that match, each with the rule; as they would be without some tags."""
         chosen, ids = one_of('"jobs_job"."id"', row_ids)
+        before, others = _links_without(row_ids, without) if without else ("", [])
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"{self.sql} WHERE {chosen}", [*self.parameters, *ids])
+            cursor.execute(f"{before} {self.sql} WHERE {chosen}", [*others, *self.parameters, *ids])
             rows = cursor.fetchall()
         return [
             (row_id, rule) for row_id, *found in rows for rule, is_one in zip(self.rules, found, strict=True) if is_one
@@ -87,26 +88,48 @@ def tag_archived(row_ids: Sequence[int]) -> list[int]:
 
 
 def rules_of(row_id: int) -> list[TagRule]:
-    """Return the rules, also those that are off, whose tag a job has and whose search it matches as both are now."""
+    """Return the rules, also those that are off, whose tag a job has and whose search it matches as both are now.
+
+    Or would match without the tags of such rules, which it had not when they were applied: a search may exclude them.
+    """
     links = JobTag.objects.filter(job=row_id).values("tag")
     found = list(TagRule.objects.filter(tag__in=links).order_by("words", "pk").prefetch_related("tag"))
+    if not found:
+        return []
     rules = tuple(Rule(rule.pk, rule.words, rule.tag_id, rule.error) for rule in found)
-    matched = {rule_id for _, rule_id in _matches(rules, [row_id])[0]} if rules else set()
+    now, _ = _matches(rules, [row_id])
+    before, _ = _matches(rules, [row_id], without={rule.tag_id for rule in rules})
+    matched = {rule_id for _, rule_id in now + before}
     return [rule for rule in found if rule.pk in matched]
 
 
-def _matches(rules: tuple[Rule, ...], row_ids: Sequence[int]) -> tuple[list[tuple[int, int]], dict[int, str]]:
-    """Return the jobs that match, each with its rule, and why some rules could not be applied."""
+def _links_without(row_ids: Sequence[int], tag_ids: Collection[int]) -> tuple[str, list[Any]]:
+    """Return a WITH that stands in for the tags of some jobs, without some of them, and its parameters."""
+    jobs, job_parameters = one_of('"job_id"', row_ids)
+    tags, tag_parameters = one_of('"tag_id"', sorted(tag_ids))
+    table = f'"{JobTag._meta.db_table}"'
+    real = f"main.{table}" if connection.vendor == "sqlite" else table
+    sql = f"WITH {table} AS (SELECT * FROM {real} WHERE {jobs} AND NOT ({tags}))"  # noqa: S608
+    return sql, [*job_parameters, *tag_parameters]
+
+
+def _matches(
+    rules: tuple[Rule, ...], row_ids: Sequence[int], without: Collection[int] = ()
+) -> tuple[list[tuple[int, int]], dict[int, str]]:
+    """Return the jobs that match, each with its rule, and why some rules could not be applied.
+
+    The jobs are looked at as they would be without some tags.
+    """
     compiled = _compiled(rules, int(time.time()) // _COMPILED_FOR)
     problems = dict(compiled.problems)
     matches: list[tuple[int, int]] = []
     try:
         if compiled.whole:
-            matches = compiled.whole.matches(row_ids)
+            matches = compiled.whole.matches(row_ids, without)
     except _FAILURES:
         for rule_id, statement in compiled.each.items():
             try:
-                matches += statement.matches(row_ids)
+                matches += statement.matches(row_ids, without)
             except _FAILURES as error:
                 problems[rule_id] = _reason(error)
     return matches, problems

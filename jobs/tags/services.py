@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from jobs import history
 from jobs.archiving import queue, writing
@@ -47,16 +47,20 @@ def rename_tag(*, tag_id: int, type_: str, name: str) -> Tag:
     """
     if not type_ or not name:
         raise InvalidJobError(f"tag: expected a type and a name, got type {type_!r} and name {name!r}")
-    with transaction.atomic():
-        tag = _locked(tag_id)
-        if Tag.objects.filter(type=type_, name=name).exclude(pk=tag_id).exists():
-            raise TagExistsError(f"tag {type_}:{name} exists already")
-        row_ids = list(JobTag.objects.filter(tag=tag).values_list("job_id", flat=True)[: BATCH + 1])
-        if len(row_ids) > BATCH:
-            return Tag.objects.create(type=type_, name=name)
-        queue.record_edit(_lock_jobs(row_ids))
-        tag.type, tag.name = type_, name
-        tag.save(update_fields=["type", "name"])
+    taken = TagExistsError(f"tag {type_}:{name} exists already")
+    try:
+        with transaction.atomic():
+            tag = _locked(tag_id)
+            if Tag.objects.filter(type=type_, name=name).exclude(pk=tag_id).exists():
+                raise taken
+            row_ids = list(JobTag.objects.filter(tag=tag).values_list("job_id", flat=True)[: BATCH + 1])
+            if len(row_ids) > BATCH:
+                return Tag.objects.create(type=type_, name=name)
+            queue.record_edit(_lock_jobs(row_ids))
+            tag.type, tag.name = type_, name
+            tag.save(update_fields=["type", "name"])
+    except IntegrityError:  # somebody else has just created it
+        raise taken from None
     return tag
 
 

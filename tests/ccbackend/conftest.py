@@ -17,6 +17,6 @@ __all__ = ["logged_in", "login", "page"]
 def other(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
     """Return another connection to the database of the tests."""
     wrapper: dict[str, Any] = connection.settings_dict
-    with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["OPTIONS"]["host"]) as postgres:
+    with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["HOST"]) as postgres:
         yield postgres
         postgres.rollback()

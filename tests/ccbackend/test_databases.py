@@ -88,10 +88,19 @@ def test_postgresql_in_another_encoding_is_refused(latin1: str, tmp_path: Path) 
 
 
 @on_postgres
+def test_psql_is_given_the_server_that_stands_after_the_question_mark() -> None:
+    assert "@/" in POSTGRES, "the host of the tests' server stands there"
+    assert "?host=" in POSTGRES
+    question = ("dbshell", "--", "-Atc", "SELECT current_database(), current_user")
+    ended = run("import runpy; runpy.run_path('manage.py', run_name='__main__')", *question, PGHOST="/nowhere")
+    assert (ended.stdout, ended.stderr) == (f"{urllib.parse.urlsplit(POSTGRES).path[1:]}|postgres\n", "")
+
+
+@on_postgres
 @pytest.mark.django_db(transaction=True)
 def test_a_role_gets_a_bound_for_locks_at_its_first_connection() -> None:
     name = connection.settings_dict["NAME"]
-    where = {"dbname": name, "user": "postgres", "host": connection.settings_dict["OPTIONS"]["host"]}
+    where = {"dbname": name, "user": "postgres", "host": connection.settings_dict["HOST"]}
     with psycopg.connect(**where, autocommit=True) as postgres:
         for value in ("0", "'1h'"):
             postgres.execute(f"ALTER ROLE postgres IN DATABASE {name} SET lock_timeout = {value}".encode())
@@ -108,7 +117,7 @@ def test_a_role_gets_a_bound_for_locks_at_its_first_connection() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_a_role_that_keeps_no_bound_is_a_warning_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     name = connection.settings_dict["NAME"]
-    where = {"dbname": name, "user": "postgres", "host": connection.settings_dict["OPTIONS"]["host"]}
+    where = {"dbname": name, "user": "postgres", "host": connection.settings_dict["HOST"]}
     with psycopg.connect(**where, autocommit=True) as postgres:
         postgres.execute(b"CREATE ROLE reader LOGIN")
         postgres.execute(b"ALTER ROLE reader SET default_transaction_read_only = on")
@@ -120,6 +129,6 @@ def test_a_role_that_keeps_no_bound_is_a_warning_of_the_check(monkeypatch: pytes
 
 
 def test_a_database_that_is_away_is_no_matter_of_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"host": "/nowhere"})
+    monkeypatch.setitem(connection.settings_dict, "HOST", "/nowhere")
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/at/all" if connection.vendor == "sqlite" else "x")
     assert check_database(None) == []

@@ -30,7 +30,7 @@ def pooled(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """Let all connections of a test go through a pooler, and wait for a second for a lock; yield the direct way."""
     monkeypatch.setattr(base, "_LONGEST", 1)
     database: dict[str, Any] = connection.settings_dict
-    direct = {"dbname": database["NAME"], "user": "postgres", "host": database["OPTIONS"]["host"]}
+    direct = {"dbname": database["NAME"], "user": "postgres", "host": database["HOST"]}
     with psycopg.connect(**direct, autocommit=True) as postgres:
         postgres.execute(f"ALTER ROLE postgres IN DATABASE {database['NAME']} RESET lock_timeout".encode())
     # A short path: that of a socket has at most 107 bytes.
@@ -38,7 +38,7 @@ def pooled(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         Path(folder).chmod(0o755)
         with pooler.running_pooler(Path(folder) / "run", Path(direct["host"])):
             connection.close()
-            changed = {"PORT": str(pooler.PORT), "OPTIONS": database["OPTIONS"] | {"host": f"{folder}/run"}}
+            changed = {"PORT": str(pooler.PORT), "HOST": f"{folder}/run"}
             before = {name: database[name] for name in changed}
             database.update(changed)
             yield direct
@@ -49,7 +49,7 @@ def pooled(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def test_the_same_call_is_repeated_on_any_of_the_pooler_s_connections(pooled: dict[str, Any], api: AppClient) -> None:
-    through = {"dbname": pooled["dbname"], "user": "postgres", "host": connection.settings_dict["OPTIONS"]["host"]}
+    through = {"dbname": pooled["dbname"], "user": "postgres", "host": connection.settings_dict["HOST"]}
     for job_id in range(1, 20):
         with psycopg.connect(**through, port=pooler.PORT) as other:
             if job_id % 2:
@@ -75,7 +75,7 @@ def test_a_lock_is_waited_for_no_longer_through_a_pooler(pooled: dict[str, Any],
     row = api.started(jobId=99)
     with psycopg.connect(**pooled) as other:
         other.execute("LOCK TABLE jobs_job IN EXCLUSIVE MODE")
-        through = pooled | {"host": connection.settings_dict["OPTIONS"]["host"], "port": pooler.PORT}
+        through = pooled | {"host": connection.settings_dict["HOST"], "port": pooler.PORT}
         # The connection of the pooler that has been in use is busy, so that the calls get new ones.
         with psycopg.connect(**through) as busy:
             busy.execute("SELECT 1")

@@ -178,5 +178,5 @@ def test_the_processes_of_the_server_leave_connections_to_others(db: None, proce
 
 def test_a_server_starts_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     connection.close()
-    monkeypatch.setitem(connection.settings_dict, "OPTIONS", {"host": "/nowhere"})
+    monkeypatch.setitem(connection.settings_dict, "HOST", "/nowhere")
     assert connection.share_of_connections(2) is None  # type: ignore[attr-defined]

@@ -290,6 +290,7 @@ def test_null_is_described_only_where_an_answer_can_be_null(ours: Any) -> None:
         "StatsSeries.mean/items",
         "StatsSeries.min/items",
         "StatsSeries.percentiles/additionalProperties/items",
+        "UsageLine.meanWait",
     }
 
 

@@ -20,7 +20,7 @@ def folder() -> str:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite makes its file itself")
     wrapper: dict[str, Any] = connection.settings_dict
-    return str(wrapper["OPTIONS"]["host"])
+    return str(wrapper["HOST"])
 
 
 @pytest.fixture

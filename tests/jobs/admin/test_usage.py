@@ -152,3 +152,19 @@ def test_no_name_becomes_a_formula_of_a_spreadsheet(admin: User, login: Login, c
 
 def test_without_usage_the_page_says_so(alice: User, login: Login) -> None:
     assert "No usage of jobs that you may see" in login(alice).get(PAGE, {"user": "\0"}).content.decode()
+
+
+def test_the_mean_wait_is_that_of_the_jobs_whose_wait_is_known(cluster: Any, admin: User, login: Login) -> None:
+    start = FIRST * DAY + HOUR
+    for user, submitted in (("alice", start - HOUR), ("alice", 0), ("alice", start), ("bob", 0)):
+        JobFactory.create(finished=True, user=user, start_time=start, duration=HOUR, submit_time=submitted)
+    ArchiveWorker().drain()
+    client = login(admin)
+
+    lines = json.loads(client.get(PAGE, {"month": "2026-10", "format": "json"}).content)["usage"]
+    assert {line["name"]: line["meanWait"] for line in lines} == {"alice": pytest.approx(0.5, abs=0.001), "bob": None}
+    text = client.get(PAGE, {"month": "2026-10", "format": "csv"}).content.decode()
+    assert [row["mean_wait"] for row in csv.DictReader(text.splitlines())] == ["0.500", ""]
+    page = client.get(PAGE, {"month": "2026-10"}).content.decode()
+    assert '<td class="number">0.5</td>\n    </tr>' in page
+    assert '<td class="number">\u2013</td>\n    </tr>' in page

@@ -229,7 +229,7 @@ def _locked() -> Iterator[None]:
     settings = connection.settings_dict
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '300ms'")
-    with psycopg.connect(dbname=name, host=settings["OPTIONS"].get("host") or settings["HOST"], user="postgres") as pg:
+    with psycopg.connect(dbname=name, host=settings["HOST"], user="postgres") as pg:
         pg.execute("LOCK TABLE jobs_job IN EXCLUSIVE MODE")
         yield
         pg.rollback()
@@ -305,7 +305,7 @@ def test_a_restarted_postgresql_costs_no_request(api: AppClient) -> None:
         pytest.skip("SQLite has no server that could restart")
     settings = connection.settings_dict
     assert api.get("/api/jobs/").status == 200
-    where = {"host": settings["OPTIONS"].get("host") or settings["HOST"], "user": "postgres"}
+    where = {"host": settings["HOST"], "user": "postgres"}
     with psycopg.connect(dbname=settings["NAME"], autocommit=True, **where) as other:
         other.execute("SELECT pg_terminate_backend(pid, 9999) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert api.get("/api/jobs/").status == 200

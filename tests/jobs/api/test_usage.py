@@ -20,7 +20,8 @@ QUERY = "from=2026-11-18&to=2026-11-18&by=project"
 def book(**values: Any) -> None:
     """Book two node hours."""
     fluids = {"user": "ada", "project": "fluids", "cluster": "fritz", "job_state": "completed"}
-    amounts = {"node_seconds": 7200, "core_seconds": 518_400, "energy": 2_520_000, "waiting_seconds": 1800, "jobs": 1}
+    wait = {"jobs": 1, "waited": 1, "waiting_seconds": 1800}
+    amounts = {"node_seconds": 7200, "core_seconds": 518_400, "energy": 2_520_000, **wait}
     Usage.objects.create(**{"day": DAY, "sub_cluster": "main", "partition": "work", **fluids, **amounts, **values})
 
 

@@ -1,12 +1,15 @@
 """What is written down of ended jobs, by every way in which they end, change and go, and that nothing counts twice."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connection, transaction
+from django.db.models import F
 
 from accounts.models import User
 from jobs import curation
@@ -21,6 +24,7 @@ from jobs.ledger.usage import DAY
 from jobs.models import Job
 from jobs.records import SLOTS, DeletedJob, JobFootprint, JobNode, Node, Usage
 from jobs.rows.select import fetch_rows
+from jobs.text import LATEST_TIME
 from tests.support.factories import JobFactory
 
 NOON = 20_000 * DAY + DAY // 2
@@ -80,7 +84,49 @@ def test_an_archived_job_is_booked_with_its_nodes_and_its_footprint() -> None:
     assert (footprint.cores, footprint.waiting, footprint.walltime_share) == (8, 60, 500)
     assert nodes() == [("n01", NOON, NOON + DAY, job.pk), ("n02", NOON, NOON + DAY, job.pk)]
     assert usage() == [(20_000, 0, DAY, 4 * DAY), (20_001, 1, DAY, 4 * DAY)]
-    assert Usage.objects.get(day=20_001).waiting_seconds == 60
+    assert Usage.objects.values_list("waited", "waiting_seconds").get(day=20_001) == (1, 60)
+    assert_right()
+
+
+def test_a_wait_is_counted_if_it_is_known_of_deleted_jobs_too(actor: Actor) -> None:
+    jobs = [ended(submit_time=submitted) for submitted in (NOON - 60, NOON, NOON + 5, 0)]
+    archive()
+
+    def waits(**kind: str) -> tuple[int, ...]:
+        return Usage.objects.values_list("jobs", "waited", "waiting_seconds").get(**kind)
+
+    assert waits() == (4, 3, 62)
+    assert list(JobFootprint.objects.order_by("job_id").values_list("waiting", flat=True)) == [60, 1, 1, 0]
+    assert_right()
+    curation.correct_job(row_id=jobs[1].pk, edits=[curation.Edit("project", None, "other")], note="x", actor=actor)
+    assert (waits(project="other"), waits(project=jobs[0].project)) == ((1, 1, 1), (3, 2, 61))
+    delete_jobs(row_ids=[job.pk for job in jobs])
+    assert (waits(project="other"), waits(project=jobs[0].project)) == ((1, 1, 1), (3, 2, 61))
+    assert_right()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_migration_counts_the_known_waits_of_what_was_booked_before() -> None:
+    start = NOON + 7 * DAY
+    long = {"submit_time": 1, "start_time": LATEST_TIME + 9, "duration": 2000 * DAY}
+    for values in ({}, {"submit_time": NOON}, {"submit_time": 0}, {"submit_time": start, "start_time": start}, long):
+        ended(**values)
+    gone = [ended(user="bob"), ended(user="bob", submit_time=0)]
+    archive()
+    delete_jobs(row_ids=[job.pk for job in gone])
+    right = list(Usage.objects.order_by("pk").values())
+    # As the code before wrote it.
+    JobFootprint.objects.filter(waiting=1).update(waiting=0)
+    for day in (20_000, 20_007):
+        Usage.objects.filter(day=day).exclude(user="bob").update(waiting_seconds=F("waiting_seconds") - 1)
+    Usage.objects.update(waited=0)
+    assert list(audit.differences()) != []
+
+    migration = import_module("jobs.migrations.0022_count_known_waits")
+    with connection.schema_editor(atomic=False) as editor:
+        migration.count(apps, editor)
+
+    assert list(Usage.objects.order_by("pk").values()) == right
     assert_right()
 
 

@@ -18,8 +18,8 @@ def share(**values: int) -> Share:
 
 def test_seconds_are_split_at_midnight_and_the_job_counts_on_the_day_of_its_end() -> None:
     days = dict(amounts(share(duration=DAY)))
-    assert days[20_000] == Amounts(1, 0, 0, DAY, 4 * DAY, 0, DAY // 2 * 500)
-    assert days[20_001] == Amounts(0, 1, 60, DAY, 4 * DAY, 0, DAY // 2 * 500)
+    assert days[20_000] == Amounts(1, 0, 0, 0, DAY, 4 * DAY, 0, DAY // 2 * 500)
+    assert days[20_001] == Amounts(0, 1, 1, 60, DAY, 4 * DAY, 0, DAY // 2 * 500)
 
 
 def test_a_job_that_ends_at_midnight_counts_on_the_day_that_begins() -> None:
@@ -29,7 +29,12 @@ def test_a_job_that_ends_at_midnight_counts_on_the_day_that_begins() -> None:
 
 
 def test_a_job_without_duration_counts_and_uses_nothing() -> None:
-    assert dict(amounts(share(duration=0))) == {20_000: Amounts(1, 1, 60, 0, 0, 0, 0)}
+    assert dict(amounts(share(duration=0))) == {20_000: Amounts(1, 1, 1, 60, 0, 0, 0, 0)}
+
+
+def test_an_unknown_wait_is_not_counted() -> None:
+    (_, found), *_ = amounts(share(waiting=0))
+    assert (found.jobs, found.waited, found.waiting_seconds) == (1, 0, 0)
 
 
 def test_an_impossible_duration_fills_no_thousands_of_days() -> None:
@@ -46,5 +51,5 @@ def test_an_impossible_duration_fills_no_thousands_of_days() -> None:
 def test_the_days_of_a_job_add_up_to_the_job(start: int, duration: int, power: int) -> None:
     one = share(start_time=start, duration=duration, power=power)
     total = [sum(numbers) for numbers in zip(*(of_day for _, of_day in amounts(one)), strict=True)]
-    assert total == [1, 1, 60, 2 * duration, 8 * duration, 0, power * duration // 1000]
+    assert total == [1, 1, 1, 60, 2 * duration, 8 * duration, 0, power * duration // 1000]
     assert sums([one], [one]) == {}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from jobs.querysets import seen_by
 from jobs.search.box import Parsed, narrow, without
 from jobs.search.criteria import Criteria
 from jobs.search.find import Search
+from jobs.search.values import period
 from tests.support.booked_jobs import book, booked_job, give_slots
 from tests.support.factories import JobFactory, TagFactory
 
@@ -188,6 +190,42 @@ def test_words_find_jobs(
     add_cluster("alex")  # whose mem_used is in GB
     settings.TIME_ZONE = "UTC"
     assert found(text, admin) == matching
+
+
+def test_a_time_until_now_ends_now_and_a_day_or_month_with_itself(admin: User, settings: Any) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    now = int(time.time())
+    for job_id, start in enumerate((now - 5, now + 120, now + 2 * 86_400, now + 70 * 86_400), start=1):
+        JobFactory.create(job_id=job_id, start_time=start, finished=True, duration=1)
+    for text in ("start:7d", "start:1h", "start:5w", "end:7d"):
+        assert found(text, admin) == {1}
+        assert found(f"-{text}", admin) == {2, 3, 4}
+    for text in ("start:today", "end:today"):
+        assert {3, 4}.isdisjoint(found(text, admin))
+    for text in ("start:this-month", "end:this-month"):
+        assert 4 not in found(text, admin)
+
+
+@pytest.mark.parametrize(
+    ("now", "word", "begin", "end"),
+    [
+        ("2026-10-24T12:00:30+02:00", "24h", "2026-10-23T12:00:30+02:00", "2026-10-24T12:00:59+02:00"),
+        ("2026-10-25T12:00:00+01:00", "today", "2026-10-25T00:00:00+02:00", "2026-10-25T23:59:59+01:00"),
+        ("2026-10-26T12:00:00+01:00", "yesterday", "2026-10-25T00:00:00+02:00", "2026-10-25T23:59:59+01:00"),
+        ("2026-10-01T00:00:00+02:00", "this-month", "2026-10-01T00:00:00+02:00", "2026-10-31T23:59:59+01:00"),
+        ("2027-01-31T23:00:00+01:00", "this-month", "2027-01-01T00:00:00+01:00", "2027-01-31T23:59:59+01:00"),
+        ("2027-01-31T23:00:00+01:00", "last-month", "2026-12-01T00:00:00+01:00", "2026-12-31T23:59:59+01:00"),
+        ("2026-12-31T23:00:00+01:00", "this-month", "2026-12-01T00:00:00+01:00", "2026-12-31T23:59:59+01:00"),
+    ],
+)
+def test_the_ends_of_a_period_where_clocks_and_years_change(
+    now: str, word: str, begin: str, end: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    moment = datetime.fromisoformat(now)
+    monkeypatch.setattr("time.time", moment.timestamp)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
+    assert period(word) == tuple(int(datetime.fromisoformat(each).timestamp()) for each in (begin, end))
 
 
 def test_a_word_of_the_scheduler_finds_the_jobs_that_ended_with_it(admin: User) -> None:

@@ -14,7 +14,7 @@ from jobs.ledger.slots import slots_for
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.records import TagRule
 from jobs.tag_rules import applying
-from jobs.tag_rules.applying import tag_archived
+from jobs.tag_rules.applying import rules_of, tag_archived
 from jobs.tag_rules.words import RuleError, conditions
 from jobs.tags.services import delete_tags, merge_tags
 from tests.support.booked_jobs import booked_job
@@ -226,3 +226,39 @@ def test_many_rules_take_one_statement_for_a_batch(django_assert_num_queries: An
     apply(*jobs)
     with django_assert_num_queries(2 + 4):  # and two savepoints
         apply(*jobs)
+
+
+def test_rules_that_exclude_their_tags_are_named_as_those_that_set_them() -> None:
+    own, of_type = rule("-tag:auto:own nodes:1", "own"), rule("-tag:auto state:failed", "type")
+    needs_other = rule("tag:auto:own", "other")
+    broken = rule("colour:blue", "own")
+    others = rule("-tag:auto:own state:completed", "own"), rule("-tag:ticket nodes:1", "own")
+    tagged = JobFactory.create(
+        finished=True, num_nodes=1, job_state="failed", tags=[TagFactory.create(type="ticket", name="1")]
+    )
+    plain = JobFactory.create(finished=True, num_nodes=1, job_state="failed")
+
+    apply(tagged, plain)
+    assert (tags_of(tagged), tags_of(plain)) == ({"1", "own", "type"}, {"own", "type"})
+    assert set(rules_of(tagged.pk)) == {own, of_type}
+    assert set(rules_of(plain.pk)) == {own, of_type, others[1]}
+    apply(tagged)  # now there is the tag that the last rule asks for
+    assert set(rules_of(tagged.pk)) == {own, of_type, needs_other}
+    assert broken not in rules_of(plain.pk)
+    JobTag.objects.all().delete()
+    assert rules_of(plain.pk) == []
+
+
+def test_times_until_now_match_a_job_that_ran_since_the_rules_were_put_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    minute = START // 60 * 60
+    rule("start:1h", "started")
+    rule("end:1h", "ended")
+    monkeypatch.setattr("time.time", lambda: minute + 0.5)
+    apply(JobFactory.create(finished=True, start_time=minute - 9, duration=9))
+
+    monkeypatch.setattr("time.time", lambda: minute + 59.5)
+    job = JobFactory.create(finished=True, start_time=minute + 40, duration=19)
+    apply(job)
+    assert tags_of(job) == {"started", "ended"}
