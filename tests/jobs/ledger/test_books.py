@@ -122,7 +122,7 @@ def test_the_migration_counts_the_known_waits_of_what_was_booked_before() -> Non
     Usage.objects.update(waited=0)
     assert list(audit.differences()) != []
 
-    migration = import_module("jobs.migrations.0022_count_known_waits")
+    migration = import_module("jobs.migrations.0023_count_known_waits")
     with connection.schema_editor(atomic=False) as editor:
         migration.count(apps, editor)
 

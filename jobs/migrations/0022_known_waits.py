@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """How many jobs of a row of usage have a known wait; a wait of 0 is an unknown one."""
 
     dependencies = [
-        ('jobs', '0020_tag_rules'),
+        ('jobs', '0021_jobs_ended'),
     ]
 
     operations = [

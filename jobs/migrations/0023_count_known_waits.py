@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
     atomic = False
 
     dependencies = [
-        ('jobs', '0021_known_waits'),
+        ('jobs', '0022_known_waits'),
     ]
 
     operations = [
