@@ -85,10 +85,10 @@ class JobComparison(JobSelection):
     def comparison_view(self, request: HttpRequest) -> HttpResponse:
         """Show the jobs of the address that the user may see, in its order."""
         words = request.GET.get("jobs", "").split(",")
-        row_ids = [int(word) for word in words[: MOST + 1] if is_whole(word)]
+        row_ids = list(dict.fromkeys(int(word) for word in words if is_whole(word)))[: MOST + 1]
         allowed = self.get_queryset(request) if self.has_view_permission(request) else Job.objects.none()
         by_id = allowed.prefetch_related("tags").in_bulk(row_ids)
-        jobs = [by_id[row_id] for row_id in dict.fromkeys(row_ids) if row_id in by_id]
+        jobs = [by_id[row_id] for row_id in row_ids if row_id in by_id]
         if not LEAST <= len(jobs) <= MOST:
             text = f"Comparing needs {LEAST} to {MOST} jobs that you may see; select them in the list."
             self.message_user(request, text, messages.WARNING)

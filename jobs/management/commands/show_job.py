@@ -42,7 +42,9 @@ class Command(ServerCommand):
 
 def _find(words: list[str], start: str | None) -> Job:
     """Return the job that the words name; raise CommandError if there is none."""
-    if not 1 <= len(words) <= 2 or not all(map(is_whole, [words[-1], start or "0"])):
+    if start is not None and not is_whole(start):
+        raise CommandError(f"--start {start!r}: expected epoch seconds", returncode=BAD_USAGE)
+    if not 1 <= len(words) <= 2 or not is_whole(words[-1]):
         text = "expected CLUSTER and JOBID, or a DATABASE-ID, with whole numbers"
         raise CommandError(f"{' '.join(words)!r}: {text}", returncode=BAD_USAGE)
     jobs = Job.objects.order_by("-start_time", "-id")
@@ -50,9 +52,11 @@ def _find(words: list[str], start: str | None) -> Job:
         found = jobs.filter(pk=int(words[0])).first()
     else:
         require_cluster(words[0])
-        found = jobs.with_keys(job_id=int(words[1]), cluster=words[0], start_time=int(start) if start else None).first()
+        found = jobs.with_keys(
+            job_id=int(words[1]), cluster=words[0], start_time=None if start is None else int(start)
+        ).first()
     if found is None:
-        raise CommandError(f"there is no job {' '.join(words)}{f' that started at {start}' if start else ''}")
+        raise CommandError(f"there is no job {' '.join(words)}{'' if start is None else f' that started at {start}'}")
     return found
 
 

@@ -132,6 +132,13 @@ def test_an_address_without_jobs_is_explained(admin: User, login: Login, text: s
     assert "Comparing needs 2 to 8 jobs that you may see" in answer.content.decode()
 
 
+def test_a_job_that_is_named_again_and_again_leaves_room_for_others(admin: User, login: Login) -> None:
+    first, second = JobFactory.create_batch(2)
+    text = f"{f'{first.pk},' * 20}x,{second.pk},999999"
+    answer = login(admin).get("/admin/jobs/job/compare/", {"jobs": text})
+    assert "2 jobs compared" in answer.content.decode()
+
+
 def test_a_user_compares_own_jobs_alone(alice: User, login: Login) -> None:
     own = [JobFactory.create(user="alice"), JobFactory.create(user="alice")]
     secret = JobFactory.create(user="bob", project="concealed", meta_data='{"jobName": "concealed"}')

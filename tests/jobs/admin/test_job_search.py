@@ -56,6 +56,19 @@ def test_a_search_in_steps_says_how_far_it_got_and_goes_on_to_the_end(admin: Use
     assert "so far" not in pages[-1].content.decode()
 
 
+def test_a_page_that_goes_on_takes_fewer_queries_where_nothing_was_found(
+    bob: User, login: Login, django_assert_num_queries: Any
+) -> None:
+    job = JobFactory.create(project="bio", num_hwthreads=8)
+    tested = f"{job.start_time}-{int(time.time())}"
+    client = login(bob)
+    client.get(LIST)
+    with django_assert_num_queries(18):
+        assert listed(client, q="cores:8", tested=tested, found=str(job.pk)) == [job.job_id]
+    with django_assert_num_queries(15):  # none for jobs by their ids: those found before, the rows, and their tags
+        assert listed(client, q="cores:16", tested=tested, found="") == []
+
+
 @pytest.mark.usefixtures("_small_steps")
 def test_none_are_said_only_where_there_are_none(admin: User, login: Login) -> None:
     JobFactory.create_batch(7)

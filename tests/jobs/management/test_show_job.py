@@ -40,6 +40,9 @@ def test_json_is_that_of_the_api(run: Run, runs: list[Job]) -> None:
         (["nowhere", "7"], 2, "no such cluster"),
         (["999999"], 1, "there is no job 999999"),
         (["testcluster", "7", "--start", str(START - 5)], 1, "that started at"),
+        (["testcluster", "7", "--start", "0"], 1, "that started at 0"),
+        (["testcluster", "7", "--start", "9" * 20], 2, f"--start '{'9' * 20}': expected epoch seconds"),
+        (["testcluster", "7", "--start", ""], 2, "--start '': expected epoch seconds"),
     ],
 )
 def test_what_is_not_there_is_said(run: Run, runs: list[Job], words: list[str], status: int, text: str) -> None:
