@@ -9,6 +9,7 @@ Beside each other they keep two CPUs more than busy, and some tests have limits 
 alone, at the end, and only what fails then counts. Exit status 1 if one of the two failed.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def main(arguments: list[str]) -> int:
         for process in processes.values():
             process.terminate()
 
+    # Tests start some hundred processes: each would compile the application anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGINT, lambda *_: None)  # the runs get it too, and end by themselves
     processes = {
         name: subprocess.Popen(

@@ -38,6 +38,7 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
         if machine.execute("SELECT count(*) FROM jobs_job")[0][0]:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(number)
+        time.sleep(0.01)
     _, err = process.communicate(timeout=patience(30))
     assert workers, "it was stopped in the middle"
     _, alive = psutil.wait_procs(workers, timeout=patience(10))
