@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import cache
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import TracebackType
@@ -113,12 +114,25 @@ def prepared(number: int, preload: str) -> ProcessPoolExecutor:
     return _pool(number, preload, signal.SIG_IGN)  # a service's stop reaches the whole group
 
 
+class _Process(ForkServerProcess):
+    def terminate(self) -> None:
+        """End it at once: the pool asks for that if one of its processes was killed, and then waits for the others.
+
+        SIGTERM would be ignored in the processes of a service, and a call that hangs would hold up the service's end.
+        """
+        self.kill()
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
 def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_DFL) -> ProcessPoolExecutor:
     """Return processes that are forked from a fork server, which has loaded `preload` once for all of them.
 
     They are never forked from this process: it has threads, and one may hold a lock at the moment of a fork.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload([preload])
     # A Ctrl-C reaches the whole group: the server would end with a traceback while it still imports. Its helper is
     # started before, because that unblocks the signals.

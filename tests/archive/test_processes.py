@@ -160,3 +160,23 @@ def test_a_ctrl_c_waits_until_the_pool_knows_of_a_process(monkeypatch: pytest.Mo
         with pytest.raises(KeyboardInterrupt):
             list(workers.map(halved, [7]))
     assert len(known) == 1
+
+
+def test_a_pool_that_lost_a_process_ends_at_once(tmp_path: Path) -> None:
+    """Otherwise a worker of the archive whose process was killed ends only with the calls of the others."""
+    process = subprocess.run([sys.executable, "-c", BROKEN], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (process.stdout, process.returncode) == ("broken\n", 0), process.stderr
+
+
+BROKEN = """
+import os, signal, time
+from concurrent.futures.process import BrokenProcessPool
+from archive.processes import prepared
+pool = prepared(2, "archive.limits")
+hanging, other = pool.submit(time.sleep, 600), pool.submit(os.getpid)
+os.kill(other.result(), signal.SIGKILL)
+try:
+    hanging.result()
+except BrokenProcessPool:
+    print("broken", flush=True)
+"""

@@ -69,8 +69,8 @@ def test_an_archive_of_another_version_is_refused(run: Run, archive_root: Path) 
     assert path.exists()
 
 
-def test_bad_usage_of_a_real_process(machine: Machine) -> None:
-    outcome = machine.run("compress_archive", "--older-than", "-1")
+def test_bad_usage(typed: Run) -> None:
+    outcome = typed("compress_archive", "--older-than", "-1")
     assert outcome.status == 2
     assert "--older-than: '-1': expected a whole number" in outcome.err
 

@@ -10,7 +10,7 @@ import pytest
 
 from archive.format.layout import JobKey, job_folder
 from archive.storage.store import ArchiveStore
-from tests.support.commands import Machine
+from tests.support.commands import Machine, Run
 from tests.support.factories import START
 from tests.support.foreign_archive import FOREIGN
 from tests.support.waiting import patience
@@ -78,9 +78,9 @@ def test_a_bar_with_rate_and_time_left_on_a_terminal(machine: Machine) -> None:
     assert "jobs/s" in shown
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
+def test_exit_statuses(typed: Run, machine: Machine) -> None:
     fill(machine, 2)
-    assert machine.run("rebuild_jobs", "--cluster", "nowhere").status == 2
+    assert typed("rebuild_jobs", "--cluster", "nowhere").status == 2
     quiet = machine.run("rebuild_jobs", "-v", "0")
     assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
     (machine.folder / "archive/fritz/0/001" / str(START + 1)).mkdir()
