@@ -12,7 +12,7 @@ from tests.support.server import Server, running_server
 pytestmark = pytest.mark.server
 
 CLIENTS = 16
-ROUNDS = 25
+ROUNDS = 50
 START = 1_700_000_000
 
 Call = Callable[[WireClient, int], Answer]

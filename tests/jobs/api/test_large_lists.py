@@ -48,7 +48,7 @@ def test_a_list_of_large_jobs_has_memory_for_a_part() -> None:
 
 @pytest.mark.usefixtures("large")
 def test_the_list_is_the_same_in_parts(api: AppClient) -> None:
-    jobs = [(job.pk, json.loads(job.meta_data)) for job in Job.objects.order_by("-start_time", "-pk")]
+    jobs = [(job.pk, json.loads(job.meta_data or "")) for job in Job.objects.order_by("-start_time", "-pk")]
     for query, wanted in (
         ("items-per-page=5", jobs[:5]),
         ("items-per-page=1000", jobs),
