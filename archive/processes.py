@@ -12,9 +12,10 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from functools import cache
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ Made = TypeVar("Made")
 
 _MOST = 8  # processes; one database does not keep up with more
 _OBJECTS_BEFORE_COLLECTION = 50_000
+_HEARS_CTRL_C = 0.1  # seconds between two looks for a Ctrl-C while a result is awaited
 _IN_USE = "ccbackend-lock"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,8 +72,13 @@ class Workers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        """Wait for the calls in progress, and cancel the others."""
-        self._pool.shutdown(cancel_futures=True)
+        """Wait for the calls in progress, and cancel the others.
+
+        At the end of the work a Ctrl-C waits until all processes have ended: one that was still starting, as there was
+        too little work for it, would find the pool's locks gone and end with a traceback.
+        """
+        with uninterrupted() if kind is None else contextlib.nullcontext():
+            self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Given], tuple[Made, Given | None]], given: Iterable[Given]) -> Iterator[Made]:
         """Yield the result of `function` for each item, in order; only a few are taken from `given` ahead of time.
@@ -92,7 +99,11 @@ class Workers:
         function: Callable[[Given], tuple[Made, Given | None]],
         waiting: deque[Future[tuple[Made, Given | None]]],
     ) -> Made:
-        made, rest = waiting.popleft().result()
+        call = waiting.popleft()
+        while not call.done():
+            with uninterrupted():  # a Ctrl-C inside Python's wait leaves its lock in a state that is an error by itself
+                wait([call], _HEARS_CTRL_C)
+        made, rest = call.result()
         if rest:
             waiting.appendleft(self._submit(function, rest))
         return made
@@ -113,12 +124,25 @@ def prepared(number: int, preload: str) -> ProcessPoolExecutor:
     return _pool(number, preload, signal.SIG_IGN)  # a service's stop reaches the whole group
 
 
+class _Process(ForkServerProcess):
+    def terminate(self) -> None:
+        """End it at once: the pool asks for that if one of its processes was killed, and then waits for the others.
+
+        SIGTERM would be ignored in the processes of a service, and a call that hangs would hold up the service's end.
+        """
+        self.kill()
+
+
+class _Context(ForkServerContext):
+    Process = _Process
+
+
 def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_DFL) -> ProcessPoolExecutor:
     """Return processes that are forked from a fork server, which has loaded `preload` once for all of them.
 
     They are never forked from this process: it has threads, and one may hold a lock at the moment of a fork.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = _Context()
     context.set_forkserver_preload([preload])
     # A Ctrl-C reaches the whole group: the server would end with a traceback while it still imports. Its helper is
     # started before, because that unblocks the signals.

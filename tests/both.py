@@ -1,7 +1,7 @@
 """Run the tests on SQLite and on PostgreSQL side by side: `python -m tests.both [PYTEST ARGUMENT ...]`.
 
-Much of a test's time is waiting. Tests whose subject is no database, or has SQLite of its own, run once, beside
-PostgreSQL; so do those that drive a browser, on SQLite: what pages read from a database has tests of its own.
+Much of a test's time is waiting. Tests whose subject is no database, or has SQLite of its own, run once, on the side
+where both end together; so do those that drive a browser, on SQLite: what pages read has tests of its own.
 Each line is printed when it is complete, behind the name of its database; the last lines of both are repeated at the
 end.
 
@@ -9,6 +9,7 @@ Beside each other they keep two CPUs more than busy, and some tests have limits 
 alone, at the end, and only what fails then counts. Exit status 1 if one of the two failed.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -28,12 +29,27 @@ _ONCE = (
     "test_makefile.py",
     "test_requirements.py",
 )
-_NOT_HERE = [f"--ignore=tests/{name}" for name in _ONCE]
+_ONCE_BESIDE_SQLITE = (
+    "accounts/log_in/test_packages.py",
+    "ccbackend/management/test_serve.py",
+    "ccbackend/test_environment.py",
+    "ccbackend/test_manage.py",
+    "ccbackend/test_settings.py",
+    "ccbackend/test_wsgi_processes.py",
+    "test_every_command.py",
+    "test_wheel.py",
+)
+
+
+def _without(names: tuple[str, ...]) -> list[str]:
+    return [f"--ignore=tests/{name}" for name in names]
+
+
 RUNS = {
-    "SQLite": [*_PYTEST, "-o", "cache_dir=.pytest_cache/sqlite", *_NOT_HERE],
+    "SQLite": [*_PYTEST, "-o", "cache_dir=.pytest_cache/sqlite", *_without(_ONCE)],
     "PostgreSQL": [
         *(sys.executable, "-m", "tests.with_postgres"),
-        *(*_PYTEST, "-o", "cache_dir=.pytest_cache/postgres", "-m", "not browser"),
+        *(*_PYTEST, "-o", "cache_dir=.pytest_cache/postgres", "-m", "not browser", *_without(_ONCE_BESIDE_SQLITE)),
     ],
 }
 
@@ -53,6 +69,8 @@ def main(arguments: list[str]) -> int:
         for process in processes.values():
             process.terminate()
 
+    # Tests start some hundred processes: each would compile the application anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     signal.signal(signal.SIGINT, lambda *_: None)  # the runs get it too, and end by themselves
     processes = {
         name: subprocess.Popen(

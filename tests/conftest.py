@@ -1,5 +1,6 @@
 """The cast of people, the archive, the clients and the database that tests share."""
 
+import gc
 import importlib
 import json
 import multiprocessing
@@ -85,6 +86,14 @@ TEST_CLUSTER: dict[str, Any] = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests in Chromium last: Playwright's event loop, which runs from then on, would disturb the others."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Let the search for reference cycles pass over what lives as long as the run: modules and collected tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from django.contrib import admin
@@ -119,17 +121,31 @@ def inside_functions(tree: ast.AST, path: Path) -> Iterator[int]:
                     yield node.lineno
 
 
-def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a file of the project."""
-    return ast.parse((PROJECT / path).read_text())
+class Names(NamedTuple):
+    """What a file of the project names: modules it imports and quotes, with lines, and what it takes from others."""
+
+    imported: list[tuple[str, int]]
+    quoted: list[tuple[str, int]]
+    inside_functions: list[int]
+    passed_on: set[str]
+
+
+@cache
+def names_in(path: Path) -> Names:
+    """Return the names in a file; it is read once for all tests, and its large syntax tree is not kept."""
+    tree = ast.parse((PROJECT / path).read_text())
+    passed_on = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    return Names([*imported(tree, path)], [*quoted(tree)], [*inside_functions(tree, path)], passed_on)
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_imports_and_quoted_names_run_one_way(path: Path) -> None:
-    tree = parse(path)
+    names = names_in(path)
     wrong = [
         f"{path}:{line} names {module}"
-        for module, line in [*imported(tree, path), *quoted(tree)]
+        for module, line in [*names.imported, *names.quoted]
         if (top := module.partition(".")[0]) in MAY_IMPORT and top not in MAY_IMPORT[path.parts[0]]
     ]
     assert wrong == []
@@ -137,30 +153,27 @@ def test_imports_and_quoted_names_run_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "jobs"], ids=str)
 def test_each_room_of_jobs_imports_only_those_below_it(path: Path) -> None:
-    tree = parse(path)
-    names = [*imported(tree, path), *quoted(tree)]
-    assert [f"{path}:{line} names {module}" for module, line in names if not rooms_allow(path, module)] == []
+    names = names_in(path)
+    found = [*names.imported, *names.quoted]
+    assert [f"{path}:{line} names {module}" for module, line in found if not rooms_allow(path, module)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_no_import_stands_inside_a_function(path: Path) -> None:
-    assert [f"{path}:{line}" for line in inside_functions(parse(path), path)] == []
+    assert [f"{path}:{line}" for line in names_in(path).inside_functions] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_no_module_passes_on_the_names_of_another(path: Path) -> None:
     """A name is imported from where it is defined, so that a search for it ends there."""
     wrong = []
-    for module, line in imported(parse(path), path):
+    for module, line in names_in(path).imported:
         base, _, name = module.rpartition(".")
         source = (PROJECT / Path(*base.split("."))).with_suffix(".py")
         source = source if source.exists() else source.with_suffix("") / "__init__.py"
         if base.partition(".")[0] not in MAY_IMPORT or not source.exists():
             continue
-        tree = ast.parse(source.read_text())
-        passed_on = {
-            alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
-        }
+        passed_on = names_in(source.relative_to(PROJECT)).passed_on
         if name in passed_on and not (source.parent / f"{name}.py").exists():
             wrong.append(f"{path}:{line} imports {name} from {base}, which imports it itself")
     assert wrong == []
@@ -180,7 +193,7 @@ def test_each_room_is_named_here() -> None:
 
 def test_the_application_never_imports_its_tests() -> None:
     for path in FILES:
-        assert "tests" not in {module.partition(".")[0] for module, _ in imported(parse(path), path)}, path
+        assert "tests" not in {module.partition(".")[0] for module, _ in names_in(path).imported}, path
 
 
 def test_these_tests_see_what_they_look_for() -> None:

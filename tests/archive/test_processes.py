@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from archive import processes
 from archive.processes import Workers, uninterrupted
 from tests.support.paths import PROJECT
 
@@ -160,3 +162,59 @@ def test_a_ctrl_c_waits_until_the_pool_knows_of_a_process(monkeypatch: pytest.Mo
         with pytest.raises(KeyboardInterrupt):
             list(workers.map(halved, [7]))
     assert len(known) == 1
+
+
+def test_a_ctrl_c_waits_until_processes_without_work_have_started_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    workers = Workers("archive.check.walk", 1)
+    assert list(workers.map(halved, [7])) == [3]
+    shutdown = workers._pool.shutdown
+
+    def interrupted(**given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        shutdown(**given)
+        ended.append(given)
+
+    monkeypatch.setattr(workers._pool, "shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        workers.__exit__(None, None, None)
+    assert len(ended) == 1
+
+
+def test_a_ctrl_c_is_heard_between_two_waits_for_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+
+    def interrupted(*given: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        waits.append(given)
+
+    monkeypatch.setattr(processes, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt), Workers("archive.check.walk", 1) as workers:
+        list(workers.map(slowly_halved, [7]))
+    assert len(waits) == 1
+
+
+def slowly_halved(number: int) -> tuple[int, None]:
+    """Return what `halved` returns, a moment later."""
+    time.sleep(0.3)
+    return halved(number)
+
+
+def test_a_pool_that_lost_a_process_ends_at_once(tmp_path: Path) -> None:
+    """Otherwise a worker of the archive whose process was killed ends only with the calls of the others."""
+    process = subprocess.run([sys.executable, "-c", BROKEN], cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert (process.stdout, process.returncode) == ("broken\n", 0), process.stderr
+
+
+BROKEN = """
+import os, signal, time
+from concurrent.futures.process import BrokenProcessPool
+from archive.processes import prepared
+pool = prepared(2, "archive.limits")
+hanging, other = pool.submit(time.sleep, 600), pool.submit(os.getpid)
+os.kill(other.result(), signal.SIGKILL)
+try:
+    hanging.result()
+except BrokenProcessPool:
+    print("broken", flush=True)
+"""

@@ -2,6 +2,7 @@
 in what the server does."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,7 +210,7 @@ def test_the_objects_of_answers_have_the_properties_of_the_contract(
         resources='[{"hostname":"n01","hwthreads":[0,1],"accelerators":["0"],"configuration":"x"}]',
         tags=[TagFactory.create()],
     )
-    running = admin_api.started()
+    running = admin_api.started(startTime=int(time.time()) - 600)
     listed = admin_api.get("/api/jobs/?with-metadata=true&state=completed").json
     (job,) = listed["jobs"]
     assert set(job) == set(JOB_META)

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeVar
-from unittest import mock
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
@@ -254,8 +253,15 @@ def kept_connection() -> Iterator[None]:
     if not connection.in_atomic_block:
         yield
         return
-    with mock.patch.object(connections[DEFAULT_DB_ALIAS], "close_if_unusable_or_obsolete"):
+    attributes = vars(connections[DEFAULT_DB_ALIAS])  # by hand: a mock takes a tenth of the time of a short call
+    former = attributes.get("close_if_unusable_or_obsolete")
+    attributes["close_if_unusable_or_obsolete"] = lambda: None
+    try:
         yield
+    finally:
+        del attributes["close_if_unusable_or_obsolete"]
+        if former is not None:
+            attributes["close_if_unusable_or_obsolete"] = former
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
-from django.core.management import CommandError, call_command
-from django.db import connection
+from django.core.management import CommandError, call_command, get_commands, load_command_class
+from django.db import connection, connections
 
 from tests.support.paths import PROJECT
 from tests.support.waiting import patience
@@ -57,6 +58,30 @@ def run(db: None) -> Run:
         except CommandError as error:
             status = error.returncode
             err.write(str(error))
+        return Outcome(status, out.getvalue(), err.getvalue())
+
+    return call
+
+
+@pytest.fixture
+def typed(db: None) -> Run:
+    """Return a function that runs a command line in this process, up to its exit status.
+
+    What a real process adds, settings of its own and the start of Python, takes a second of CPU time for each line.
+    """
+
+    def call(name: str, *arguments: object) -> Outcome:
+        status = 0
+        with (
+            contextlib.redirect_stdout(StringIO()) as out,
+            contextlib.redirect_stderr(StringIO()) as err,
+            mock.patch.object(connections, "close_all"),  # which would end the transaction of the test
+        ):
+            command = load_command_class(get_commands()[name], name)
+            try:
+                command.run_from_argv(["manage.py", name, *map(str, arguments)])
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else int(end.code is not None)
         return Outcome(status, out.getvalue(), err.getvalue())
 
     return call

@@ -101,16 +101,12 @@ class Server:
         return _postgres_url(self._drop)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run one SELECT in the server's database, by a process of its own."""
-        script = (
-            "import django, json, sys; django.setup(); from django.db import connection; c = connection.cursor();"
-            "c.execute(sys.argv[1]); json.dump(c.fetchall(), sys.stdout)"
-        )
-        command = [sys.executable, "-c", script, sql]
-        output = subprocess.run(
-            command, env=self._environment, cwd=self.project, check=True, stdout=subprocess.PIPE
-        ).stdout
-        return [tuple(row) for row in json.loads(output)]
+        """Run one SELECT in the server's database."""
+        if self.database_url.startswith("postgres"):
+            with psycopg.connect(self.database_url) as postgres:
+                return postgres.execute(sql.encode()).fetchall()
+        with contextlib.closing(sqlite3.connect(self.folder / "server.sqlite3", timeout=20)) as connection:
+            return connection.execute(sql).fetchall()
 
     def start_web(self) -> None:
         """Start the HTTP server on a free port and wait until it answers."""

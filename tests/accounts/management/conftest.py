@@ -1,5 +1,5 @@
 """Fixtures of the tests of commands."""
 
-from tests.support.commands import _own_archive, answer, machine, migrated, run
+from tests.support.commands import _own_archive, answer, machine, migrated, run, typed
 
-__all__ = ["_own_archive", "answer", "machine", "migrated", "run"]
+__all__ = ["_own_archive", "answer", "machine", "migrated", "run", "typed"]

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts import credentials, tokens
 from accounts.models import ApiToken, User
-from tests.support.commands import Machine, Run
+from tests.support.commands import Run
 
 
 def test_the_token_is_alone_on_stdout_and_works(run: Run, alice: User) -> None:
@@ -64,8 +64,8 @@ def test_values_that_cannot_be_are_bad_usage(run: Run) -> None:
     assert not ApiToken.objects.exists()
 
 
-def test_bad_usage_is_an_exit_status_of_its_own(machine: Machine) -> None:
-    outcome = machine.run("create_token", "alice", "--days", "0")
+def test_bad_usage_is_an_exit_status_of_its_own(typed: Run) -> None:
+    outcome = typed("create_token", "alice", "--days", "0")
     assert outcome.status == 2
     assert "Traceback" not in outcome.err
 

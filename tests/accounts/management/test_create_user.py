@@ -108,9 +108,9 @@ def test_a_password_that_breaks_the_rules_is_for_api_users_alone(
     assert User.objects.get().roles == ["api"]
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
-    assert machine.run("create_user", "carol", "--role", "api").status == 2
-    assert machine.run("create_user", "carol", "--role", "api", "--no-password", "--password-stdin").status == 2
+def test_exit_statuses(typed: Run, machine: Machine) -> None:
+    assert typed("create_user", "carol", "--role", "api").status == 2
+    assert typed("create_user", "carol", "--role", "api", "--no-password", "--password-stdin").status == 2
     done = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="a long secret\n")
     assert (done.status, done.err) == (0, "")
     again = machine.run("create_user", "carol", "--role", "admin", "--password-stdin", stdin="a long secret\n")

@@ -5,7 +5,7 @@ import pytest
 from accounts import credentials
 from accounts.exceptions import InvalidTokenError
 from accounts.models import ApiToken, User
-from tests.support.commands import Machine, Run
+from tests.support.commands import Run
 
 
 def test_a_token_named_by_its_beginning_is_refused_from_then_on(run: Run, alice: User) -> None:
@@ -62,8 +62,8 @@ def test_a_beginning_that_is_short_or_not_the_only_one_is_bad_usage(run: Run, al
     assert ApiToken.objects.filter(revoked_at=None).count() == 2
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
-    machine.run("create_user", "alice", "--role", "api", "--no-password")
-    token = machine.run("create_token", "alice").out.strip()
-    assert [machine.run("revoke_token", text).status for text in ("ccb", "ccb_00000000", token)] == [2, 1, 0]
-    assert " revoked " in machine.run("list_tokens").out
+def test_exit_statuses(typed: Run) -> None:
+    typed("create_user", "alice", "--role", "api", "--no-password")
+    token = typed("create_token", "alice").out.strip()
+    assert [typed("revoke_token", text).status for text in ("ccb", "ccb_00000000", token)] == [2, 1, 0]
+    assert " revoked " in typed("list_tokens").out

@@ -1,6 +1,7 @@
 """Tokens whose scope or clusters limit them, and persons who read the jobs that they see."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from jobs.models import Job
 from tests.support.clients import AppClient, start_body
-from tests.support.factories import START, JobFactory, UserFactory, token_for
+from tests.support.factories import JobFactory, UserFactory, token_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cluster")]
 
-STOP = {"jobId": 1001, "cluster": "testcluster", "stopTime": START + 60, "jobState": "completed"}
+NOW = int(time.time())
+STOP = {"jobId": 1001, "cluster": "testcluster", "stopTime": NOW, "jobState": "completed"}
 TAG = [{"type": "a", "name": "b"}]
 NODES = {"cluster": "testcluster", "nodes": [{"hostname": "n01", "states": ["IDLE"]}]}
 LINE = json.dumps({"operation": "start_job", "body": start_body(jobId=7)}).encode()
@@ -52,8 +54,8 @@ def call(client: AppClient, name: str, job: Job) -> tuple[int, str]:
 
 @pytest.fixture
 def job() -> Job:
-    """Return the running job of the table."""
-    return JobFactory.create(job_id=1001)
+    """Return the running job of the table, which has few samples yet."""
+    return JobFactory.create(job_id=1001, start_time=NOW - 600)
 
 
 @pytest.mark.parametrize("scope", ["report", "read", "all"])
@@ -97,7 +99,7 @@ def test_a_token_for_a_cluster_does_its_work_there(name: str, anonymous: AppClie
 
 def test_a_stop_by_a_token_for_a_cluster_has_to_name_it(anonymous: AppClient, bench: User, job: Job) -> None:
     client = anonymous.as_(token_for(bench, clusters=["testcluster"]))
-    answer = client.stop(jobId=1001, stopTime=START + 60, jobState="completed")
+    answer = client.stop(jobId=1001, stopTime=NOW, jobState="completed")
     assert (answer.status, "field 'cluster'" in answer.error) == (403, True)
 
 

@@ -108,11 +108,11 @@ def test_an_archive_that_lost_its_jobs_is_refused(run: Run) -> None:
     assert Job.objects.get(pk=failed.pk).monitoring_status == MonitoringStatus.FAILED
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
+def test_exit_statuses(typed: Run, machine: Machine) -> None:
     machine.add_job(1)
-    assert machine.run("archive_jobs", "--job", "0").status == 2
-    assert machine.run("archive_jobs", "--job", "9" * 30).status == 2
-    assert machine.run("archive_jobs", "--job", "4711").status == 2
+    assert typed("archive_jobs", "--job", "0").status == 2
+    assert typed("archive_jobs", "--job", "9" * 30).status == 2
+    assert typed("archive_jobs", "--job", "4711").status == 2
     outcome = machine.run("archive_jobs", "-v", "0")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
     assert machine.execute("SELECT monitoring_status FROM jobs_job") == [(3,)]

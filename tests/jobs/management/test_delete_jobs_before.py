@@ -225,12 +225,14 @@ def test_a_when_that_cannot_be_is_named(text: str) -> None:
         console.parse_when(text)
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
+def test_exit_statuses(typed: Run, machine: Machine) -> None:
     machine.add_job(1)
     machine.add_job(2, job_state="running", duration=0)
-    assert machine.run("delete_jobs_before", "yesterday", "--yes").status == 2
-    assert machine.run("delete_jobs_before", "2030-01-01").status == 2
-    assert machine.run("delete_jobs_before", "2030-01-01", "--dry-run", "-v", "0").out == ""
+    assert typed("delete_jobs_before", "yesterday", "--yes").status == 2
+    assert machine.run("delete_jobs_before", "2030-01-01").status == 2  # without a terminal to ask on
+    JobFactory.create(finished=True)
+    assert typed("delete_jobs_before", "2030-01-01", "--dry-run", "-v", "0").out == ""
+    assert Job.objects.count() == 1
     assert machine.execute("SELECT count(*) FROM jobs_job") == [(2,)]
     outcome = machine.run("delete_jobs_before", "2030-01-01", "--yes", "-v", "0")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")

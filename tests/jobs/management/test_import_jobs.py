@@ -324,10 +324,10 @@ def test_paths_that_hold_nothing_are_bad_usage(run: Run, put: Put, theirs: Path,
     assert not Job.objects.exists()
 
 
-def test_exit_statuses_of_real_processes(machine: Machine, put: Put, theirs: Path) -> None:
+def test_exit_statuses(typed: Run, machine: Machine, put: Put, theirs: Path) -> None:
     put()
-    assert machine.run("import_jobs").status == 2
-    assert machine.run("import_jobs", theirs / "nowhere").status == 2
+    assert typed("import_jobs").status == 2
+    assert typed("import_jobs", theirs / "nowhere").status == 2
     done = machine.run("import_jobs", theirs, "-v", "0")
     assert (done.status, done.out, done.err) == (0, "", "")
     (put(jobId=2) / "meta.json").write_text("{")

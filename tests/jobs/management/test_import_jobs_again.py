@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def test_a_killed_import_is_completed_by_the_next(machine: Machine, put: Put, th
                 process.kill()
                 kills += 1
                 break
+            time.sleep(0.01)
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=10)
         assert not alive, "the processes of a killed import end with it"

@@ -10,7 +10,7 @@ import pytest
 
 from archive.format.layout import JobKey, job_folder
 from archive.storage.store import ArchiveStore
-from tests.support.commands import Machine
+from tests.support.commands import Machine, Run
 from tests.support.factories import START
 from tests.support.foreign_archive import FOREIGN
 from tests.support.waiting import patience
@@ -38,6 +38,7 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
         if machine.execute("SELECT count(*) FROM jobs_job")[0][0]:
             workers = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(number)
+        time.sleep(0.01)
     _, err = process.communicate(timeout=patience(30))
     assert workers, "it was stopped in the middle"
     _, alive = psutil.wait_procs(workers, timeout=patience(10))
@@ -77,9 +78,9 @@ def test_a_bar_with_rate_and_time_left_on_a_terminal(machine: Machine) -> None:
     assert "jobs/s" in shown
 
 
-def test_exit_statuses_of_real_processes(machine: Machine) -> None:
+def test_exit_statuses(typed: Run, machine: Machine) -> None:
     fill(machine, 2)
-    assert machine.run("rebuild_jobs", "--cluster", "nowhere").status == 2
+    assert typed("rebuild_jobs", "--cluster", "nowhere").status == 2
     quiet = machine.run("rebuild_jobs", "-v", "0")
     assert (quiet.status, quiet.out, quiet.err) == (0, "", "")
     (machine.folder / "archive/fritz/0/001" / str(START + 1)).mkdir()

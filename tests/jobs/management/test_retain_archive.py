@@ -26,7 +26,7 @@ from jobs.models import ArchiveTask, Job, Tag
 from jobs.rows.select import fetch_rows
 from jobs.tags.services import tag_job, tag_jobs
 from tests.support.clients import AppClient
-from tests.support.commands import Machine, Run
+from tests.support.commands import Run
 from tests.support.factories import START, JobFactory, TagFactory
 from tests.support.on_disk import content
 
@@ -190,17 +190,17 @@ def test_a_target_that_cannot_be_is_bad_usage(
     assert content(tmp_path) == before
 
 
-def test_bad_usage_of_a_real_process(machine: Machine) -> None:
+def test_bad_usage(typed: Run) -> None:
     for days, what, named in (
         ("-1", "delete", "--older-than: '-1'"),
         ("1.5", "delete", "--older-than: '1.5'"),
         ("1", "copy:/tmp", "--do: 'copy:/tmp': expected delete, or move:TARGET"),
         ("1", "move:", "--do: 'move:'"),
     ):
-        outcome = machine.run("retain_archive", "--older-than", days, "--do", what, "--yes")
+        outcome = typed("retain_archive", "--older-than", days, "--do", what, "--yes")
         assert outcome.status == 2
         assert named in outcome.err
-    outcome = machine.run("retain_archive", "--older-than", "1", "--do", "delete", "--yes", "-v0")
+    outcome = typed("retain_archive", "--older-than", "1", "--do", "delete", "--yes", "-v0")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
 
 
