@@ -19,7 +19,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from archive.limits import max_json, use_max_json
 
@@ -99,11 +99,13 @@ class Workers:
         function: Callable[[Given], tuple[Made, Given | None]],
         waiting: deque[Future[tuple[Made, Given | None]]],
     ) -> Made:
-        call = waiting.popleft()
-        while not call.done():
-            with uninterrupted():  # a Ctrl-C inside Python's wait leaves its lock in a state that is an error by itself
-                wait([call], _HEARS_CTRL_C)
-        made, rest = call.result()
+        call, is_done = waiting.popleft(), False
+        while not is_done:
+            # A Ctrl-C inside Python's look at a call may leave its lock taken: the pool would wait for that forever.
+            with uninterrupted():
+                is_done = bool(wait([call], _HEARS_CTRL_C).done)
+                if is_done:
+                    made, rest = call.result()
         if rest:
             waiting.appendleft(self._submit(function, rest))
         return made
@@ -137,6 +139,17 @@ class _Context(ForkServerContext):
     Process = _Process
 
 
+class _Pool(ProcessPoolExecutor):
+    def submit(self, *given: Any, **named: Any) -> "Future[Any]":
+        """Hand over a call; end a process that was started for it while the pool lost another and ended the rest."""
+        try:
+            return super().submit(*given, **named)
+        finally:
+            if self._broken:
+                for process in list((self._processes or {}).values()):
+                    process.kill()
+
+
 def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_DFL) -> ProcessPoolExecutor:
     """Return processes that are forked from a fork server, which has loaded `preload` once for all of them.
 
@@ -154,7 +167,7 @@ def _pool(number: int, preload: str, on_terminate: signal.Handlers = signal.SIG_
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
     given = (preload, on_terminate, max_json())
-    return ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=given)
+    return _Pool(number, mp_context=context, initializer=_begin, initargs=given)
 
 
 @cache

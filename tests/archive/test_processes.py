@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from archive import processes
-from archive.processes import Workers, uninterrupted
+from archive.processes import Workers, prepared, uninterrupted
 from tests.support.paths import PROJECT
+from tests.support.waiting import wait_for
 
 SCRIPT = """
 import signal, sys
@@ -184,9 +186,10 @@ def test_a_ctrl_c_waits_until_processes_without_work_have_started_and_ended(monk
 def test_a_ctrl_c_is_heard_between_two_waits_for_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
     waits = []
 
-    def interrupted(*given: Any) -> None:
+    def interrupted(*given: Any) -> Any:
         signal.raise_signal(signal.SIGINT)
         waits.append(given)
+        return wait(*given)
 
     monkeypatch.setattr(processes, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt), Workers("archive.check.walk", 1) as workers:
@@ -204,6 +207,27 @@ def test_a_pool_that_lost_a_process_ends_at_once(tmp_path: Path) -> None:
     """Otherwise a worker of the archive whose process was killed ends only with the calls of the others."""
     process = subprocess.run([sys.executable, "-c", BROKEN], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert (process.stdout, process.returncode) == ("broken\n", 0), process.stderr
+
+
+def test_a_process_that_starts_as_its_pool_breaks_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited for a lock that the killed one had, and Python's end waited for it."""
+    pool: Any = prepared(2, "archive.limits")
+    pool.submit(os.getpid).result()
+    (first,) = pool._processes.values()
+    started: list[Any] = []
+
+    def start() -> None:
+        pool._spawn_process()
+        _, late = pool._processes.popitem()  # as if it had not started yet
+        started.append(late)
+        first.kill()
+        wait_for(lambda: pool._call_queue._reader.closed)  # all that the pool knows of were told to end
+        pool._processes[late.pid] = late
+
+    monkeypatch.setattr(pool, "_adjust_process_count", start)
+    pool.submit(os.getpid)
+    started[0].join(20)
+    assert started[0].exitcode is not None
 
 
 BROKEN = """
