@@ -56,6 +56,7 @@ def usage(request: HttpRequest) -> HttpResponse:
         "total": sum(line.node_hours for line in found.usage),
         "jobs": sum(line.jobs for line in found.usage),
         "bars": _bars(found.node_hours_per_day, question),
+        "most": max(found.node_hours_per_day),
         "query": query.urlencode(),
         "sees_all": may_see(request.user),
         "goes_on": first <= datetime.now(UTC).date() < last,

@@ -91,7 +91,10 @@ def test_nobody_sees_a_number_made_of_the_jobs_of_others(alice: User, bob: User,
 
 @pytest.mark.usefixtures("booked")
 def test_the_page_shows_a_month_with_shares_and_filters(admin: User, login: Login) -> None:
-    context = login(admin).get(PAGE, {"month": "2026-10", "by": "project", "user": "alice"}).context
+    response = login(admin).get(PAGE, {"month": "2026-10", "by": "project", "user": "alice"})
+    ends = "<span>2026-10-01</span><span>up to 4</span><span>2026-10-31</span>"
+    assert ends in response.content.decode()
+    context = response.context
     rows = [(line.name, round(share, 2), change) for _, line, share, change in context["rows"]]
     assert rows == [("bio", 0.8, 1.0), ("chem", 0.2, None)]
     assert (str(context["first"]), str(context["last"]), context["total"]) == ("2026-10-01", "2026-10-31", 5)
