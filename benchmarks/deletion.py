@@ -117,11 +117,11 @@ def delete_before(browser: Browser, when: int) -> None:
     query = urllib.parse.urlencode({"before": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%dT%H:%M:%S}"})
     begun = time.monotonic()
     page = browser.get(f"{_BEFORE}?{query}")
-    total = re.search(r"<h2>(\d+) job", page)
+    total = re.search(r"<h2>([\d,]+) job", page)
     assert total, page
-    print(f"preview of {int(total[1]):,} jobs: {time.monotonic() - begun:.1f} s")
+    print(f"preview of {total[1]} jobs: {time.monotonic() - begun:.1f} s")
     begun, steps = time.monotonic(), []
-    page = browser.post(_BEFORE, page, plan=hidden(page, "plan"), confirm=total[1])
+    page = browser.post(_BEFORE, page, plan=hidden(page, "plan"), confirm=total[1].replace(",", ""))
     while 'name="run"' in page:
         step = time.monotonic()
         page = browser.post(_BEFORE, page, run=hidden(page, "run"))
