@@ -47,6 +47,8 @@ def _find(words: list[str], start: str | None) -> Job:
     if not 1 <= len(words) <= 2 or not is_whole(words[-1]):
         text = "expected CLUSTER and JOBID, or a DATABASE-ID, with whole numbers"
         raise CommandError(f"{' '.join(words)!r}: {text}", returncode=BAD_USAGE)
+    if len(words) == 1 and start is not None:
+        raise CommandError(f"--start {start}: expected CLUSTER and JOBID with it", returncode=BAD_USAGE)
     jobs = Job.objects.order_by("-start_time", "-id")
     if len(words) == 1:
         found = jobs.filter(pk=int(words[0])).first()

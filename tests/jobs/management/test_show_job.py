@@ -42,6 +42,7 @@ def test_json_is_that_of_the_api(run: Run, runs: list[Job]) -> None:
         (["testcluster", "7", "--start", str(START - 5)], 1, "that started at"),
         (["testcluster", "7", "--start", "0"], 1, "that started at 0"),
         (["testcluster", "7", "--start", "9" * 20], 2, f"--start '{'9' * 20}': expected epoch seconds"),
+        (["7", "--start", "5"], 2, "--start 5: expected CLUSTER and JOBID with it"),
         (["testcluster", "7", "--start", ""], 2, "--start '': expected epoch seconds"),
     ],
 )
