@@ -31,16 +31,23 @@ class JobNodes(NamedTuple):
 
     @property
     def end_time(self) -> int:
-        """Return when the job ended."""
+        """Return when the job ended (epoch seconds)."""
         return self.start_time + self.duration
 
     def hosts(self) -> list[str]:
         """Return the names of the hosts, sorted."""
         return sorted({resource.hostname for resource in _RESOURCES.decode(self.resources)})
 
-    def rows(self) -> list[_Row]:
-        """Return a row for each host, sorted."""
-        return [(self.start_time, self.end_time, self.row_id, self.cluster, host) for host in self.hosts()]
+
+_JobHosts = tuple[JobNodes, list[str]]
+
+
+def _with_hosts(jobs: Iterable[JobNodes]) -> list[_JobHosts]:
+    return [(job, job.hosts()) for job in jobs]
+
+
+def _rows(found: Iterable[_JobHosts]) -> list[_Row]:
+    return [(job.start_time, job.end_time, job.row_id, job.cluster, host) for job, hosts in found for host in hosts]
 
 
 # The rows name hosts, not ids of nodes: the database looks these up itself, which takes less time than to ask for them
@@ -89,16 +96,16 @@ _TOGETHER = 500  # rows in a statement of SQLite
 
 def write_nodes(jobs: Iterable[JobNodes]) -> None:
     """Write which nodes these jobs ran on; what is written already stays."""
-    found = [(job, job.hosts()) for job in jobs]
+    found = _with_hosts(jobs)
     if sum(len(hosts) for _, hosts in found) >= _MANY and _write_many(found):
         return
-    rows = [row for job, _ in found for row in job.rows()]
+    rows = _rows(found)
     if _insert(rows) < len(rows):  # some hosts are new, or a job is booked again
         _insert_hosts({row[3:] for row in rows})
         _insert(rows)
 
 
-def _write_many(found: Sequence[tuple[JobNodes, list[str]]]) -> bool:
+def _write_many(found: Sequence[_JobHosts]) -> bool:
     """Write the nodes of jobs; return False on PostgreSQL, and write none of them, if one is written already."""
     wanted: dict[str, set[str]] = {}
     for job, hosts in found:
@@ -119,7 +126,7 @@ def _write_many(found: Sequence[tuple[JobNodes, list[str]]]) -> bool:
     return True
 
 
-def _copy(found: Sequence[tuple[JobNodes, list[str]]], ids: Mapping[str, Mapping[str, int]]) -> bool:
+def _copy(found: Sequence[_JobHosts], ids: Mapping[str, Mapping[str, int]]) -> bool:
     """Copy rows into PostgreSQL's table; return False, and write none of them, if one is there already."""
     lines: list[str] = []
     for job, hosts in found:
@@ -178,7 +185,7 @@ def _insert(rows: list[_Row]) -> int:
 
 def delete_nodes(jobs: Iterable[JobNodes]) -> None:
     """Delete what `write_nodes` wrote of these jobs."""
-    rows = [row for job in jobs for row in job.rows()]
+    rows = _rows(_with_hosts(jobs))
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(_OLD_JOB_NODES["postgresql"], columns(rows, 5))
