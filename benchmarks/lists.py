@@ -45,7 +45,7 @@ def milliseconds(query: str) -> float:
 
     begin = time.perf_counter()
     found = parameters.parse(parse_qs(query))
-    for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=found.offset, part=1000):
+    for _ in select_json(found):
         pass
     return (time.perf_counter() - begin) * 1000
 

@@ -1,4 +1,4 @@
-"""Not waiting for locks of the database, on either engine."""
+"""Not waiting for the database, on either engine."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,9 +6,15 @@ from typing import Any
 
 from django.db import connections
 
+MUST_NOT_WORK = 30
+"""Milliseconds that a page may take on a connection that must not wait; most take less than one."""
+
 
 class WouldWait(BaseException):
-    """A connection that must not wait would have to; nothing is done yet. No Exception, so no handler catches it."""
+    """A connection that must not wait would have to, or work for long; nothing is done yet.
+
+    It is no Exception, so no handler catches it.
+    """
 
 
 @contextlib.contextmanager

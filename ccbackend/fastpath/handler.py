@@ -29,8 +29,8 @@ from ccbackend.fastpath.heads import Content
 from ccbackend.logs import REQUEST_ID, RequestIds
 from ccbackend.middleware import CleanAddress
 from ccbackend.waiting import WouldWait
-from jobs.api import together
-from jobs.api.together import Call
+from jobs.api import direct, together
+from jobs.api.direct import Call
 from jobs.checks import archive_problem
 from jobs.intake.sql import FEW
 
@@ -115,6 +115,8 @@ class FastHandler(Handler):
         if environ["REQUEST_METHOD"] == "HEAD" or not _is_token_call(environ):
             return super()._serve(environ, start_response)
         begin = perf_counter()
+        if environ["REQUEST_METHOD"] == "GET" and (call := self._answered_list(environ, begin)):
+            return self._pass_on(call, environ, start_response)
         request = WSGIRequest(environ)
         if environ.get("HTTP_HOST") not in self._hosts and not self._learn_host(request):
             return super()._serve(environ, start_response)  # which refuses it
@@ -129,6 +131,16 @@ class FastHandler(Handler):
         connection.close_if_unusable_or_obsolete()
         request.close()
         return [response.content]
+
+    def _answered_list(self, environ: dict[str, Any], begin: float) -> Call | None:
+        """Return an answered call of list_jobs if its host is known; None for others, and those of the view."""
+        match = self._matches.get(environ["PATH_INFO"])
+        if match is None or environ.get("HTTP_HOST") not in self._hosts or operation_of(match, "GET") != "list_jobs":
+            return None
+        call = Call("list_jobs", environ, b"", begin)
+        direct.answer_list(call)
+        connection.close_if_unusable_or_obsolete()
+        return call if call.status else None
 
     def carry_out(self, contents: Sequence[Content]) -> None:
         """Carry out starts and stops of hosts and paths that are known together, and mark those that succeeded.

@@ -2,12 +2,13 @@
 
 Handing a request to a thread and waking the main loop again costs as much as a stop_job itself, and threads of one
 process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
-loop as soon as the whole request has arrived, with gunicorn's own parser and response, unless they would have to wait
-for a lock of the database; all other calls go to the threads as usual. Starts and stops that arrive while the main loop
-is busy are carried out together.
+loop as soon as the whole request has arrived, with gunicorn's own parser and response, unless the database would have
+to wait for a lock or to work for long; all other calls go to the threads as usual. Starts and stops that arrive while
+the main loop is busy are carried out together.
 """
 
 import re
+import time
 from collections.abc import Sequence
 from functools import cached_property, partial
 from types import SimpleNamespace
@@ -20,12 +21,13 @@ from ccbackend.fastpath.guarded import GuardedWorker
 from ccbackend.fastpath.heads import Content, Heads
 from ccbackend.waiting import WouldWait
 
-# Calls that take a few milliseconds at most and have short answers: a start, a stop, a first page of newest jobs.
+# Calls that usually take a few milliseconds at most and have short answers: a start, a stop, a first page of jobs.
 _SHORT = re.compile(
     rb"(?:(?P<write>POST|PUT) /api/jobs/(?:start_job|stop_job)/?"
-    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|state=running|with-metadata=false))*)?)"
-    rb" HTTP/1\.1\r\n"
+    rb"|GET /api/jobs/?(?:\?(?:&?(?:items-per-page=(?:\d{1,2}|100)|page=\d|with-metadata=false|state=[a-z_]+"
+    rb"|cluster=[\w.-]+|start-time=\d+-\d+))*)?) HTTP/1\.1\r\n"
 )
+_MOST_SLOW, _SLOW_FOR = 1000, 60.0  # lists that took longer, and for how many seconds they go to threads at once
 
 
 class Worker(GuardedWorker):
@@ -35,6 +37,7 @@ class Worker(GuardedWorker):
         """Start the process."""
         self._heads = Heads(self.cfg)
         self._writes: list[tuple[Connection, Any]] = []
+        self._slow: dict[bytes, float] = {}
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -52,11 +55,16 @@ class Worker(GuardedWorker):
     def proceed(self, conn: Connection) -> None:
         """Answer a short call that has arrived completely; a start or a stop at the end of this turn."""
         short = _SHORT.match(conn.received) if self._answers_at_once else None
-        request = self._request(conn) if short else None
-        if short and short["write"] and request is not None:
+        request = self._request(conn) if short and self._slow.get(short[0], 0) < time.monotonic() else None
+        if short is None or request is None:
+            super().proceed(conn)
+        elif short["write"]:
             conn.leave()
             self._writes.append((conn, request))
-        elif request is None or not self._answer(conn, request):
+        elif not self._answer(conn, request):
+            if len(self._slow) >= _MOST_SLOW:
+                self._slow.clear()
+            self._slow[short[0]] = time.monotonic() + _SLOW_FOR
             super().proceed(conn)
 
     def _request(self, conn: Connection) -> Any:
@@ -92,7 +100,7 @@ class Worker(GuardedWorker):
         return True
 
     def _answer(self, conn: Connection, request: Any) -> bool:
-        """Answer a call; return whether it was answered: it was not if it would have to wait for a lock."""
+        """Answer a call; return whether it was answered: it was not if it would take long or wait for a lock."""
         answer: list[bytes] = []
         sink = SimpleNamespace(sendall=answer.append, gettimeout=lambda: 0.0)
         database: Any = connections["default"]

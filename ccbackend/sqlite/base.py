@@ -8,7 +8,7 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.sqlite3 import base
 
 from archive.storage.files import NO_LOCKS
-from ccbackend.waiting import WouldWait
+from ccbackend.waiting import MUST_NOT_WORK, WouldWait
 
 # SQLite's own busy handler sleeps 1, 2, 5, 10 .. 100 ms between attempts, far longer than a write here takes (0.1 ms),
 # so that newer starts overtook a waiting one again and again. These steps are short and random (seconds).
 _FIRST_STEPS, _FIRST_STEP, _LATER_STEP = 20, 0.0003, 0.002
 _MUST_NOT_WAIT = 0.02  # seconds: longer than the writes of the API, too short to notice
+_STEPS = 50_000  # of SQLite's machine between two looks at the clock: about a millisecond
 
 
 @lru_cache(maxsize=512)
@@ -64,6 +65,8 @@ class CursorWrapper(base.SQLiteCursorWrapper):
             try:
                 return super().execute(query, params)
             except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # by `run`
+                    raise WouldWait from None
                 busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
                 if not busy or self.connection.in_transaction:
                     raise
@@ -109,12 +112,26 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def share_of_connections(self, processes: int) -> None:
         """Return None: there is no limit for connections."""
 
-    def run(self, *statements: tuple[str, Sequence[Any]]) -> list[tuple[Any, ...]]:
+    def run(self, *statements: tuple[str, Sequence[Any]], briefly: bool = False) -> list[tuple[Any, ...]]:
         """Run statements and return the rows of the last one, as the engine of PostgreSQL does in one round trip."""
-        with self.cursor() as cursor:
+        with self._brief() if briefly and self.must_not_wait else contextlib.nullcontext(), self.cursor() as cursor:
             for statement in statements:
                 cursor.execute(*statement)
             return cursor.fetchall() if cursor.description else []
+
+    @contextlib.contextmanager
+    def _brief(self) -> Iterator[None]:
+        """Let statements in this block raise WouldWait if they work for long.
+
+        All others need not look at the clock, for which a thread needs the interpreter.
+        """
+        self.ensure_connection()
+        deadline = time.monotonic() + MUST_NOT_WORK / 1000
+        self.connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+        try:
+            yield
+        finally:
+            self.connection.set_progress_handler(None, 0)
 
     def short_waits(self) -> contextlib.AbstractContextManager[None]:
         """Return a context without effect: `patience` is asked for at each statement."""

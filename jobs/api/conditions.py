@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from jobs.querysets import ENDED_STATES, USUAL_STATES
-from jobs.rows.select import JOBS, LINKS, SqlCondition, with_values
+from jobs.rows.select import JOBS, LINKS, SqlCondition, run, with_values
 from jobs.search.expressions import FIRST_WORD_OF_STATE
 from jobs.states import JobState
 
@@ -131,7 +131,5 @@ def _counts(filters: Sequence[Filter]) -> Sequence[int]:
         part = f"SELECT 1 FROM {source} LIMIT {_limit(each)}"  # noqa: S608  names of ours
         parts.append(f"(SELECT count(*) FROM ({part}) part)")  # noqa: S608
         parameters += values
-    with connection.cursor() as cursor:
-        cursor.execute(*with_values(f"SELECT {', '.join(parts)}", parameters))
-        counts: Sequence[int] = cursor.fetchone()
-    return counts
+    sql, values_left = with_values(f"SELECT {', '.join(parts)}", parameters)
+    return run((sql.replace("%", "%%"), ()) if values_left is None else (sql, values_left), briefly=True)[0]

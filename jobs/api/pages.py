@@ -2,12 +2,13 @@
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from django.db import DataError, connection
 
+from jobs.api.parameters import Listing
 from jobs.rows.columns import COLUMNS, Column
 from jobs.rows.encoding import CONCURRENT_JOBS_KEY, NO_CONCURRENT_JOBS, encode_part
 from jobs.rows.select import (
@@ -16,29 +17,57 @@ from jobs.rows.select import (
     PART_BYTES,
     PASSED_THROUGH,
     TAGS_AS_JSON,
-    SqlCondition,
     from_page,
     run,
     select_rows,
     with_values,
 )
 
+PART = 1000
+"""Jobs that are encoded at once; a longer answer is sent in parts of this many."""
 
-def select_json(
-    conditions: Sequence[SqlCondition], *, with_metadata: bool, limit: int | None, offset: int, part: int
-) -> Iterator[tuple[int, bytes]]:
+
+def page_at_once(listing: Listing) -> bytes | None:
+    """Return the answer to a list; None if it may be long, or one of its jobs is large."""
+    page = (0, b"") if listing.is_empty else _at_once(listing)
+    return None if page is None else b"".join(framed(page, (), listing.page))
+
+
+def select_json(listing: Listing) -> Iterator[tuple[int, bytes]]:
     """Yield jobs newest first as the inside of a JSON array, in parts: their number and their text.
 
-    A part has up to `part` jobs, and ends after about PART_BYTES.
+    A part has up to PART jobs, and ends after about PART_BYTES.
     """
-    if limit is not None and limit <= part:
-        at_once = _at_once_on_sqlite if connection.vendor == "sqlite" else _at_once_on_postgresql
-        page = at_once(*from_page(conditions, limit=limit, offset=offset), with_metadata=with_metadata)
-        if page is not None:
-            yield page
-            return
-    for rows in select_rows(conditions, with_metadata=with_metadata, limit=limit, offset=offset, part=part):
+    page = _at_once(listing)
+    if page is not None:
+        yield page
+        return
+    for rows in select_rows(
+        listing.conditions,
+        with_metadata=listing.with_metadata,
+        limit=listing.limit,
+        offset=listing.offset,
+        part=PART,
+    ):
         yield len(rows), encode_part(rows)
+
+
+def framed(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page: int) -> Iterator[bytes]:
+    """Yield a list part by part, with the number of jobs at the end."""
+    total, jobs = first
+    yield b'{"jobs":[' + jobs
+    for count, jobs in rest:
+        yield b"," + jobs
+        total += count
+    yield b'],"items":%d,"page":%d}\n' % (total, page)
+
+
+def _at_once(listing: Listing) -> tuple[int, bytes] | None:
+    if listing.limit is None or listing.limit > PART:
+        return None
+    at_once = _at_once_on_sqlite if connection.vendor == "sqlite" else _at_once_on_postgresql
+    source, values = from_page(listing.conditions, limit=listing.limit, offset=listing.offset)
+    return at_once(source, values, with_metadata=listing.with_metadata)
 
 
 def _at_once_on_sqlite(source: str, parameters: Sequence[Any], *, with_metadata: bool) -> tuple[int, bytes] | None:
@@ -47,15 +76,14 @@ def _at_once_on_sqlite(source: str, parameters: Sequence[Any], *, with_metadata:
         SELECT count(*), CAST(group_concat("job") AS BLOB)
         FROM (SELECT {_job_as_json("sqlite", with_metadata)} AS "job" {source}) page
     """
-    with connection.cursor() as cursor:
-        usual = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, PART_BYTES)
-        try:
-            cursor.execute(query, [int(time.time()), *parameters])
-            count, text = cursor.fetchone()
-        except DataError:
-            return None
-        finally:
-            connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
+    connection.ensure_connection()
+    usual = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, PART_BYTES)
+    try:
+        ((count, text),) = run((query, [int(time.time()), *parameters]), briefly=True)
+    except DataError:
+        return None
+    finally:
+        connection.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, usual)
     return count, text or b""
 
 
@@ -69,7 +97,7 @@ def _at_once_on_postgresql(source: str, parameters: Sequence[Any], *, with_metad
               {page.replace("%", "%%")}) page
     """
     # The time is a parameter, so that the statement can be prepared.
-    ((count, encoded, text),) = run((query, [int(time.time())]))
+    ((count, encoded, text),) = run((query, [int(time.time())]), briefly=True)
     if count and (encoded < count or text is None):
         return None
     return count, (text or "").encode()

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from django.http import QueryDict
 
 from archive.format.cluster_json import SCOPES
 from jobs.api import conditions
@@ -45,6 +48,15 @@ class Listing:
     def is_empty(self) -> bool:
         """Return whether there can be no job on the page."""
         return self.items_per_page == 0 or (self.limit is None and self.page > 1)
+
+
+@lru_cache(maxsize=128)
+def read_query(query: str) -> dict[str, list[str]]:
+    """Return the parameters of a query string of WSGI.
+
+    Pollers send the same again, and reading it takes Django a tenth of a call.
+    """
+    return dict(QueryDict(query.encode("iso-8859-1")).lists())
 
 
 def parse(parameters: Mapping[str, Sequence[str]], limits: Sequence[Filter] = ()) -> Listing:

@@ -4,42 +4,19 @@ A statement for four starts costs the database little more than one for a single
 here: any other call is then made by itself, which carries it out or says why not.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from django.conf import settings
 
-from accounts.addresses import address_in
-from accounts.api.authentication import sent_token
-from accounts.api.permissions import is_in_scope
-from accounts.credentials import remembered_user
-from accounts.models import Role
 from jobs.api import calls
 from jobs.api.decoding import decode
+from jobs.api.direct import Call, allowed
 from jobs.api.limits import check_body
-from jobs.api.views import JobViewSet
 from jobs.exceptions import JobError
 from jobs.intake.services import Stop, started_row
 from jobs.intake.sql import FEW, insert_runs, stop_runs
 from jobs.messages import StartJob
 from jobs.rows.columns import Row
-
-
-@dataclass(slots=True)
-class Call:
-    """A call of start_job or stop_job with its WSGI environment, and its answer once it was carried out here."""
-
-    action: str
-    environ: Mapping[str, Any]
-    body: bytes
-    begin: float
-    """When it was taken up (perf_counter)."""
-    source: str = ""
-    """What the call is counted by, see accounts.credentials."""
-    status: int = 0
-    """That of the answer; 0 if the call has to be made by itself."""
-    answer: bytes = b""
 
 
 def carry_out(given: Sequence[Call]) -> None:
@@ -72,16 +49,11 @@ def carry_out(given: Sequence[Call]) -> None:
 
 def _what(call: Call) -> Row | Stop | None:
     """Return what a call wants if it may have it; None if it needs more than one statement, or a closer look."""
-    token = sent_token(call.environ)
-    found = None if token is None else remembered_user(token, address_in(call.environ))
-    if found is None:
-        return None
-    user, credential = found
-    if not (user.has_role(Role.API) and is_in_scope(credential, JobViewSet.scopes, call.action)):
+    credential = allowed(call)
+    if credential is None:
         return None
     if credential.clusters:
         check_body(credential.clusters, None, call.body)
-    call.source = credential.source
     if call.action == "stop_job":
         stop = calls.named_stop_of(call.body)
         return stop if stop.own_word is None else None

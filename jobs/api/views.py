@@ -1,11 +1,11 @@
 """The operations of the API on jobs and what belongs to them: each parses, calls a service, and answers."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
 
-from django.http import HttpResponse, HttpResponseBase, QueryDict, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
@@ -24,7 +24,7 @@ from archive import root
 from jobs.api import calls, events, limits, parameters, schema
 from jobs.api.calls import required, whole
 from jobs.api.decoding import decode
-from jobs.api.pages import select_json
+from jobs.api.pages import PART, framed, select_json
 from jobs.api.refusals import IntakeViewSet, sender
 from jobs.curation import set_metadata
 from jobs.deletion.services import delete_job
@@ -53,9 +53,6 @@ from jobs.samples.load import samples, samples_by_metric
 from jobs.tags.services import delete_named_tags, tag_job, untag_job
 from jobs.text import check_time
 
-# Jobs that are encoded at once; a longer answer is sent in parts of this many.
-_PART = 1000
-
 _LINES = "application/x-ndjson"
 _REPORT, _READ = (TokenScope.REPORT.value,), (TokenScope.READ.value,)
 
@@ -79,26 +76,24 @@ class JobViewSet(IntakeViewSet):
     @schema.list_jobs
     def list_jobs(self, request: Request) -> HttpResponseBase:
         """List jobs, newest start first."""
-        given = _given(request._request.META.get("QUERY_STRING", ""))
+        given = parameters.read_query(request._request.META.get("QUERY_STRING", ""))
         token: Credential | None = request.auth  # type: ignore[assignment]  # of our own class
         if token is None or not token.is_limited:
-            query = parameters.parse(given)
+            listing = parameters.parse(given)
         elif token.scope == TokenScope.REPORT and given.get("state") != ["running"]:
             raise PermissionDenied("this token has the scope report, which allows lists with state=running alone")
         else:
-            query = parameters.parse(given, limits.filters_of(token, caller(request)))
-        if query.is_empty:
-            return json_response(b"".join(_in_parts((0, b""), (), query.page)))
-        parts = select_json(
-            query.conditions, with_metadata=query.with_metadata, limit=query.limit, offset=query.offset, part=_PART
-        )
+            listing = parameters.parse(given, limits.filters_of(token, caller(request)))
+        if listing.is_empty:
+            return json_response(b"".join(framed((0, b""), (), listing.page)))
+        parts = select_json(listing)
         first, rest = next(parts, (0, b"")), parts
-        if first[0] < _PART or query.limit == _PART:  # the only part, unless its jobs are large
+        if first[0] < PART or listing.limit == PART:  # the only part, unless its jobs are large
             second = next(parts, None)
             if second is None:
-                return json_response(b"".join(_in_parts(first, (), query.page)))
+                return json_response(b"".join(framed(first, (), listing.page)))
             rest = chain([second], parts)
-        return StreamingHttpResponse(_in_parts(first, rest, query.page), content_type="application/json")
+        return StreamingHttpResponse(framed(first, rest, listing.page), content_type="application/json")
 
     @schema.start_job
     def start_job(self, request: Request) -> HttpResponse:
@@ -301,15 +296,6 @@ class MetricStoreViewSet(ApiViewSet):
         return json_response(encoding.encode(used_nodes(before=before)))
 
 
-@lru_cache(maxsize=128)
-def _given(query: str) -> dict[str, list[str]]:
-    """Return the parameters of a query string of WSGI.
-
-    Pollers send the same again, and reading it takes Django a tenth of a call.
-    """
-    return dict(QueryDict(query.encode("iso-8859-1")).lists())
-
-
 def _actor(request: Request) -> Actor:
     """Return the calling account and its token, for the history of jobs."""
     return Actor(caller(request).pk, f"API token {request.auth}" if request.auth else "the API")
@@ -346,13 +332,3 @@ def _edited(request: Request, row_id: int, change: EditMeta) -> HttpResponse:
 
 def _deleted(row_id: int) -> HttpResponse:
     return json_response(encoding.encode({"msg": f"Successfully deleted job {row_id}"}))
-
-
-def _in_parts(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page: int) -> Iterator[bytes]:
-    """Yield a list part by part, with the number of jobs at the end."""
-    total, jobs = first
-    yield b'{"jobs":[' + jobs
-    for count, jobs in rest:
-        yield b"," + jobs
-        total += count
-    yield b'],"items":%d,"page":%d}\n' % (total, page)

@@ -14,6 +14,7 @@ PART_BYTES = 4 << 20
 """Bytes of resources and metadata after which a part of a list ends, so that its memory is bounded."""
 
 LARGE = 1 << 16  # of a column (PostgreSQL: bytes, SQLite: characters) that is read one job at a time
+_MANY = 1000  # jobs before a page
 PASSED_THROUGH = ("resources", "meta_data")  # the columns that clients can make large
 
 SqlCondition = tuple[str, Sequence[Any]]
@@ -34,9 +35,11 @@ TAGS_AS_JSON = {
     "sqlite": f"""(SELECT json_group_array(json_object('id', t."id", 'type', t."type", 'name', t."name"))
         FROM (SELECT t.* FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
               WHERE l."job_id" = {JOBS}."id" ORDER BY t."id") t)""",
-    "postgresql": f"""(SELECT json_agg(json_build_object('id', t."id", 'type', t."type", 'name', t."name")
-        ORDER BY t."id")::text FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id"
-        WHERE l."job_id" = {JOBS}."id")""",
+    # Texts take half of the time of json_agg.
+    "postgresql": f"""(SELECT '[' || string_agg(
+            concat('{{"id":', t."id", ',"type":', to_json(t."type"), ',"name":', to_json(t."name"), '}}'),
+            ',' ORDER BY t."id") || ']'
+        FROM {LINKS} l JOIN {TAGS} t ON t."id" = l."tag_id" WHERE l."job_id" = {JOBS}."id")""",
 }
 
 
@@ -51,12 +54,13 @@ def with_values(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any]
     return sql, parameters
 
 
-def run(*statements: SqlCondition) -> list[tuple[Any, ...]]:
+def run(*statements: SqlCondition, briefly: bool = False) -> list[tuple[Any, ...]]:
     """Run the statements of a short call, in a transaction of their own if none is open; return the rows of the last.
 
-    On PostgreSQL that is one round trip; see the engine, ccbackend.postgresql.
+    On PostgreSQL that is one round trip; see the engine, ccbackend.postgresql. In the main loop of a server those that
+    are to be run `briefly` raise WouldWait after some milliseconds of work.
     """
-    rows: list[tuple[Any, ...]] = connection.run(*statements)  # type: ignore[attr-defined]  # of our engines
+    rows: list[tuple[Any, ...]] = connection.run(*statements, briefly=briefly)  # type: ignore[attr-defined]  # of our engines
     return rows
 
 
@@ -106,9 +110,13 @@ def from_page(conditions: Sequence[SqlCondition], *, limit: int | None, offset: 
         source += " LIMIT %s OFFSET %s"
         parameters += [limit, offset]
     if offset and connection.vendor == "postgresql":
-        # Row ids first: it would compute the select list, tags included, of each job before the page.
-        source = f"""FROM (SELECT "id" AS "row_id" {source}) page JOIN {JOBS} ON "id" = "row_id"
-            ORDER BY "start_time" DESC, "id" DESC"""
+        # Otherwise it would compute the select list, tags included, of each job before the page. Of many jobs it need
+        # not even read the rows, but their ids in an index alone.
+        if offset < _MANY:
+            source = f"""FROM (SELECT * {source}) {JOBS}"""
+        else:
+            source = f"""FROM (SELECT "id" AS "row_id" {source}) page JOIN {JOBS} ON "id" = "row_id" """
+        source += ' ORDER BY "start_time" DESC, "id" DESC'
     return source, parameters
 
 

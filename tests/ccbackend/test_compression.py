@@ -34,7 +34,7 @@ def get(caller: AppClient, path: str, **headers: str) -> Answer:
 def test_lists_are_packed_for_clients_that_take_it(
     part: int, caller: AppClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.api.views._PART", part)
+    monkeypatch.setattr("jobs.api.pages.PART", part)
     JobFactory.create_batch(30, finished=True)
     plain = get(caller, "/api/jobs/?items-per-page=25")
     answer = get(caller, "/api/jobs/?items-per-page=25", **{"accept-encoding": "gzip"})

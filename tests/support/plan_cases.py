@@ -46,7 +46,7 @@ def listed(query: str, *uses: str, **options: Any) -> Case:
 
     def act() -> None:
         found = parameters.parse(parse_qs(query))
-        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=found.offset, part=1000):
+        for _ in select_json(found):
             pass
 
     return case(f"list {query}", act, *uses, **options)
@@ -57,7 +57,7 @@ def limited(name: str, pairs: list[tuple[str, str]], *uses: str, **options: Any)
 
     def act() -> None:
         found = parameters.parse({}, [limits.one_of(pairs)])
-        for _ in select_json(found.conditions, with_metadata=False, limit=found.limit, offset=0, part=1000):
+        for _ in select_json(found):
             pass
 
     return case(f"list of {name}", act, *uses, **options)

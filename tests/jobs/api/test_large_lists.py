@@ -12,6 +12,7 @@ from accounts.models import User
 from ccbackend.fastpath.handler import FastHandler
 from ccbackend.waiting import WouldWait
 from jobs.api.pages import select_json
+from jobs.api.parameters import Listing
 from jobs.models import Job
 from jobs.rows.select import PART_BYTES
 from tests.support.clients import AppClient
@@ -31,10 +32,10 @@ def large(db: None) -> None:
 
 @pytest.mark.usefixtures("large")
 def test_a_list_of_large_jobs_has_memory_for_a_part() -> None:
-    for limit in (JOBS, 1000, 5000, None):
+    for limit in (JOBS, 1000, 5000, -1):
         tracemalloc.start()
         count, largest = 0, 0
-        for number, text in select_json((), with_metadata=True, limit=limit, offset=0, part=1000):
+        for number, text in select_json(Listing(items_per_page=limit, with_metadata=True)):
             count, largest = count + number, max(largest, len(text))
         del text
         peak = tracemalloc.get_traced_memory()[1]

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from accounts.models import User
 from archive.format.layout import job_folder
+from jobs.api.views import JobViewSet
 from jobs.models import Job, JobTag
 from jobs.rows import encoding
 from jobs.rows.select import select_rows
 from tests.support.clients import Answer, AppClient
-from tests.support.factories import START, STATISTICS, JobFactory, TagFactory
+from tests.support.factories import START, STATISTICS, JobFactory, TagFactory, token_for
 
 PATH = "/api/jobs/"
 STOPPED_AS = (
@@ -21,6 +23,19 @@ STOPPED_AS = (
     *("CANCELLED by 1022", "out_of_memory"),
 )
 COLONS = [("a:b", "c"), ("a", "b:c")]
+
+
+@pytest.fixture(params=["direct", "by the view"])
+def api(
+    request: pytest.FixtureRequest, anonymous: AppClient, bench: User, monkeypatch: pytest.MonkeyPatch
+) -> AppClient:
+    """Return a client with a token of role api, whose lists have a view, or none after the first one."""
+    client = anonymous.as_(token_for(bench))
+    if request.param == "direct":
+        assert client.get(f"{PATH}?items-per-page=0").status == 200
+    else:
+        monkeypatch.setattr("jobs.api.direct.answer_list", lambda call: None)
+    return client
 
 
 def ids(answer: Answer) -> list[int]:
@@ -177,7 +192,10 @@ def test_the_range_of_start_times_includes_both_ends(api: AppClient) -> None:
     assert ids(api.get(f"{PATH}?start-time={START + 1}-{START + 3}")) == [job.pk for job in reversed(jobs[1:4])]
 
 
-def test_pages_are_25_jobs_by_default_and_items_counts_this_page(api: AppClient) -> None:
+@pytest.mark.parametrize("many", [1000, 5], ids=["near", "far"])
+def test_pages_are_25_jobs_by_default_and_items_counts_this_page(
+    api: AppClient, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = [JobFactory.create(start_time=START + number) for number in range(27)]
     first, second = api.get(PATH).json, api.get(f"{PATH}?page=2").json
     assert (len(first["jobs"]), first["items"], first["page"]) == (25, 25, 1)
@@ -186,6 +204,7 @@ def test_pages_are_25_jobs_by_default_and_items_counts_this_page(api: AppClient)
         2,
         2,
     )
+    monkeypatch.setattr("jobs.rows.select._MANY", many)
     assert ids(api.get(f"{PATH}?items-per-page=10&page=3")) == [job.pk for job in reversed(jobs[:7])]
     assert api.get(f"{PATH}?items-per-page=10&page=4").json == {"jobs": [], "items": 0, "page": 4}
 
@@ -332,3 +351,20 @@ def test_a_page_reads_as_each_job_does_alone(api: AppClient) -> None:
         rows = [row for part in select_rows([], with_metadata=with_metadata, limit=None) for row in part]
         answer = api.get(f"{PATH}?with-metadata={str(with_metadata).lower()}")
         assert answer.body == b'{"jobs":[%b],"items":4,"page":1}\n' % encoding.encode_part(rows)
+
+
+@pytest.mark.parametrize("api", ["direct"], indirect=True)
+def test_a_short_list_of_a_known_token_needs_no_view(api: AppClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_view(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(JobViewSet, "dispatch", no_view)
+    job = JobFactory.create()
+    assert ids(api.get(f"{PATH}?cluster=testcluster&items-per-page=1000")) == [job.pk]
+    assert ids(api.get(f"{PATH}?page=2")) == []
+
+
+def test_a_nul_character_is_looked_for_as_the_replacement_character(api: AppClient) -> None:
+    job = JobFactory.create(user="a\ufffdb")
+    JobFactory.create(user="ab")
+    assert ids(api.get(f"{PATH}?user=a%00b")) == [job.pk]

@@ -123,8 +123,9 @@ def test_a_person_reads_the_jobs_that_the_site_shows(
 ) -> None:
     user = request.getfixturevalue(person)
     client = anonymous.as_(token_for(user, scope="read"))
-    listed = {found["id"] for found in client.get("/api/jobs/").json["jobs"]}
-    assert listed == {jobs[name].pk for name in SEEN[person]}
+    for _ in range(2):  # the first call of a token takes another way
+        listed = {found["id"] for found in client.get("/api/jobs/").json["jobs"]}
+        assert listed == {jobs[name].pk for name in SEEN[person]}
     assert listed == set(Job.objects.visible_to(user).values_list("pk", flat=True))
     for name, job in jobs.items():
         answer = client.get(f"/api/jobs/{job.pk}?all-metrics=false")
