@@ -1,6 +1,8 @@
 """ccbackend.postgresql: an ended connection is seen without a query, no wait in the main loop, prepared statements."""
 
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -180,3 +182,23 @@ def test_a_server_starts_while_the_database_is_away(monkeypatch: pytest.MonkeyPa
     connection.close()
     monkeypatch.setitem(connection.settings_dict, "HOST", "/nowhere")
     assert connection.share_of_connections(2) is None  # type: ignore[attr-defined]
+
+
+def test_a_page_costs_postgresql_no_page_faults(api: AppClient) -> None:
+    nodes = json.dumps([{"hostname": f"n{number:04}"} for number in range(80)])
+    JobFactory.create_batch(50, resources=nodes)
+    connection.close()  # the tests before have asked for much else on it
+    connection.ensure_connection()
+    backend = Path(f"/proc/{connection.connection.info.backend_pid}/stat")
+    if not backend.exists():
+        pytest.skip("PostgreSQL runs elsewhere")
+
+    def faults() -> int:
+        return int(backend.read_text().rpartition(")")[2].split()[7])
+
+    for _ in range(20):
+        assert len(api.get("/api/jobs/?items-per-page=50").body) > 80_000
+    before = faults()
+    for _ in range(20):
+        api.get("/api/jobs/?items-per-page=50")
+    assert faults() - before < 20 * 10
