@@ -131,5 +131,5 @@ def _counts(filters: Sequence[Filter]) -> Sequence[int]:
         part = f"SELECT 1 FROM {source} LIMIT {_limit(each)}"  # noqa: S608  names of ours
         parts.append(f"(SELECT count(*) FROM ({part}) part)")  # noqa: S608
         parameters += values
-    sql, values_left = with_values(f"SELECT {', '.join(parts)}", parameters)
-    return run((sql.replace("%", "%%"), ()) if values_left is None else (sql, values_left), briefly=True)[0]
+    sql, given = with_values(f"SELECT {', '.join(parts)}", parameters)
+    return run((sql.replace("%", "%%"), ()) if given is None else (sql, given), briefly=True)[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
-from django.db import DatabaseError
+from django.db import Error
 
 from accounts.addresses import address_in
 from accounts.api.authentication import sent_token
@@ -57,7 +57,7 @@ def answer_list(call: Call) -> None:
         return
     try:
         page = page_at_once(parameters.parse(parameters.read_query(query)))
-    except (JobError, DatabaseError, SuspiciousOperation):
+    except (JobError, Error, SuspiciousOperation):
         return
     if page is not None:
         call.status, call.answer = 200, page

@@ -17,6 +17,7 @@ __all__ = ["logged_in", "login", "page"]
 def other(transactional_db: None) -> Iterator["psycopg.Connection[Any]"]:
     """Return another connection to the database of the tests."""
     wrapper: dict[str, Any] = connection.settings_dict
-    with psycopg.connect(dbname=wrapper["NAME"], user="postgres", host=wrapper["HOST"]) as postgres:
+    where = {"dbname": wrapper["NAME"], "user": "postgres", "host": wrapper["HOST"], "port": wrapper["PORT"] or None}
+    with psycopg.connect(**where) as postgres:
         yield postgres
         postgres.rollback()

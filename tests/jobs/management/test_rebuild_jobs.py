@@ -1,5 +1,6 @@
 """rebuild_jobs: what comes back, what stays, and what is refused."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
+from django.db.models import Sum
 
 from archive.format.layout import JobKey, job_folder
 from jobs.archiving.worker import ArchiveWorker
@@ -16,6 +18,7 @@ from jobs.deletion.services import delete_job, delete_jobs
 from jobs.maintenance import rebuild, restore
 from jobs.messages import TagName
 from jobs.models import ArchiveTask, Job, JobTag, Tag
+from jobs.records import JobFootprint, JobNode, Node, Usage
 from jobs.rows.insert import keep_ids, reserve_ids
 from jobs.tags.services import tag_jobs
 from tests.support.clients import AppClient
@@ -343,6 +346,73 @@ def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(run: Run, put: Put, mo
     assert outcome.status == 130
     assert "Interrupted. 1 job restored, 0 there already, 0 refused." in outcome.err
     assert Job.objects.count() == 1
+
+
+@pytest.fixture
+def small_transactions(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let two jobs be a transaction."""
+    monkeypatch.setattr(rebuild, "_BATCH", 2)
+    monkeypatch.setattr(rebuild, "_INSERTED_TOGETHER", 2)
+
+
+@pytest.mark.usefixtures("small_transactions")
+def test_transactions_share_hosts_tags_and_usage(run: Run, put: Put) -> None:
+    tags = [{"type": "t", "name": name} for name in "cab"]
+    for job_id in range(1, 22):
+        put(jobId=job_id, tags=tags[job_id % 3 :])
+    put(jobId=30, user="x" * 256)
+    outcome = run("rebuild_jobs")
+    assert outcome.lines == ["21 jobs restored, 0 there already, 1 refused."]
+    assert "user is 'xxxx" in outcome.err
+    assert (Job.objects.count(), Tag.objects.count(), Node.objects.count()) == (21, 3, 1)
+    assert JobNode.objects.count() == JobFootprint.objects.count() == 21
+    assert Usage.objects.aggregate(jobs=Sum("jobs"))["jobs"] == 21
+    assert run("check_usage").status == 0
+    assert run("rebuild_jobs").lines == ["0 jobs restored, 21 there already, 1 refused."]
+
+
+@pytest.mark.usefixtures("small_transactions")
+@pytest.mark.parametrize("at", [1, 3])
+def test_what_was_in_work_at_a_ctrl_c_is_carried_out_and_counted(
+    run: Run, put: Put, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    for job_id in range(1, 22):
+        put(jobId=job_id)
+    real, calls = restore.restore, itertools.count(1)
+
+    def pressed(jobs: Any) -> int:
+        if next(calls) == at:
+            signal.raise_signal(signal.SIGINT)
+        return real(jobs)
+
+    monkeypatch.setattr(restore, "restore", pressed)
+    outcome = run("rebuild_jobs")
+    assert outcome.status == 130
+    assert 0 < Job.objects.count() < 21
+    assert f"Interrupted. {Job.objects.count()} jobs restored, 0 there already, 0 refused." in outcome.err
+
+
+@pytest.mark.usefixtures("small_transactions")
+def test_an_error_of_the_database_ends_it_and_what_was_committed_is_counted(
+    run: Run, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in range(1, 22):
+        put(jobId=job_id)
+    real, calls = restore.restore, itertools.count(1)
+
+    def failing(jobs: Any) -> int:
+        if next(calls) == 3:
+            raise OperationalError("the disk is full")
+        return real(jobs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restore, "restore", failing)
+        outcome = run("rebuild_jobs")
+    assert outcome.status == 1
+    restored = Job.objects.count()
+    assert f"It could not go on: the disk is full\n{restored} jobs restored, 0 there already" in outcome.err
+    assert 0 < restored < 21
+    assert run("rebuild_jobs").lines == [f"{21 - restored} jobs restored, {restored} there already, 0 refused."]
 
 
 def test_a_job_inserted_in_between_is_there_already(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
