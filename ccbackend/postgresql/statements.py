@@ -5,6 +5,7 @@ docs/performance.md.
 """
 
 import re
+import secrets
 import select
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -43,7 +44,6 @@ class Statements:
         self._threshold = threshold
         self._uses: dict[_Key, int] = {}
         self._names: dict[_Key, bytes] = {}
-        self._numbers = count(1)
         self._poll = select.poll()
 
     def run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[tuple[Any, ...]]:
@@ -54,9 +54,10 @@ class Statements:
         try:
             return self._run(statements)
         except (InvalidSqlStatementName, FeatureNotSupported):
-            # Somebody let PostgreSQL forget all that was prepared (DISCARD ALL), or a migration has changed what a
-            # statement returns. Nothing was done.
+            # A pooler in between does not keep what was prepared, somebody let PostgreSQL forget it (DISCARD ALL), or a
+            # migration has changed what a statement returns. Nothing was done, and nothing is prepared here any more.
             self._names.clear()
+            self._threshold = None
             return self._run(statements)
 
     def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[tuple[Any, ...]]:
@@ -70,7 +71,8 @@ class Statements:
                 name = self._names.get(key)
                 if name is None and self._is_frequent(key):
                     # In the same transaction, where the wait for a lock is bounded: parsing takes one too.
-                    name = new[key] = b"ccbackend_%d" % next(self._numbers)
+                    # The name is no other connection's, whose statement a pooler that mixes them up would run instead.
+                    name = new[key] = f"ccbackend_{secrets.token_hex(12)}".encode()
                     self.pgconn.send_prepare(name, _numbered(key[0]), key[1])
                     prepared.append(key)
                 if name is None:

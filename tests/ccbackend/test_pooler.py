@@ -61,6 +61,23 @@ def test_the_same_call_is_repeated_on_any_of_the_pooler_s_connections(pooled: di
     assert wrapper.prepare_threshold is None
 
 
+def test_a_pooler_that_forgets_whose_the_prepared_statements_are_mixes_up_none(
+    pooled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As with ?prepare_threshold=0 in DATABASE_URL and a pgbouncer too old for it, or with max_prepared_statements=0.
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", 0)
+    clients: list[Any] = [connection, connection.copy()]
+    through = {"dbname": pooled["dbname"], "user": "postgres", "host": connection.settings_dict["HOST"]}
+    for turn in range(6):
+        with psycopg.connect(**through, port=pooler.PORT) as other:
+            if turn % 2:
+                other.execute("SELECT 1")  # takes the connection that served the clients last
+            for number, client in enumerate(clients):
+                assert client.run((f"SELECT {number}, %s::bigint", [turn])) == [(number, turn)]
+            other.rollback()
+    clients[1].close()
+
+
 def test_calls_work_through_a_pooler(pooled: dict[str, Any], api: AppClient) -> None:
     Job.objects.bulk_create([JobFactory.build(start_time=START + number) for number in range(1001)])
     row = api.started(jobId=99, tags=[{"type": "a", "name": "b"}])
