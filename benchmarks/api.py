@@ -71,7 +71,6 @@ def start_body(number: int, epoch: int = _EPOCH) -> bytes:
         "numNodes": 4,
         "numHwthreads": 16,
         "numAcc": 0,
-        "exclusive": 1,
         "smt": 1,
         "monitoringStatus": 1,
         "jobState": "running",
