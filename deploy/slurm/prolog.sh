@@ -5,6 +5,13 @@ trap 'exit 0' EXIT # whatever happens
 exec </dev/null >/dev/null 2>&1
 . "$(dirname "$0")/report.sh" && read_settings || exit 0
 
+if [ -z "$SLURM_JOB_END_TIME" ]; then # as in Slurm 22.05, which tells neither start nor end
+    times=$(timeout $MOST_ASKING squeue --noheader --jobs "$SLURM_JOB_ID" --format '%A %S %e' |
+        sed -n "s/^$SLURM_JOB_ID //p" | head -n 1)
+    times=${times:-none none} # of which date makes nothing, while an empty text is midnight
+    SLURM_JOB_START_TIME=$(date --date "${times% *}" +%s)
+    SLURM_JOB_END_TIME=$(date --date "${times#* }" +%s)
+fi
 start=$(number "$SLURM_JOB_START_TIME" "$(date +%s)")
 end=$(number "$SLURM_JOB_END_TIME" 0)
 walltime=0

@@ -7,8 +7,9 @@
 #   CLUSTER=fritz                   # by default Slurm's own name of the cluster
 #   SPOOL=/var/spool/ccbackend      # by default this; a folder that the account may write
 
-MOST_WAIT=1.5 # seconds for all of a call
-AT_ONCE=200   # calls of the spool that go along with one
+MOST_WAIT=1.3    # seconds for all of a call
+MOST_ASKING=0.25 # seconds for a question to Slurm, of which there are two at most
+AT_ONCE=200      # calls of the spool that go along with one
 
 # quoted TEXT: print a JSON string, without control characters.
 quoted() {

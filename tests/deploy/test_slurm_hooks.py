@@ -45,6 +45,15 @@ class Hooks:
         scontrol.chmod(0o755)
         self.path = f"{folder / 'bin'}:{os.environ['PATH']}"
 
+    def answer(self, program: str, *answers: str) -> None:
+        """Let a program of Slurm answer these, the last one for good."""
+        folder = Path(self.path.partition(":")[0])
+        for number, text in enumerate(answers):
+            (folder / f"{program}.{number}").write_text(text)
+        script = f'cd {folder}; set -- {program}.[0-9]*; cat "$1"; [ $# -eq 1 ] || rm "$1"'
+        (folder / program).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / program).chmod(0o755)
+
     def use(self, url: str, token: str = "") -> None:
         """Write the settings."""
         self.settings.write_text(f"URL={url}\nTOKEN={token or self.token}\nSPOOL={self.spool}\nCLUSTER=fritz\n")
@@ -100,6 +109,45 @@ def test_start_and_end_arrive_with_all_that_slurm_says(hooks: Hooks, server: Ser
     hooks.run("epilog", 1, SLURM_JOB_EXIT_CODE2="1:0")
     assert job(server, 1)["jobState"] == "failed"
     assert hooks.kept() == []
+
+
+@pytest.mark.parametrize(
+    ("job_id", "answers", "state", "word"),
+    [
+        (61, ["6|COMPLETED\n61|CANCELLED by 1022\n"], "cancelled", None),
+        (62, ["62|RUNNING\n", "62|NODE_FAIL\n"], "failed", "node_fail"),
+        (63, ["63|PENDING\n", "63|REQUEUED\n"], "failed", "requeued"),
+        (64, ["64|RUNNING\n"], "completed", None),
+        (65, ["6|TIMEOUT\n"], "completed", None),
+        (66, ["no accounting\n"], "completed", None),
+    ],
+)
+def test_the_state_is_that_of_sacct_which_may_be_late(
+    hooks: Hooks, server: Server, job_id: int, answers: list[str], state: str, word: str | None
+) -> None:
+    hooks.use(url_of(server))
+    hooks.answer("sacct", *answers)
+    hooks.run("prolog", job_id)
+    assert hooks.run("epilog", job_id, SLURM_JOB_EXIT_CODE2="0:0") < patience(LONGEST)
+    ended = job(server, job_id)
+    assert (ended["jobState"], ended["metaData"].get("schedulerState")) == (state, word)
+
+
+def test_start_and_limit_are_asked_for_if_slurm_does_not_tell_them(hooks: Hooks, server: Server) -> None:
+    hooks.use(url_of(server))
+    hooks.answer("squeue", "18 2026-11-18T00:00:00 2026-11-18T01:00:00\n8 2026-11-18T10:00:00 2026-11-18T10:05:00\n")
+    hooks.run("prolog", 8, SLURM_JOB_START_TIME="", SLURM_JOB_END_TIME="", TZ="UTC")
+    assert (job(server, 8)["startTime"], job(server, 8)["walltime"]) == (1_794_996_000, 300)
+
+
+@pytest.mark.parametrize(("job_id", "answer"), [(71, "71 N/A N/A\n"), (72, ""), (73, "slurm is away\n")])
+def test_a_job_starts_now_if_slurm_says_nothing(hooks: Hooks, server: Server, job_id: int, answer: str) -> None:
+    hooks.use(url_of(server))
+    hooks.answer("squeue", answer)
+    begin = int(time.time())
+    hooks.run("prolog", job_id, SLURM_JOB_START_TIME="", SLURM_JOB_END_TIME="")
+    assert job(server, job_id)["startTime"] >= begin
+    assert "walltime" not in job(server, job_id)
 
 
 def test_what_a_server_that_is_down_misses_goes_along_with_the_next_call(hooks: Hooks, server: Server) -> None:
