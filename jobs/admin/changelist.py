@@ -6,12 +6,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.core.paginator import InvalidPage, Page, Paginator
 from django.db.models import F, Prefetch
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
 from accounts.models import User
@@ -41,6 +45,11 @@ BIG = ("resources", "statistics", "meta_data")
 
 SORT, TESTED, FOUND, LONGER = "sort", "tested", "found", "longer"
 
+_CHECKBOX = format_html(
+    '<td class="action-checkbox"><input type="checkbox" name="{}" value="{{}}" class="action-select"'
+    ' aria-label="Select this object for an action - {{}}"></td>',
+    ACTION_CHECKBOX_NAME,
+)
 _MOST_CARRIED = 200  # row ids in an address
 _LATEST = 3600  # seconds for which an address that carries found jobs holds
 
@@ -218,7 +227,25 @@ class JobChangeList(ChangeList):
         """Return whether the page goes on by itself: it is not full yet."""
         return self.further is not None and self.result_count < self.list_per_page
 
-    # --- order and conditions ---
+    # --- rows, order and conditions ---
+
+    @property
+    def has_checkboxes(self) -> bool:
+        """Return whether rows can be selected for an action."""
+        return "action_checkbox" in self.list_display
+
+    def rows(self) -> Iterator[SafeString]:
+        """Yield the cells of each job, as Django makes them, which takes three times as long for the same HTML."""
+        pages, filters = reverse("admin:jobs_job_changelist"), self.preserved_filters and f"?{self.preserved_filters}"
+        first, *others = self.columns
+        for job in self.result_list:
+            yield format_html(
+                '{}<th class="field-{}"><a href="{}{}/change/{}">{}</a></th>{}',
+                format_html(_CHECKBOX, job.pk, job) if self.has_checkboxes else "",
+                first.name,
+                *(pages, job.pk, filters, first(job)),
+                format_html_join("", '<td class="field-{}">{}</td>', ((each.name, each(job)) for each in others)),
+            )
 
     def _sorted_by(self) -> tuple[Column, bool] | None:
         given = self.params.get(SORT, "")

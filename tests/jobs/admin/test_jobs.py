@@ -3,13 +3,14 @@
 from typing import Any
 
 import pytest
+from django.contrib.admin.templatetags.admin_list import results
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import User
 from jobs.admin.changelist import JobPages
-from jobs.models import Job
+from jobs.models import Job, ListColumns
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory, TagFactory, UserFactory
 
@@ -138,6 +139,23 @@ def test_the_number_of_queries_does_not_depend_on_the_rows(
     rows = [query["sql"] for query in many if 'FROM "jobs_job"' in query["sql"] and "LIMIT" in query["sql"]]
     assert rows
     assert not any(column in sql for sql in rows for column in ("meta_data", "statistics", "resources"))
+
+
+@pytest.mark.parametrize("person", ["admin", "alice"])
+@pytest.mark.parametrize("query", [{}, {"user": "alice", "q": "project:<a&b>,bio"}])
+def test_rows_are_those_of_djangos_own_list(
+    person: str, query: dict[str, str], login: Login, request: pytest.FixtureRequest
+) -> None:
+    user = request.getfixturevalue(person)
+    job = JobFactory.create(user="alice", project="<a&b>", cluster="c<d")
+    job.tags.add(TagFactory.create(name='"quoted"'))
+    JobFactory.create(user="alice", project="bio", finished=True)
+    for names in ("", "hosts,nodes,energy,metric:flops_any"):
+        ListColumns.objects.update_or_create(owner=user, defaults={"names": names})
+        page = login(user).get(LIST, query)
+        rows = ["".join(cells) for cells in results(page.context["cl"])]
+        assert len(rows) == 2
+        assert [row for row in rows if f"<tr>{row}</tr>" not in page.content.decode()] == []
 
 
 def test_counting_stops_at_a_limit(admin: User, login: Login, monkeypatch: pytest.MonkeyPatch) -> None:
