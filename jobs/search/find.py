@@ -17,15 +17,19 @@ from jobs.models import Job
 from jobs.querysets import JobQuerySet
 from jobs.search.criteria import NOTHING, Criteria, Criterion, Path, started, visibility
 
-BUDGET = 0.15
+BUDGET = 0.1
 """Seconds in which a page tests jobs one by one; the last step may take longer."""
 
-FIRST_STEP = 10_000
-"""Jobs of the best index that the first step tests; the following ones are as long as the time allows."""
+FIRST_STEP = 2_000
+"""Jobs of the best index that the first step tests; the following ones are as long as the time allows.
 
-_MOST_STEPS = 3  # within the budget
+So few that a page is not late if each of them must be read from the disk.
+"""
+
+_MOST_STEPS = 4  # within the budget
 _LEAST_GROWTH = 0.25  # a shorter step is not worth its queries
-_GROWTH = 8  # of a step compared with the one before
+_GROWTH = 8  # of a step compared with the one before, whose rows may have been in a faster cache than those to come
+_PART = 40  # times FIRST_STEP: the jobs that are tested at once where no page waits
 
 
 class Searched(NamedTuple):
@@ -130,7 +134,7 @@ class Search:
         """Yield all matching jobs in parts, each read by an index or by testing a bounded number of jobs."""
         until = self.until
         while True:
-            lower = self._start_after(FIRST_STEP * _GROWTH, until) if self._in_steps else None
+            lower = self._start_after(FIRST_STEP * _PART, until) if self._in_steps else None
             yield self._between(lower, until)
             if lower is None:
                 return
@@ -148,7 +152,7 @@ class Search:
         than the first one that was returned are left out.
         """
         until = self.until if after is None else after.start_time
-        lower = self._start_after(FIRST_STEP * _GROWTH, until) if self._in_steps else None
+        lower = self._start_after(FIRST_STEP * _PART, until) if self._in_steps else None
         jobs = self._between(lower, until)
         if after is not None:
             jobs = jobs.filter(Q(start_time__lt=after.start_time) | Q(pk__lt=after.row_id))
@@ -196,7 +200,7 @@ class Search:
                 return Found(ids, None)
             until = lower - 1
             if seconds is None:
-                size = min(size * _GROWTH, FIRST_STEP * _GROWTH)
+                size = min(size * _GROWTH, FIRST_STEP * _PART)
                 continue
             left = seconds - (clock() - begin)
             growth = min(_GROWTH, left / (clock() - step_began))

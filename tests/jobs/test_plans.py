@@ -222,13 +222,22 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?q=tag:ticket:7", "links_by_tag"),
         page("jobs/job/?q=tag:ticket", may="links_by_tag scan:jobs_jobtag"),
         page("jobs/job/?q=host:n3", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
-        page("jobs/job/?q=host:n1*", "jobs_of_node", "jobs_running", "jobs_to_archive", may=unbooked, sorts=True),
+        page(
+            "jobs/job/?q=host:n1*",
+            "jobs_of_node",
+            "jobs_running",
+            "jobs_to_archive",
+            may=unbooked,
+            sorts=True,
+            guessed=scanned,
+        ),
         page(
             "jobs/job/?q=host:n3+state:failed",
             "jobs_of_node",
             "jobs_running",
             may=f"{unbooked} jobs_to_archive jobs_by_rare_state",
             sorts=True,
+            guessed="jobs_ended",
         ),
         page("jobs/job/?q=n3", "jobs_of_node", "jobs_running", may=f"{unbooked} {names} jobs_to_archive", sorts=True),
         page("jobs/job/?q=user:user7,user14", "jobs_by_user", sorts=True),
@@ -237,7 +246,7 @@ def pages(admin: User) -> list[Case]:
         page("jobs/job/?q=project:proj7*", "jobs_by_project", sorts=True),
         page("jobs/job/?q=partition:gpu+limit:>9%25", "jobs_by_partition|jobs_by_start", sorts=True, guessed=scanned),
         page("jobs/job/?q=user:user7+duration:>1h", "jobs_by_user", may=f"{unbooked}"),
-        page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True),
+        page("jobs/job/?q=state:timeout,out_of_memory", "jobs_by_rare_state", sorts=True, guessed="jobs_ended"),
         page("jobs/job/?q=array:77", "jobs_by_array"),
         page("jobs/job/?q=77_3", "jobs_by_array", "jobs_run_once"),
         page("jobs/job/?q=100007+100009+100011", "jobs_run_once"),
@@ -289,13 +298,16 @@ def pages(admin: User) -> list[Case]:
         ),
         page("clusters/", "jobs_running", "jobs_by_cluster"),
         page("clusters/testcluster/", "jobs_running"),
-        page(
-            "clusters/testcluster/n17/",
-            "jobs_of_node",
-            "jobs_running",
-            "jobs_to_archive",
-            "jobs_usage_once",
-            may="jobs_to_book",
+        *(
+            page(
+                f"clusters/testcluster/n17/{query}",
+                "jobs_of_node",
+                "jobs_running",
+                "jobs_to_archive",
+                "jobs_usage_once",
+                may="jobs_to_book",
+            )
+            for query in ("", "?at=2026-11-18T18:00")
         ),
         page(
             "my-jobs/", "jobs_running|jobs_by_user", "jobs_by_user", "jobs_usage_by_user", may="jobs_ended", sorts=True
@@ -366,7 +378,9 @@ def test_statements_on_large_tables_use_their_indexes(
     # The table is small, and so must be the parts of it that are read at once.
     monkeypatch.setattr(conditions, "_FEW_TO_SORT", 1000)
     monkeypatch.setattr(criteria, "FEW", 1000)
-    monkeypatch.setattr(find, "FIRST_STEP", 1000)
+    monkeypatch.setattr(find, "FIRST_STEP", 100)
+    monkeypatch.setattr(find, "_MOST_STEPS", 2)
+    monkeypatch.setattr(changelist, "BUDGET", 9.0)
     monkeypatch.setattr(summary, "FIRST_STEP", 100)
     monkeypatch.setattr(list_statistics, "USUAL", Budget(9.0, 2))
     monkeypatch.setattr(changelist.JobPages, "limit", 200)
