@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from django.db.models import F, Q, Sum, Value
@@ -73,27 +72,30 @@ def _words(states: str) -> tuple[str, ...]:
     return tuple(_WORDS.decode(states)) if states else ()
 
 
-def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) -> list[Job]:
-    """Return which of some jobs ran on a node between begin and end (epoch seconds), newest first, at most MOST_JOBS.
+def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) -> tuple[list[Job], bool]:
+    """Return which of some jobs ran on a node between begin and end (epoch seconds), newest first.
 
+    Also return whether there may be older ones: only the newest MOST_JOBS that ran there are looked at.
     Ended jobs are found by the index of nodes; the others, few, by their resources.
     """
     node = Node.objects.filter(cluster=cluster, hostname=host).values("pk")
     rows = JobNode.objects.filter(node__in=node, start_time__lt=end, end_time__gt=begin).order_by("-start_time")
-    booked = jobs.filter(pk__in=[row.job_id for row in rows[:MOST_JOBS]])
+    row_ids = list(rows.values_list("job_id", flat=True)[:MOST_JOBS])
     named = Contains(F("resources"), msgspec.json.encode(host).decode())
-    found = list(_shown(booked))
+    found = list(_shown(jobs.among("id", row_ids)))
     for part in Job.objects.not_booked():
         keys = part.order_by().values("pk")
         # The cluster behind a function: SQLite would use its index, and read all jobs of the cluster.
         few = jobs.filter(Q(pk__in=keys), Q(named)).annotate(place=Coalesce("cluster", Value("")))
         found += _shown(few.filter(place=cluster, start_time__lt=end))
     there = [job for job in {job.pk: job for job in found}.values() if job.is_running or _end(job) > begin]
-    return sorted(there, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
+    newest = sorted(there, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
+    return newest, MOST_JOBS in (len(row_ids), len(newest))
 
 
-def _shown(jobs: Any) -> Any:
-    return jobs.order_by().defer("meta_data", "statistics")
+def _shown(jobs: JobQuerySet) -> JobQuerySet:
+    columns = ("job_id", "user", "project", "job_state", "num_nodes", "start_time", "duration")
+    return jobs.order_by().only(*columns)  # all take twice as long, for up to MOST_JOBS
 
 
 def _end(job: Job) -> int:

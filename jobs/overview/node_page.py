@@ -1,6 +1,7 @@
 """The page of a node: its states over time, the jobs that ran on it, and who was there at a moment."""
 
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
@@ -27,19 +29,25 @@ _WIDTH, _BELOW_STATES, _LANE = 1000.0, 14, 12  # of the strip, in pixels or part
 _BAD = frozenset({"DOWN", "FAIL", "FAILING", "NOT_RESPONDING", "ERROR", "UNKNOWN"})
 _AWAY = frozenset({"DRAIN", "DRAINED", "DRAINING", "MAINT", "RESERVED", "POWERED_DOWN", "REBOOT"})
 _BUSY = frozenset({"ALLOCATED", "MIXED", "COMPLETING"})
-_KINDS = {JobState.RUNNING: "run", JobState.COMPLETED: "good", JobState.CANCELLED: "quiet", JobState.STOPPED: "quiet"}
+_JOB_BAR = (
+    '<a href="{}" tabindex="-1"><rect class="bar-{}" x="{}" y="{}" width="{}" height="10"><title>{}</title></rect></a>'
+)
+_KINDS: dict[str, str] = {
+    JobState.RUNNING: "run",
+    JobState.COMPLETED: "good",
+    JobState.CANCELLED: "quiet",
+    JobState.STOPPED: "quiet",
+}
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A part of the strip: place and size in its units, colour, text, and a link if there is a page."""
+    """A part of the strip for states: place and width in its units, colour and text."""
 
     x: str
-    y: int
     width: str
     kind: str
     text: str
-    address: str = ""
 
 
 @require_safe
@@ -53,8 +61,10 @@ def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
     days = next((days for days in RANGES if request.GET.get("days") == str(days)), 7)
     end = min(now, at + days * DAY // 2) if at is not None else now
     begin = end - days * DAY
-    jobs = jobs_on(Job.objects.visible_to(request.user, by_index=False), name, host, begin, end)
+    visible = Job.objects.visible_to(request.user, by_index=False)
+    jobs, is_short = jobs_on(visible, name, host, begin, end)
     rows = lanes(jobs, begin, end)
+    then = [] if at is None else jobs_on(visible, name, host, at, at + 1)[0]
     context = {
         "title": f"Node {host}",
         "name": name,
@@ -67,19 +77,16 @@ def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
         "at": at,
         "at_text": request.GET.get("at", ""),
         "problem": problem,
-        "then": [job for job in jobs if at is not None and _ran_at(job, at)],
+        "then": then,
         "states_then": states_of(name, host, at, at + 1)[0].words if at is not None else (),
         "states": [_of_states(span, begin, end) for span in states_of(name, host, begin, end)],
-        "bars": [
-            _of_job(*part, row=row, begin=begin, end=end)
-            for row, parts in enumerate(rows[:MOST_LANES])
-            for part in parts
-        ],
+        "bars": format_html_join("", _JOB_BAR, _job_bars(rows[:MOST_LANES], begin, end)),
         "height": _BELOW_STATES + _LANE * min(len(rows), MOST_LANES),
         "hidden_lanes": max(0, len(rows) - MOST_LANES),
         "marker": _x(at, begin, end) if at is not None else "",
         "jobs": jobs[:MOST_LISTED],
         "found": len(jobs),
+        "is_short": is_short,
         "all_jobs": reverse("admin:jobs_job_changelist", query={"q": f'cluster:"{name}" host:"{host}"'}),
         "here": failed_among(jobs),
         "cluster_failed": failed_of_cluster(name, begin, end) if may_see(request.user) else None,
@@ -95,7 +102,7 @@ def _is_known(name: str, host: str) -> bool:
     tables = (NodeState, NodeChange, Node)
     if any(table.objects.filter(cluster=name, hostname=host).exists() for table in tables):
         return True
-    return bool(jobs_on(Job.objects.running(), name, host, 0, int(time.time())))
+    return bool(jobs_on(Job.objects.running(), name, host, 0, int(time.time()))[0])
 
 
 def _moment(text: str) -> tuple[int | None, str]:
@@ -109,27 +116,26 @@ def _moment(text: str) -> tuple[int | None, str]:
         return None, f"Moment: expected a time such as 2026-11-29T02:13, got {text[:40]!r}."
 
 
-def _ran_at(job: Job, at: int) -> bool:
-    return job.start_time <= at and (job.is_running or at < job.start_time + job.duration)
-
-
 def _of_states(span: Any, begin: int, end: int) -> Bar:
     words = set(span.words)
     kind = "unknown" if not words else "bad" if words & _BAD else "warn" if words & _AWAY else "run"
     text = ", ".join(span.words).lower() or "not reported"
-    return _bar(span.begin, span.end, begin, end, "idle" if kind == "run" and not words & _BUSY else kind, text)
+    kind = "idle" if kind == "run" and not words & _BUSY else kind
+    return Bar(_x(span.begin, begin, end), _width(span.begin, span.end, begin, end), kind, text)
 
 
-def _of_job(job: Job, first: int, last: int, *, row: int, begin: int, end: int) -> Bar:
-    address = reverse("admin:jobs_job_change", args=[job.pk])
-    kind = _KINDS.get(JobState(job.job_state), "bad")
-    y = _BELOW_STATES + _LANE * row
-    return _bar(first, last, begin, end, kind, f"job {job.job_id} of {job.user}, {job.job_state}", y, address)
+def _job_bars(rows: Sequence[Sequence[tuple[Job, int, int]]], begin: int, end: int) -> Iterator[tuple[Any, ...]]:
+    """Yield address, place, size, colour and text of the bar of each job."""
+    pages = reverse("admin:jobs_job_changelist")
+    for row, parts in enumerate(rows):
+        y = _BELOW_STATES + _LANE * row
+        for job, first, last in parts:
+            kind, text = _KINDS.get(job.job_state, "bad"), f"job {job.job_id} of {job.user}, {job.job_state}"
+            yield f"{pages}{job.pk}/change/", kind, _x(first, begin, end), y, _width(first, last, begin, end), text
 
 
-def _bar(first: int, last: int, begin: int, end: int, kind: str, text: str, y: int = 0, address: str = "") -> Bar:
-    width = max(1.0, (last - first) / (end - begin) * _WIDTH)
-    return Bar(_x(first, begin, end), y, f"{width:.2f}", kind, text, address)
+def _width(first: int, last: int, begin: int, end: int) -> str:
+    return f"{max(1.0, (last - first) / (end - begin) * _WIDTH):.2f}"
 
 
 def _x(moment: int, begin: int, end: int) -> str:

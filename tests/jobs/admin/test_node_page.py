@@ -8,6 +8,7 @@ from accounts.models import User
 from jobs.archiving.worker import ArchiveWorker
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
+from jobs.overview import node_history
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory, on_hosts
 
@@ -47,6 +48,20 @@ def test_users_and_managers_see_their_jobs_and_no_number_made_of_others(
     assert not [secret for secret in ("concealed", "charlie", str(jobs[1].job_id)) if secret in text]
     assert answer.context["cluster_failed"] is None
     assert "1 of 1 job that ended here" in text
+
+
+@pytest.mark.parametrize("person", ["admin", "alice"])
+def test_where_there_are_too_many_jobs_the_page_says_so_and_still_knows_who_was_there_at_a_moment(
+    person: str, login: Login, jobs: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = login(request.getfixturevalue(person))
+    said = "Only the newest jobs"
+    assert said not in client.get(PAGE, {"at": "2026-11-28T12:10+00:00"}).content.decode()
+    monkeypatch.setattr(node_history, "MOST_JOBS", 1)
+    answer = client.get(PAGE, {"at": "2026-11-28T12:10+00:00"})
+    assert answer.context["jobs"] == [job for job in jobs[1:] if person == "admin"]
+    assert answer.context["then"] == [jobs[0]]
+    assert said in answer.content.decode()
 
 
 @pytest.mark.parametrize("text", ["x", "2026-13-01T00:00", "99999-01-01", "\0"])

@@ -86,7 +86,9 @@ def test_ended_waiting_and_running_jobs_of_a_node_are_found_by_time_and_visibili
     JobFactory.create(start_time=1060, resources=there, cluster="other", user="alice")
 
     def found(user: User, begin: int, end: int) -> list[Job]:
-        return jobs_on(Job.objects.visible_to(user), "testcluster", "n01", begin, end)
+        jobs, is_short = jobs_on(Job.objects.visible_to(user), "testcluster", "n01", begin, end)
+        assert not is_short
+        return jobs
 
     assert found(admin, 1000, 2000) == [running, waiting, booked]
     assert found(alice, 1000, 2000) == [running, waiting]
