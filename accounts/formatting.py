@@ -2,10 +2,14 @@
 
 import re
 from datetime import UTC, datetime
+from typing import Any
 
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+NOTHING = "\N{EN DASH}"
+"""What stands for an unknown value."""
 
 _PREFIXES = ["", "k", "M", "G", "T", "P", "E"]
 _POWERS = {prefix: power for power, prefix in enumerate(_PREFIXES)} | {"K": 1}
@@ -73,6 +77,15 @@ def figure(value: float) -> str:
     decimals = 0 if size >= 99.95 else 1 if size >= 9.995 else 2 if size >= 0.9995 else 3
     text = f"{value:,.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def number(value: Any) -> str:
+    """Return a number with up to two decimals and grouped thousands, or in scientific notation."""
+    if not isinstance(value, int | float):
+        return NOTHING
+    if value == 0 or 0.01 <= abs(value) < 1e9:
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{value:.3e}"
 
 
 def share(value: float) -> str:

@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce, Lower
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.formatting import duration, scaled
+from accounts.formatting import NOTHING, duration, scaled
 from accounts.models import User
 from jobs.admin import display
 from jobs.ledger.slots import slots
@@ -71,7 +71,7 @@ def _number(value: Any) -> Shown:
 
 
 def _count(value: int) -> Shown:
-    return _number(f"{value:,}") if value else display.NOTHING
+    return _number(f"{value:,}") if value else NOTHING
 
 
 def _hosts(job: Job) -> Shown:
@@ -86,16 +86,16 @@ def footprint(job: Job) -> JobFootprint | None:
 
 
 def _end(job: Job) -> Shown:
-    return display.NOTHING if job.is_running else display.moment(job.stop_time)
+    return NOTHING if job.is_running else display.moment(job.stop_time)
 
 
 def _energy(job: Job) -> Shown:
     found = footprint(job)
-    return display.NOTHING if found is None or found.energy is None else _number(f"{found.energy:,.1f} kWh")
+    return NOTHING if found is None or found.energy is None else _number(f"{found.energy:,.1f} kWh")
 
 
 def _waiting(job: Job) -> Shown:
-    return _number(duration(job.start_time - job.submit_time)) if job.submit_time else display.NOTHING
+    return _number(duration(job.start_time - job.submit_time)) if job.submit_time else NOTHING
 
 
 def _elapsed(job: Job) -> Shown:
@@ -110,7 +110,7 @@ def _metric(slot: int, unit: dict[str, str]) -> Callable[[Job], Shown]:
         found = footprint(job)
         average = None if found is None else getattr(found, f"avg_{slot}")
         if found is None or average is None:
-            return display.NOTHING
+            return NOTHING
         share = getattr(found, f"avg_share_{slot}")
         if share is None:
             return _number(scaled(average, prefix=prefix, base=base))

@@ -12,9 +12,8 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_GET
 
-from accounts.formatting import duration
+from accounts.formatting import NOTHING, duration
 from jobs.admin import display, job_page
-from jobs.admin.display import NOTHING
 from jobs.admin.selection import JobSelection
 from jobs.models import Job
 from jobs.text import is_whole

@@ -9,11 +9,9 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from accounts.formatting import duration, time_element
+from accounts.formatting import NOTHING, duration, time_element
 from jobs.models import Job, Tag
 from jobs.states import MonitoringStatus
-
-NOTHING = "\N{EN DASH}"
 
 
 def walltime_used(job: Job) -> SafeString | str:
@@ -84,12 +82,3 @@ def ranges(numbers: Iterable[Any]) -> str:
             parts.append(str(begin) if begin == last else f"{begin}-{last}")
             begin = following or 0
     return ", ".join(parts)
-
-
-def number(value: Any) -> str:
-    """Return a number with up to two decimals and grouped thousands, or in scientific notation."""
-    if not isinstance(value, int | float):
-        return NOTHING
-    if value == 0 or 0.01 <= abs(value) < 1e9:
-        return f"{value:,.2f}".rstrip("0").rstrip(".")
-    return f"{value:.3e}"

@@ -10,10 +10,10 @@ import msgspec
 from django.conf import settings
 from django.urls import reverse
 
-from accounts.formatting import duration, scaled, unprefixed
+from accounts.formatting import NOTHING, duration, scaled, unprefixed
 from archive import root
 from archive.plots.plots import peak
-from jobs.admin.display import NOTHING, archiving, moment, node_address, ranges, state
+from jobs.admin.display import archiving, moment, node_address, ranges, state
 from jobs.models import Job
 
 # Characters of a text that the page shows: a job script may have several MB.

@@ -4,25 +4,20 @@ Ended jobs are read from usage, which has their sums by day, however many they a
 or have yet to be booked are few, and read one by one.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.cache import cache
 from django.db.models import Sum
 
 from accounts.models import User
 from jobs.ledger.usage import Kind, Share, amounts
 from jobs.models import Job
+from jobs.overview.recent import recent
 from jobs.overview.usage import visible_usage
-from jobs.querysets import seen_by
 from jobs.states import JobState
 
 DAY = 86_400
-
-MOST_AGE = 60
-"""Seconds for which figures are kept."""
 
 MOST_READ = 10_000
 """Jobs that are read one by one, of those that run, that wait, and that have yet to be booked."""
@@ -73,17 +68,9 @@ class Activity:
 
 
 def last_days(user: User, days: int, *, now: int) -> Activity:
-    """Return what the jobs that a user may see did today and on the days before, not older than MOST_AGE."""
+    """Return what the jobs that a user may see did today and on the days before, not older than a minute."""
     end = now // DAY + 1
-    # Made from what the user may see, so that users who see different jobs never share figures.
-    seen = hashlib.sha256(repr(seen_by(user)).encode()).hexdigest()
-    key = f"activity:{end - days}:{end}:{seen}"
-    known: Activity | None = cache.get(key)
-    if known is not None and 0 <= now - known.counted_at < MOST_AGE:
-        return known
-    found = _count(user, end - days, end, now)
-    cache.set(key, found, MOST_AGE)
-    return found
+    return recent(f"activity {end - days} {end}", user, lambda: _count(user, end - days, end, now), now=now)[0]
 
 
 def _count(user: User, first: int, end: int, now: int) -> Activity:

@@ -17,7 +17,7 @@ register = template.Library()
 
 register.filter("moment", display.moment)
 register.filter("duration", formatting.duration)
-register.filter("number", display.number)
+register.filter("number", formatting.number)
 register.simple_tag(display.node_address)
 register.filter("job_state", display.state)
 register.filter("share", formatting.share)
@@ -62,9 +62,9 @@ def mebibytes(count: int) -> str:
     value: float = count
     for unit in ("MiB", "GiB"):
         if value < 1024:
-            return f"{display.number(round(value, 1))} {unit}"
+            return f"{formatting.number(round(value, 1))} {unit}"
         value /= 1024
-    return f"{display.number(round(value, 1))} TiB"
+    return f"{formatting.number(round(value, 1))} TiB"
 
 
 @register.filter

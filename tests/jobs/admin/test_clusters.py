@@ -12,9 +12,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.formatting import NOTHING
 from accounts.models import User
 from archive.clusters import registry_for
-from jobs.admin.display import NOTHING
 from jobs.health.hooks import STALE
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport

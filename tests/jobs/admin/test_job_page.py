@@ -128,8 +128,8 @@ def test_threads_are_shortened_to_ranges(numbers: list[Any], text: str) -> None:
         (100.0, "100"),
         (0.0001, "1.000e-04"),
         (2e12, "2.000e+12"),
-        (None, display.NOTHING),
+        (None, formatting.NOTHING),
     ],
 )
 def test_numbers_have_few_digits(value: Any, text: str) -> None:
-    assert display.number(value) == text
+    assert formatting.number(value) == text

@@ -11,6 +11,7 @@ from django.test import Client
 
 from accounts.models import User
 from jobs.archiving.worker import ArchiveWorker
+from jobs.overview import recent
 from jobs.overview.usage import Days, Question, usage_by, usage_per_day
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory
@@ -101,6 +102,30 @@ def test_the_page_shows_a_month_with_shares_and_filters(admin: User, login: Logi
     assert (context["earlier"], context["later"]) == ("2026-09", "2026-11" if _is_over("2026-11-01") else "")
 
 
+@pytest.mark.usefixtures("booked")
+def test_the_page_keeps_its_figures_for_a_minute_and_says_since_when(
+    admin: User, alice: User, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, query, now = login(admin), {"month": "2026-10", "by": "user"}, time.time()
+
+    def hours(passed: int, client: Client = client, **more: str) -> float:
+        monkeypatch.setattr(time, "time", lambda: now + passed)
+        answer = client.get(PAGE, query | more)
+        counted_at = answer.context["counted_at"]
+        assert f">{datetime.fromtimestamp(counted_at, UTC):%H:%M:%S}</time>" in answer.content.decode()
+        total: float = answer.context["total"]
+        return total
+
+    assert hours(0) == 44
+    JobFactory.create(finished=True, user="alice", start_time=FIRST * DAY, duration=HOUR)
+    ArchiveWorker().drain()
+    assert hours(recent.MOST_AGE - 2) == 44
+    assert hours(0, user="alice") == 6
+    assert json.loads(client.get(PAGE, query | {"format": "json"}).content)["usage"][1]["nodeHours"] == 6
+    assert hours(0, login(alice)) == 6
+    assert hours(recent.MOST_AGE + 1) == 45
+
+
 def _is_over(day: str) -> bool:
     return date.fromisoformat(day) <= datetime.now(UTC).date()
 
@@ -169,5 +194,5 @@ def test_the_mean_wait_is_that_of_the_jobs_whose_wait_is_known(cluster: Any, adm
     text = client.get(PAGE, {"month": "2026-10", "format": "csv"}).content.decode()
     assert [row["mean_wait"] for row in csv.DictReader(text.splitlines())] == ["0.500", ""]
     page = client.get(PAGE, {"month": "2026-10"}).content.decode()
-    assert '<td class="number">0.5</td>\n    </tr>' in page
-    assert '<td class="number">\u2013</td>\n    </tr>' in page
+    assert '<td class="number">0.5</td></tr>' in page
+    assert '<td class="number">\u2013</td></tr>' in page

@@ -11,7 +11,7 @@ from jobs.deletion.services import delete_jobs
 from jobs.health.hooks import is_quiet
 from jobs.ledger.backlog import book_next
 from jobs.models import Job
-from jobs.overview import activity, dashboard
+from jobs.overview import activity, dashboard, recent
 from jobs.overview.dashboard import Archiving, Overview, overview
 from jobs.states import JobState, MonitoringStatus
 from tests.support.factories import JobFactory, UserFactory
@@ -188,7 +188,7 @@ def test_of_many_that_have_yet_to_be_booked_some_are_counted_and_the_page_says_s
 
     short = overview(admin, now=NOW)
     book_all()
-    whole = overview(admin, now=NOW + activity.MOST_AGE)
+    whole = overview(admin, now=NOW + recent.MOST_AGE)
 
     assert (short.started_today, short.is_short) == (2, True)
     assert (whole.started_today, whole.is_short) == (3, False)
