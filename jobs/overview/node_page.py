@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -19,6 +20,7 @@ from archive import root
 from jobs.models import Job, NodeState
 from jobs.overview.health_page import may_see
 from jobs.overview.node_history import DAY, failed_among, failed_of_cluster, jobs_on, lanes, states_of
+from jobs.overview.recent import recent
 from jobs.records import Node, NodeChange
 from jobs.states import JobState
 
@@ -65,6 +67,11 @@ def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
     jobs, is_short = jobs_on(visible, name, host, begin, end)
     rows = lanes(jobs, begin, end)
     then = [] if at is None else jobs_on(visible, name, host, at, at + 1)[0]
+    cluster_failed, counted_at = None, now
+    if may_see(request.user):
+        figures = f"failed {name!r} {begin // DAY} {(end - 1) // DAY}"
+        of_cluster = partial(failed_of_cluster, name, begin, end)
+        cluster_failed, counted_at = recent(figures, request.user, of_cluster, now=now)
     context = {
         "title": f"Node {host}",
         "name": name,
@@ -89,7 +96,8 @@ def node_page(request: HttpRequest, name: str, host: str) -> HttpResponse:
         "is_short": is_short,
         "all_jobs": reverse("admin:jobs_job_changelist", query={"q": f'cluster:"{name}" host:"{host}"'}),
         "here": failed_among(jobs),
-        "cluster_failed": failed_of_cluster(name, begin, end) if may_see(request.user) else None,
+        "cluster_failed": cluster_failed,
+        "counted_at": counted_at,
     }
     return TemplateResponse(request, "admin/clusters/node.html", {**admin.site.each_context(request), **context})
 

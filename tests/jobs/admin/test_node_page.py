@@ -1,5 +1,7 @@
 """The page of a node: who was there at a moment, for each role what it may see."""
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ from accounts.models import User
 from jobs.archiving.worker import ArchiveWorker
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
-from jobs.overview import node_history
+from jobs.overview import node_history, recent
+from jobs.records import Usage
 from tests.support.admin_site import Login
 from tests.support.factories import JobFactory, on_hosts
 
@@ -62,6 +65,25 @@ def test_where_there_are_too_many_jobs_the_page_says_so_and_still_knows_who_was_
     assert answer.context["jobs"] == [job for job in jobs[1:] if person == "admin"]
     assert answer.context["then"] == [jobs[0]]
     assert said in answer.content.decode()
+
+
+def test_the_share_of_failed_jobs_on_the_cluster_is_kept_for_a_minute_and_says_since_when(
+    admin: User, login: Login, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, now = login(admin), time.time()
+
+    def share(passed: int) -> tuple[float, int]:
+        monkeypatch.setattr(time, "time", lambda: now + passed)
+        answer = client.get(PAGE, {"at": "2026-11-28T12:45+00:00"})
+        counted_at = answer.context["counted_at"]
+        at = datetime.fromtimestamp(counted_at, UTC).isoformat()
+        assert f' % at <time datetime="{at}"' in answer.content.decode()
+        return answer.context["cluster_failed"].share, counted_at - int(now)
+
+    assert share(0) == (0.5, 0)
+    Usage.objects.exclude(job_state="failed").delete()
+    assert share(recent.MOST_AGE - 2) == (0.5, 0)
+    assert share(recent.MOST_AGE + 1) == (1.0, recent.MOST_AGE + 1)
 
 
 @pytest.mark.parametrize("text", ["x", "2026-13-01T00:00", "99999-01-01", "\0"])
