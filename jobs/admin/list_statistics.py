@@ -18,7 +18,7 @@ from jobs.search.find import BUDGET
 from jobs.search.summary import NODES, SHARES, Budget, Summary, summarise
 from jobs.states import JobState
 
-USUAL, PATIENT = Budget(BUDGET, 4), Budget(5.0, 20)
+USUAL, PATIENT = Budget(BUDGET, 5), Budget(5.0, 20)
 """How long the jobs of a list are counted: as long as a search takes, and if somebody asks for more."""
 
 _HOUR = 3600

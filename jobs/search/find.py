@@ -26,9 +26,9 @@ FIRST_STEP = 2_000
 So few that a page is not late if each of them must be read from the disk.
 """
 
-_MOST_STEPS = 4  # within the budget
+_MOST_STEPS = 5  # within the budget
 _LEAST_GROWTH = 0.25  # a shorter step is not worth its queries
-_GROWTH = 8  # of a step compared with the one before, whose rows may have been in a faster cache than those to come
+_GROWTH = 4  # of a step compared with the one before, whose rows may have been in a faster cache than those to come
 _PART = 40  # times FIRST_STEP: the jobs that are tested at once where no page waits
 
 

@@ -28,7 +28,7 @@ FIRST_STEP = 2_000
 """Jobs of the index that are counted first; the next ones are as many as the time allows."""
 
 _LEAST_GROWTH = 0.25  # a shorter step is not worth its queries
-_GROWTH = 8  # of a step compared with the one before
+_GROWTH = 4  # of a step compared with the one before
 
 DURATIONS = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 2 * 86_400, 4 * 86_400)
 """Where the bars of durations begin, but for the first (seconds)."""

@@ -106,14 +106,14 @@ def test_steps_stop_when_the_time_is_over(admin: User, monkeypatch: pytest.Monke
     assert search(admin, Criteria([with_value(partition__startswith="g")])).newest(9).since is None
 
 
-def test_a_step_is_at_most_eight_times_as_long_as_the_one_before(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_at_most_four_times_as_long_as_the_one_before(admin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "FIRST_STEP", 1)
     monkeypatch.setattr(find, "_MOST_STEPS", 2)
     for number in range(1, 31):
         JobFactory.create(start_time=1000 + number, partition="main")
 
     none = search(admin, Criteria([with_value(partition__startswith="g")])).newest(9, seconds=600)
-    assert none == Found([], 1020)
+    assert none == Found([], 1024)
 
 
 @pytest.mark.usefixtures("_small_steps")

@@ -86,7 +86,7 @@ def test_where_the_time_ends_it_says_since_when_all_are_counted(
     monkeypatch.setattr(summary, "FIRST_STEP", 2)
 
     found = counted(Criteria(criteria), steps=2)
-    assert found.since == START + 5
+    assert found.since == START + 13
     since = Criteria([*criteria])
     since.between(since=found.since)
     monkeypatch.setattr(summary, "FIRST_STEP", 100)
