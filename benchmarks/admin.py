@@ -63,6 +63,8 @@ PAGES = {
     "clusters": "/admin/clusters/",
     "cluster": "/admin/clusters/demo/",
     "node": "/admin/clusters/demo/n0123/",
+    "node, 30 days": "/admin/clusters/demo/n0123/?days=30",
+    "my jobs": "/admin/my-jobs/",
     "usage by user": "/admin/usage/?by=user",
     "usage by project": "/admin/usage/?by=project",
 }
