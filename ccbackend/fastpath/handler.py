@@ -138,7 +138,7 @@ class FastHandler(Handler):
         if match is None or environ.get("HTTP_HOST") not in self._hosts or operation_of(match, "GET") != "list_jobs":
             return None
         call = Call("list_jobs", environ, b"", begin)
-        direct.answer_list(call)
+        direct.answer_list(call, getattr(environ["wsgi.input"], "pages", None))
         connection.close_if_unusable_or_obsolete()
         return call if call.status else None
 

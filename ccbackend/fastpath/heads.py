@@ -27,6 +27,9 @@ class Content(io.BytesIO):
     answered: Any = None
     """The call if it was carried out together with others, see `FastHandler.carry_out`."""
 
+    pages: dict[str, bytes] | None = None
+    """Pages of jobs by their query strings, which the calls of a turn share."""
+
 
 class Heads:
     """The heads that one process has parsed, by the client's address and their bytes but for the length's digits."""

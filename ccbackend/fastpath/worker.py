@@ -4,7 +4,7 @@ Handing a request to a thread and waking the main loop again costs as much as a 
 process that write to SQLite mostly wait for each other. So a start, a stop and a short list are answered in the main
 loop as soon as the whole request has arrived, with gunicorn's own parser and response, unless the database would have
 to wait for a lock or to work for long; all other calls go to the threads as usual. Starts and stops that arrive while
-the main loop is busy are carried out together.
+the main loop is busy are carried out together, and lists of the same page are read once.
 """
 
 import re
@@ -37,6 +37,7 @@ class Worker(GuardedWorker):
         """Start the process."""
         self._heads = Heads(self.cfg)
         self._writes: list[tuple[Connection, Any]] = []
+        self._reads: list[tuple[Connection, Any, bytes]] = []
         self._slow: dict[bytes, float] = {}
         super().init_process()
 
@@ -53,19 +54,17 @@ class Worker(GuardedWorker):
         return bool(self.cfg.proxy_protocol == "off")
 
     def proceed(self, conn: Connection) -> None:
-        """Answer a short call that has arrived completely; a start or a stop at the end of this turn."""
+        """Take a short call that has arrived completely: it is answered at the end of this turn."""
         short = _SHORT.match(conn.received) if self._answers_at_once else None
-        request = self._request(conn) if short and self._slow.get(short[0], 0) < time.monotonic() else None
+        request = self._request(conn) if short and not self._is_slow(short[0]) else None
         if short is None or request is None:
             super().proceed(conn)
-        elif short["write"]:
-            conn.leave()
+            return
+        conn.leave()
+        if short["write"]:
             self._writes.append((conn, request))
-        elif not self._answer(conn, request):
-            if len(self._slow) >= _MOST_SLOW:
-                self._slow.clear()
-            self._slow[short[0]] = time.monotonic() + _SLOW_FOR
-            super().proceed(conn)
+        else:
+            self._reads.append((conn, request, short[0]))
 
     def _request(self, conn: Connection) -> Any:
         """Return the request that has arrived if it is whole and the only one, else None."""
@@ -75,8 +74,12 @@ class Worker(GuardedWorker):
             return None
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events and take them up; then carry out the starts and stops that have arrived."""
+        """Wait for events and take them up; then carry out the calls that have arrived."""
         super().wait_for_and_dispatch_events(timeout)
+        self._answer_writes()
+        self._answer_reads()
+
+    def _answer_writes(self) -> None:
         most = getattr(self.wsgi, "most_together", 1)  # with FAST_PATH off
         while self._writes:
             together, self._writes = self._writes[:most], self._writes[most:]
@@ -84,6 +87,27 @@ class Worker(GuardedWorker):
             for conn, request in together:
                 if not ((is_free or request.body.answered) and self._answer(conn, request)):
                     super().proceed(conn)
+
+    def _answer_reads(self) -> None:
+        """Answer lists; those that ask for the same page get what the database told the first one.
+
+        They had all arrived before it was asked, so none is older than its request.
+        """
+        reads, self._reads = self._reads, []
+        pages: dict[str, bytes] = {}
+        for conn, request, line in reads:
+            request.body.pages = pages
+            if self._is_slow(line):  # as the one before it was
+                super().proceed(conn)
+            elif not self._answer(conn, request):
+                if len(self._slow) >= _MOST_SLOW:
+                    self._slow.clear()
+                self._slow[line] = time.monotonic() + _SLOW_FOR
+                super().proceed(conn)
+
+    def _is_slow(self, line: bytes) -> bool:
+        """Return whether the list with this first line worked for long not long ago."""
+        return self._slow.get(line, 0) >= time.monotonic()
 
     def _carry_out(self, contents: Sequence[Content]) -> bool:
         """Carry out calls together; return False if those that were not would have to wait for a lock."""

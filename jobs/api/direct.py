@@ -50,14 +50,21 @@ def allowed(call: Call) -> Credential | None:
     return credential
 
 
-def answer_list(call: Call) -> None:
-    """Answer a list if its token is not limited and the database encodes its page at once; raise WouldWait."""
+def answer_list(call: Call, pages: dict[str, bytes] | None) -> None:
+    """Answer a list if its token is not limited and the database encodes its page at once; raise WouldWait.
+
+    Of `pages`, if given, a page that another call has asked for already is taken, and others are added to it.
+    """
     credential, query = allowed(call), call.environ.get("QUERY_STRING", "")
     if credential is None or credential.is_limited or "%00" in query:
         return
-    try:
-        page = page_at_once(parameters.parse(parameters.read_query(query)))
-    except (JobError, Error, SuspiciousOperation):
-        return
+    page = pages.get(query) if pages else None
+    if page is None:
+        try:
+            page = page_at_once(parameters.parse(parameters.read_query(query)))
+        except (JobError, Error, SuspiciousOperation):
+            return
     if page is not None:
         call.status, call.answer = 200, page
+        if pages is not None:
+            pages[query] = page

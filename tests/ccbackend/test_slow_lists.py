@@ -126,7 +126,7 @@ def main_loop(asked: list[str]) -> Iterator[worker.Worker]:
 
     settings = Config()
     made = worker.Worker(1, 1, [], SimpleNamespace(wsgi=object), 30, settings, Logger(settings))
-    made.wsgi, made._heads, made._writes, made._slow = application, Heads(settings), [], {}
+    made.wsgi, made._heads, made._writes, made._reads, made._slow = application, Heads(settings), [], [], {}
     yield made
     made.tmp.close()
 
@@ -143,6 +143,7 @@ def test_a_list_that_was_slow_goes_to_a_thread_at_once_for_a_while(
         def arrive(query: str) -> None:
             conn.received = b"GET /api/jobs/?%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % query.encode()
             main_loop.proceed(conn)
+            main_loop._answer_reads()
 
         for query in ("state=failed", "state=failed", "state=timeout"):
             arrive(query)

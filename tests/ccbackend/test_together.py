@@ -1,4 +1,4 @@
-"""Starts and stops that arrive while the main loop is busy, over HTTP; see tests/jobs/api/test_together.py, too."""
+"""Calls that arrive while the main loop is busy, over HTTP; see tests/jobs/api/test_together.py, too."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tests.support.waiting import patience
 pytestmark = pytest.mark.server
 
 Call = tuple[str, bytes]
-"""The last part of a path, and a body."""
+"""The last part of a path and a body; or a query string, and no body, of a list."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,10 @@ def answers(server: Server, calls: list[Call]) -> list[tuple[int, Any]]:
         server.wait_until(lambda: worker.status() == psutil.STATUS_STOPPED)
         try:
             for connection, (path, body) in zip(connections, calls, strict=True):
-                connection.request("POST", f"/api/jobs/{path}/", body, headers)
+                if body:
+                    connection.request("POST", f"/api/jobs/{path}/", body, headers)
+                else:
+                    connection.request("GET", f"/api/jobs/?{path}", headers=headers)
         finally:
             worker.resume()
         responses = [connection.getresponse() for connection in connections]
@@ -118,3 +121,38 @@ def test_a_client_that_is_gone_spoils_no_other(server: Server) -> None:
             sock.settimeout(patience(20))
             assert sock.recv(12) == b"HTTP/1.1 201"
     assert [process.pid for process in server.web_workers()] == [worker.pid]
+
+
+def test_lists_that_arrive_together_are_answered_each_by_its_query(server: Server) -> None:
+    with contextlib.closing(server.client()) as client:
+        for number in range(8000, 8006):
+            client.started(jobId=number, startTime=1_900_000_000 + number)
+    queries = ["items-per-page=1", "state=failed", "items-per-page=1", "items-per-page=2", "page=x", "items-per-page=1"]
+    found = answers(server, [(query, b"") for query in queries] + [start(8010, startTime=1_900_009_000)])
+    assert [status for status, _ in found] == [200, 200, 200, 200, 400, 200, 201]
+    newest = [[job["jobId"] for job in body["jobs"]] for status, body in found if status == 200]
+    # A start at the same time may come before or after, for all alike.
+    assert newest[0] == newest[2] == newest[4]
+    assert newest[0] in ([8005], [8010])
+    assert (newest[1], len(newest[3])) == ([], 2)
+
+
+def test_a_list_is_never_older_than_its_request(server: Server) -> None:
+    begin = 1_950_000_000
+    others = [threading.Thread(target=answers_again_and_again, args=(server, 60)) for _ in range(2)]
+    for thread in others:
+        thread.start()
+    with contextlib.closing(server.client()) as hook, contextlib.closing(server.client()) as poller:
+        for number in range(60):
+            hook.started(jobId=9000 + number, startTime=begin + number)
+            (job,) = poller.get("/api/jobs/?items-per-page=1").json["jobs"]
+            assert job["jobId"] == 9000 + number
+    for thread in others:
+        thread.join()
+
+
+def answers_again_and_again(server: Server, times: int) -> None:
+    """Ask for the same list many times."""
+    with contextlib.closing(server.client()) as client:
+        for _ in range(times):
+            assert client.get("/api/jobs/?items-per-page=1").status == 200

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from archive.format.layout import job_folder
+from ccbackend.fastpath.heads import Content
 from jobs.api.views import JobViewSet
 from jobs.models import Job, JobTag
 from jobs.rows import encoding
@@ -34,7 +37,7 @@ def api(
     if request.param == "direct":
         assert client.get(f"{PATH}?items-per-page=0").status == 200
     else:
-        monkeypatch.setattr("jobs.api.direct.answer_list", lambda call: None)
+        monkeypatch.setattr("jobs.api.direct.answer_list", lambda call, pages: None)
     return client
 
 
@@ -368,3 +371,23 @@ def test_a_nul_character_is_looked_for_as_the_replacement_character(api: AppClie
     job = JobFactory.create(user="a\ufffdb")
     JobFactory.create(user="ab")
     assert ids(api.get(f"{PATH}?user=a%00b")) == [job.pk]
+
+
+@pytest.mark.parametrize("api", ["direct"], indirect=True)
+def test_calls_that_share_their_pages_read_a_page_once(api: AppClient, anonymous: AppClient, alice: User) -> None:
+    JobFactory.create(user="alice")
+    JobFactory.create(user="bob", job_state="failed", duration=1)
+    limited = anonymous.as_(token_for(alice, scope="read"))
+    assert len(ids(limited.get(PATH))) == 1
+    pages: dict[str, bytes] = {}
+    for client in (api, limited):
+        client.environ["wsgi.input"] = Content()
+        client.environ["wsgi.input"].pages = pages
+    with CaptureQueriesContext(connection) as queries:
+        answers = [api.get(PATH).body for _ in range(3)]
+    assert len(queries) == 1
+    assert answers == [answers[0]] * 3
+    assert len(ids(limited.get(PATH))) == 1
+    assert len(ids(api.get(f"{PATH}?state=failed"))) == 1
+    assert api.get(f"{PATH}?page=x").status == 400
+    assert sorted(pages) == ["", "state=failed"]
