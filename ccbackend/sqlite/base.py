@@ -15,6 +15,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 from django.db.backends.sqlite3 import base
 
 from archive.storage.files import NO_LOCKS
@@ -65,8 +66,6 @@ class CursorWrapper(base.SQLiteCursorWrapper):
             try:
                 return super().execute(query, params)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # by `run`
-                    raise WouldWait from None
                 busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
                 if not busy or self.connection.in_transaction:
                     raise
@@ -130,6 +129,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:
             yield
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                raise WouldWait from None
+            raise
         finally:
             self.connection.set_progress_handler(None, 0)
 
