@@ -144,7 +144,7 @@ until_done 10 "The page for logging in is there, by https." curl --silent --fail
 curl --silent --output /dev/null --write-out 'http:// leads to %{redirect_url}\n' "http://$name/admin/"
 
 step "The scheduler's hooks"
-useradd --system slurm
+id -u slurm >/dev/null 2>&1 || useradd --system slurm
 printf '#!/bin/sh\nprintf "n01\\nn02\\n"\n' >/usr/local/bin/scontrol # for `scontrol show hostnames`
 chmod 755 /usr/local/bin/scontrol
 install -d -o slurm -m 700 /etc/ccbackend /var/spool/ccbackend
