@@ -20,7 +20,6 @@ from django.db.models.lookups import Exact
 from accounts.models import Role, User
 from archive.format.layout import JobKey
 from jobs.states import JobState, MonitoringStatus, RefusalState, TaskPurpose
-from jobs.text import array_text
 
 if TYPE_CHECKING:
     from jobs.models import ArchiveTask, Job, RefusedCall  # noqa: F401  the names in the quotes below
@@ -150,11 +149,11 @@ class JobQuerySet(models.QuerySet["Job"]):
         if not numbers:
             return self.none()  # without a query
         if connection.vendor == "postgresql":
-            found = RawSQL(f'"jobs_job"."{column}" = ANY(%s)', [array_text(numbers)], output_field=BooleanField())  # noqa: S611
+            found = RawSQL(f'"jobs_job"."{column}" = ANY(%s)', [numbers], output_field=BooleanField())  # noqa: S611
         else:
-            given = f"[{','.join(map(str, numbers))}]"
+            array = f"[{','.join(map(str, numbers))}]"
             one_of = f'"jobs_job"."{column}" IN (SELECT value FROM json_each(%s))'  # noqa: S608  a name of ours
-            found = RawSQL(one_of, [given], output_field=BooleanField())  # noqa: S611
+            found = RawSQL(one_of, [array], output_field=BooleanField())  # noqa: S611
         return self.filter(found)
 
     def ids_of(self, keys: Iterable[JobKey]) -> dict[JobKey, int]:

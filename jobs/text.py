@@ -1,7 +1,6 @@
 """Values as clients send them: numbers written out, times that cannot be, characters that a database refuses."""
 
 import re
-from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 from jobs.exceptions import InvalidJobError
@@ -43,11 +42,3 @@ def pairs_of(text: str) -> list[tuple[str, str]]:
     """Return the pairs of type and name that `type:name` may mean: each of the two may contain colons itself."""
     colons = [place for place, character in enumerate(text) if character == ":"]
     return [(text[:place], text[place + 1 :]) for place in colons if 0 < place < len(text) - 1]
-
-
-def array_text(values: Collection[int] | Sequence[int | str]) -> str:
-    """Return numbers or texts as PostgreSQL writes an array; psycopg took a tenth of a rebuild's time for that."""
-    if all(isinstance(value, int) for value in values):
-        return f"{{{','.join(map(str, values))}}}"
-    texts = [str(value).replace("\\", r"\\").replace('"', r"\"") for value in values]
-    return f"""{{"{'","'.join(texts)}"}}"""

@@ -304,8 +304,7 @@ def list_folders(path: Path | str) -> list[str]:
     Raise OSError.
     """
     with os.scandir(path) as entries:
-        found = [entry for entry in entries if entry.name.isdecimal() or may_be_ours(entry.name)]
-        names = [entry.name for entry in found if entry.is_dir()]
+        names = [entry.name for entry in entries if may_be_ours(entry.name) and entry.is_dir()]
     return sorted(names, key=lambda name: (len(name), name) if name.isdecimal() else (0, name))
 
 

@@ -29,7 +29,7 @@ PART = 1000
 
 def page_at_once(listing: Listing) -> bytes | None:
     """Return the answer to a list; None if it may be long, or one of its jobs is large."""
-    page = (0, b"") if listing.is_empty else _at_once(listing)
+    page = _at_once(listing)
     return None if page is None else b"".join(framed(page, (), listing.page))
 
 
@@ -63,6 +63,9 @@ def framed(first: tuple[int, bytes], rest: Iterable[tuple[int, bytes]], page: in
 
 
 def _at_once(listing: Listing) -> tuple[int, bytes] | None:
+    """Return the number of jobs on a page and their text; None if it may be long, or one of its jobs is large."""
+    if listing.is_empty:
+        return 0, b""
     if listing.limit is None or listing.limit > PART:
         return None
     at_once = _at_once_on_sqlite if connection.vendor == "sqlite" else _at_once_on_postgresql

@@ -21,7 +21,6 @@ from jobs.ledger.sql import columns, one_of
 from jobs.ledger.usage import LONGEST, Amounts, Kind, Share, Sums, sums
 from jobs.models import Job
 from jobs.records import MOST_SHARE, PER_MILLE, DeletedJob, JobFootprint, Usage
-from jobs.text import array_text
 
 _FOOTPRINTS, _USAGE, _DELETED = (f'"{model._meta.db_table}"' for model in (JobFootprint, Usage, DeletedJob))
 
@@ -159,7 +158,7 @@ def _take_away(entries: Sequence[Entry]) -> list[Share]:
     width = len(Kind._fields)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_TAKEN_AWAY, [array_text(kinds), *columns(keys, 3)])
+            cursor.execute(_TAKEN_AWAY, [list(kinds), *columns(keys, 3)])
             rows = cursor.fetchall()
         else:
             cursor.execute(_OLD.format(chosen=chosen), parameters)

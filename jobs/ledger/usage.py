@@ -91,10 +91,7 @@ def sums(added: Iterable[Share], removed: Iterable[Share] = ()) -> Sums:
     for shares, sign in ((added, 1), (removed, -1)):
         for share in shares:
             for day, of_day in amounts(share):
-                into = total.get((day, share.kind))
-                if into is None:
-                    into = total[day, share.kind] = [0] * len(of_day)
+                into = total.setdefault((day, share.kind), [0] * len(of_day))
                 for place, amount in enumerate(of_day):
-                    if amount:
-                        into[place] += sign * amount
+                    into[place] += sign * amount
     return {key: Amounts(*numbers) for key, numbers in total.items() if any(numbers)}

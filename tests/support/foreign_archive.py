@@ -52,3 +52,12 @@ def put_job(root: Path, job_id: int, files: dict[str, bytes] | None = None, **ch
     for name, text in content.items():
         (folder / name).write_bytes(text)
     return folder
+
+
+def put_foreign(root: Path, where: JobKey | None = None, **changes: Any) -> Path:
+    """Put FOREIGN with changes into an archive and return the folder, its own or that of the job `where`."""
+    meta = FOREIGN | changes
+    folder = job_folder(root, where or JobKey(meta["cluster"], meta["jobId"], meta["startTime"]))
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=4))
+    return folder
