@@ -87,7 +87,7 @@ def record(
     ids: Any
     now = connection.ops.adapt_datetimefield_value(timezone.now())
     if connection.vendor == "postgresql":
-        condition, ids = '"id" = ANY(%s)', list(row_ids)
+        condition, ids = '"id" = ANY(%s::bigint[])', list(row_ids)
     else:
         condition, ids = '"id" IN (SELECT value FROM json_each(%s))', json.dumps(list(row_ids))
     with connection.cursor() as cursor:

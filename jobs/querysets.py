@@ -144,12 +144,15 @@ class JobQuerySet(models.QuerySet["Job"]):
         return self.filter(Q(job_state=JobState.RUNNING) | Q(monitoring_status=MonitoringStatus.ARCHIVING))
 
     def among(self, column: str, numbers: Iterable[int]) -> "JobQuerySet":
-        """Return jobs whose column has one of many numbers; `__in` is slow for many, with a parameter for each."""
+        """Return jobs whose column has one of many numbers; `__in` is slow for many, with a parameter for each.
+
+        PostgreSQL makes a hash table of a list, where it reads many rows, only if it has the type of the column.
+        """
         numbers = list(numbers)
         if not numbers:
             return self.none()  # without a query
         if connection.vendor == "postgresql":
-            found = RawSQL(f'"jobs_job"."{column}" = ANY(%s)', [numbers], output_field=BooleanField())  # noqa: S611
+            found = RawSQL(f'"jobs_job"."{column}" = ANY(%s::bigint[])', [numbers], output_field=BooleanField())  # noqa: S611
         else:
             array = f"[{','.join(map(str, numbers))}]"
             one_of = f'"jobs_job"."{column}" IN (SELECT value FROM json_each(%s))'  # noqa: S608  a name of ours

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from archive import root
 from jobs.ledger.books import ENTRY_COLUMNS, Entry, book
-from jobs.ledger.footprint import Footprint, footprint_of
+from jobs.ledger.footprint import footprint_of
 from jobs.ledger.sql import columns, one_of
 from jobs.rows.columns import Row, submit_time_in
 from jobs.rows.select import JOBS
@@ -75,14 +75,10 @@ def book_ended(row_ids: Sequence[int]) -> None:
             _book(cursor, values)
 
 
-def entry_of(row: Row, footprint: Footprint) -> Entry:
-    """Return an ended job as it is booked."""
-    return Entry.of(_values(row), footprint)
-
-
 def book_rows(rows: Iterable[Row]) -> None:
     """Book ended jobs whose rows were just inserted as booked ones, in the same transaction."""
-    book([entry_of(row, footprint_of(row, row.statistics, root.registry().get(row.cluster))) for row in rows])
+    clusters = root.registry()
+    book([Entry.of(_values(row), footprint_of(row, row.statistics, clusters.get(row.cluster))) for row in rows])
 
 
 def _book(cursor: Any, values: Sequence[Sequence[Any]]) -> list[int]:

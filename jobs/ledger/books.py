@@ -6,7 +6,7 @@ Rows of several jobs are written in the order of their keys, so that two workers
 deadlock; usage comes last, since many jobs share its rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from django.db import connection
 
+from archive.format.layout import JobKey
 from jobs.ledger.footprint import Figures, Footprint, name_in
 from jobs.ledger.nodes import JobNodes, delete_nodes, write_nodes
 from jobs.ledger.slots import slots_for
@@ -94,6 +95,16 @@ def move(changes: Sequence[tuple[int, Kind, Kind]]) -> None:
     add_usage(sums(after, before))
 
 
+def take_back(keys: Sequence[JobKey]) -> None:
+    """Take away what stayed booked of deleted jobs: they are restored, and yet to be booked anew."""
+    given, parameters = _given(keys)
+    with connection.cursor() as cursor:
+        cursor.execute(_RETURNED.format(given=given), parameters)
+        rows = cursor.fetchall()
+    if rows:
+        add_usage(sums((), _shares(rows, {})))
+
+
 def keep_usage(row_ids: Sequence[int]) -> None:
     """Delete nodes and footprints of jobs that are to be deleted, and remember what stays booked of them."""
     with connection.cursor() as cursor:
@@ -133,7 +144,7 @@ _RETURNED = f"""
 """
 # Both at once, in one round trip.
 _TAKEN_AWAY = f"""
-    WITH old AS ({_OLD.format(chosen='"job_id" = ANY(%s)')}), returned AS ({_RETURNED.format(given=_KEYS)})
+    WITH old AS ({_OLD.format(chosen='"job_id" = ANY(%s::bigint[])')}), returned AS ({_RETURNED.format(given=_KEYS)})
     SELECT * FROM old UNION ALL SELECT * FROM returned
 """
 
@@ -153,19 +164,31 @@ def _nodes_of(entry: Entry) -> JobNodes:
 def _take_away(entries: Sequence[Entry]) -> list[Share]:
     """Delete the footprints of these jobs, and what stayed booked of earlier rows of theirs; return the shares."""
     kinds = {entry.row_id: entry.kind for entry in entries}
-    chosen, parameters = one_of('"job_id"', list(kinds))
-    keys = [(entry.job_id, entry.kind.cluster, entry.start_time) for entry in entries]
-    width = len(Kind._fields)
+    given, keys = _given([JobKey(entry.kind.cluster, entry.job_id, entry.start_time) for entry in entries])
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_TAKEN_AWAY, [list(kinds), *columns(keys, 3)])
+            cursor.execute(_TAKEN_AWAY, [list(kinds), *keys])
             rows = cursor.fetchall()
         else:
-            cursor.execute(_OLD.format(chosen=chosen), parameters)
+            chosen, row_ids = one_of('"job_id"', list(kinds))
+            cursor.execute(_OLD.format(chosen=chosen), row_ids)
             rows = cursor.fetchall()
-            values = f"(VALUES {', '.join(['(%s, %s, %s)'] * len(keys))})"
-            cursor.execute(_RETURNED.format(given=values), list(chain.from_iterable(keys)))
+            cursor.execute(_RETURNED.format(given=given), keys)
             rows += cursor.fetchall()
+    return _shares(rows, kinds)
+
+
+def _given(keys: Sequence[JobKey]) -> tuple[str, list[Any]]:
+    """Return the keys of jobs as a table in a statement, with its parameters."""
+    rows = [(key.job_id, key.cluster, key.start_time) for key in keys]
+    if connection.vendor == "postgresql":
+        return _KEYS, columns(rows, 3)
+    return f"(VALUES {', '.join(['(%s, %s, %s)'] * len(rows))})", list(chain.from_iterable(rows))
+
+
+def _shares(rows: Sequence[Sequence[Any]], kinds: Mapping[int, Kind]) -> list[Share]:
+    """Return what was taken away; a row with the id of a job, in place of a kind, is of that job's kind."""
+    width = len(Kind._fields)
     return [Share(Kind(*row[1 : width + 1]) if row[0] is None else kinds[row[0]], *row[width + 1 :]) for row in rows]
 
 

@@ -12,7 +12,7 @@ def columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
 
 
 def one_of(column: str, row_ids: Sequence[int]) -> tuple[str, list[Any]]:
-    """Return the condition that a column has one of these ids, with its parameters."""
+    """Return the condition that a column has one of these ids, with its parameters; see also `JobQuerySet.among`."""
     if connection.vendor == "postgresql":
-        return f"{column} = ANY(%s)", [list(row_ids)]
+        return f"{column} = ANY(%s::bigint[])", [list(row_ids)]
     return f"{column} IN ({', '.join(['%s'] * len(row_ids))})", list(row_ids)

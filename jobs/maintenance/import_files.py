@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from archive.clusters import registry_for
 from archive.exceptions import READ_ERRORS, DocumentError, reason
 from archive.format.before_version_1 import convert_data
 from archive.format.cluster_json import Cluster, decode_cluster
@@ -47,7 +46,7 @@ def read_jobs(root: Path, found: list[FoundJob]) -> tuple[Reading, list[FoundJob
         if size > LARGEST_BATCH:
             return reading, found[number:]
         try:
-            job, length = read_job(one.meta, registry_for(root))
+            job, length = read_job(one.meta)
             _check_place(one.meta, job)
             ours = job_folder(root, job.key) / META_FILE
             reading.jobs.append(ReadJob(one, job, ours.exists() and ours.samefile(one.meta)))

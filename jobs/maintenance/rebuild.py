@@ -1,5 +1,7 @@
 """Rebuild the job table from the archive: add rows for the jobs that are in the archive and not in the database.
 
+Rows alone, so that all jobs are there soon; `jobs.ledger.backlog` books them afterwards.
+
 Two passes. The first looks at the beginning of each meta.json for the greatest row id, so that neither a job that is
 started meanwhile nor a job from elsewhere gets an id that belongs to a job read later. The second reads and inserts.
 """
@@ -14,10 +16,9 @@ from typing import Any, NamedTuple
 
 from django.db import connection
 
-from archive.clusters import registry_for
 from archive.exceptions import READ_ERRORS, reason
 from archive.format.layout import COMPRESSED_DATA_FILE, DATA_FILE, META_FILE, JobKey, parse_job_folder, place_of
-from archive.processes import Workers, uninterrupted
+from archive.processes import Workers, collecting_rarely, uninterrupted
 from archive.root import store
 from archive.storage.files import read_file
 from archive.storage.store import list_folders
@@ -25,7 +26,7 @@ from jobs.exceptions import InvalidJobError
 from jobs.maintenance import restore
 from jobs.maintenance.restore import LARGEST_BATCH, ArchivedJob, Report
 from jobs.models import Job
-from jobs.rows.insert import keep_ids, use_little_memory
+from jobs.rows.insert import gather_statistics, keep_ids, use_little_memory
 
 _BATCH = 250  # folders of job ids that are read together: mostly of one job each
 _INSERTED_TOGETHER = 1000  # jobs
@@ -80,16 +81,19 @@ class Rebuild:
     def run(self) -> RebuildCounts:
         """Read the archive and insert in batches, each a transaction of its own."""
         use_little_memory()
-        with Workers("jobs.maintenance.preload") as workers:
+        with collecting_rarely(), Workers("jobs.maintenance.preload") as workers:
             jobs = greatest = 0
             for survey in workers.map(_survey, self._batches(lambda text: None)):
                 jobs, greatest = jobs + survey.jobs, max(greatest, survey.greatest)
             self.total(jobs)
             if greatest:
                 keep_ids(Job, greatest)
-            for reading in _joined(workers.map(partial(_read, store().root), self._batches(self._refuse))):
+            readings = _joined(workers.map(partial(_read, store().root), self._batches(self._refuse)))
+            for number, reading in enumerate(readings):
                 with uninterrupted():
                     self._restore(reading)
+                if number == 0:
+                    gather_statistics()
         return self.counts
 
     def _refuse(self, text: str) -> None:
@@ -185,7 +189,7 @@ def _read_folder(root: Path, folder: str) -> tuple[ArchivedJob, int] | _Refused 
     The folder is a string: Path objects would take as long as all the rest.
     """
     try:
-        job, size = restore.read_job(f"{folder}/{META_FILE}", registry_for(root))
+        job, size = restore.read_job(f"{folder}/{META_FILE}")
         if folder != f"{root}/{place_of(job.key)}":
             raise InvalidJobError(
                 f"it holds job {job.key.job_id} of {job.key.cluster} with startTime {job.key.start_time}, "

@@ -9,16 +9,14 @@ import msgspec
 import orjson
 from django.db import IntegrityError, transaction
 
-from archive.clusters import ClusterRegistry
 from archive.format.before_version_1 import convert_statistics
 from archive.format.layout import JobKey
 from archive.format.meta_json import JobMeta, Resource, TagName, decode_meta, keys_of
 from archive.storage.files import read_file
 from jobs.archiving import queue
 from jobs.exceptions import InvalidJobError
-from jobs.ledger.backlog import entry_of
-from jobs.ledger.books import book
-from jobs.ledger.footprint import Footprint, footprint_of
+from jobs.ledger.backlog import book_rows
+from jobs.ledger.books import take_back
 from jobs.models import Job
 from jobs.rows import encoding
 from jobs.rows.columns import Row, encode_metadata, submit_time_in
@@ -53,7 +51,6 @@ class ArchivedJob(NamedTuple):
     row: Row
     tags: dict[Pair, int | None]
     own_id: int | None
-    footprint: Footprint
 
     @property
     def key(self) -> JobKey:
@@ -67,10 +64,10 @@ class ArchivedJob(NamedTuple):
         return self.row._replace(id=row_id, tags=tags.decode() if by_id else None)
 
 
-def archived_job(raw: bytes, meta: JobMeta, clusters: ClusterRegistry | None = None) -> ArchivedJob:
+def archived_job(raw: bytes, meta: JobMeta) -> ArchivedJob:
     """Return the values of a job's row; raise InvalidJobError for a value that does not fit.
 
-    `meta` is the result of `decode_meta(raw)`; `clusters` have what the footprint is a share of.
+    `meta` is the result of `decode_meta(raw)`.
     """
     state = final_state(meta.job_state) if meta.job_state else None
     if state is None:
@@ -104,17 +101,16 @@ def archived_job(raw: bytes, meta: JobMeta, clusters: ClusterRegistry | None = N
     )
     own_id = meta.id if _is_ours(raw, meta) else None
     tags = {pair: None if own_id is None else tag_id for pair, tag_id in _tags(meta.tags)}
-    footprint = footprint_of(row, row.statistics, clusters.get(row.cluster) if clusters else None)
-    return ArchivedJob(row, tags, own_id, footprint)
+    return ArchivedJob(row, tags, own_id)
 
 
-def read_job(meta: Path | str, clusters: ClusterRegistry | None = None) -> tuple[ArchivedJob, int]:
+def read_job(meta: Path | str) -> tuple[ArchivedJob, int]:
     """Read a meta.json; return its job and its size (bytes).
 
     Raises InvalidJobError, DocumentError, or OSError.
     """
     raw = read_file(meta)
-    return archived_job(raw, decode_meta(raw), clusters), len(raw)
+    return archived_job(raw, decode_meta(raw)), len(raw)
 
 
 def own_id_at_most(beginning: bytes) -> int:
@@ -188,11 +184,14 @@ def ids_of_tags(jobs: Iterable[ArchivedJob]) -> dict[Pair, int]:
     return tag_ids(sorted(wanted), wishes) if wanted else {}
 
 
-def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None = None) -> set[int]:
+def insert(
+    jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None = None, *, booked: bool = True
+) -> set[int]:
     """Insert rows with these ids and their tags in one transaction; return the ids of the inserted rows.
 
     A job is not inserted if it or its id exists. `written` are the ids of tags in the meta.json of these jobs, if those
-    are written already: if a tag has another id now, an edit is recorded, so that meta.json follows.
+    are written already: if a tag has another id now, an edit is recorded, so that meta.json follows. Jobs that are not
+    to be `booked` in it are left to `jobs.ledger.backlog`.
     """
     # Always in the same order, so that two imports of the same jobs wait for each other and do not deadlock.
     ordered = sorted(jobs.items(), key=lambda item: item[1].key)
@@ -201,13 +200,15 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
         try:
             with transaction.atomic():
                 ids = ids_of_tags(jobs.values())
-                new = insert_jobs(rows.values(), booked=True)
+                new = insert_jobs(rows.values(), booked=booked)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
                 insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
-                if inserted:
-                    book([entry_of(rows[row_id], job.footprint) for row_id, job in inserted])
+                if inserted and booked:
+                    book_rows(rows[row_id] for row_id, _ in inserted)
+                elif inserted:
+                    take_back([job.key for _, job in inserted])
         except IntegrityError:  # a tag was deleted between look-up and insert
             if tries == _TRIES:
                 raise
@@ -217,7 +218,10 @@ def insert(jobs: Mapping[int, ArchivedJob], written: Mapping[Pair, int] | None =
 
 
 def restore(jobs: Iterable[ArchivedJob]) -> int:
-    """Insert the jobs that have no row, with their own ids if these are free; return the number of new rows."""
+    """Insert the jobs that have no row, with their own ids if these are free; return the number of new rows.
+
+    They are not booked yet: without that a row takes half of the time, and meanwhile they are counted one by one.
+    """
     restored = 0
     waiting = {job.key: job for job in jobs}
     while waiting:
@@ -236,7 +240,7 @@ def restore(jobs: Iterable[ArchivedJob]) -> int:
         if others:
             rows |= dict(zip(reserve_ids(len(others)), others, strict=True))
         # Jobs that a start or another rebuild inserted meanwhile are looked up again.
-        inserted = insert(rows) if rows else set()
+        inserted = insert(rows, booked=False) if rows else set()
         for row_id in inserted:
             del waiting[rows[row_id].key]
         restored += len(inserted)

@@ -27,6 +27,17 @@ def use_little_memory() -> None:
             cursor.execute("PRAGMA cache_size=-16384")  # KiB
 
 
+def gather_statistics() -> None:
+    """Let PostgreSQL look at the table of jobs.
+
+    It looks by itself after a minute. Of a table that was empty before, it believes that a job id occurs in every 200th
+    row, and reads the whole table to look up a thousand of them: a third of the time of a rebuild of 200,000 jobs.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {_JOBS}")
+
+
 def insert_jobs(jobs: Iterable[Row], *, booked: bool = False) -> set[int]:
     """Insert jobs with their ids, without their tags, and return the ids of the inserted rows.
 

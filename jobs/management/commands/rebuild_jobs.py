@@ -15,6 +15,7 @@ from archive.root import store
 from jobs.checks import archive_problem
 from jobs.console import Bar, progress
 from jobs.maintenance.rebuild import Rebuild, RebuildCounts
+from jobs.management.indexing import index
 
 
 class Command(ServerCommand):
@@ -22,9 +23,10 @@ class Command(ServerCommand):
 
     help = (
         "Restore the job table from the archive: add rows for jobs that are in the archive and not in the database, "
-        "with tags, metadata and statistics. Existing rows and all files stay as they are; data files are not read. If "
-        "it is interrupted, run it again to go on. A folder that cannot be read is reported with the reason, and the "
-        "exit status is 1."
+        "with tags, metadata and statistics. Existing rows and all files stay as they are; data files are not read. "
+        "When all rows are there, nodes, footprint and usage are written down, as index_jobs does. If it is "
+        "interrupted, run it again to go on. A folder that cannot be read is reported with the reason, and the exit "
+        "status is 1."
     )
     requires_system_checks = "__all__"
 
@@ -46,6 +48,7 @@ class Command(ServerCommand):
             )
             counts = self._run(work, bar)
         self.say(_closing(counts))
+        index(self)
         if counts.refused:
             raise CommandError(f"{counts.refused:,} refused: see the reasons above.")
 

@@ -21,7 +21,9 @@ from jobs.ledger import audit, backlog
 from jobs.ledger import nodes as ledger_nodes
 from jobs.ledger.slots import slots, slots_for
 from jobs.ledger.usage import DAY
+from jobs.maintenance.rebuild import Rebuild
 from jobs.models import Job
+from jobs.overview.activity import last_days
 from jobs.records import SLOTS, DeletedJob, JobFootprint, JobNode, Node, Usage
 from jobs.rows.select import fetch_rows
 from jobs.text import LATEST_TIME
@@ -246,6 +248,18 @@ def test_a_deleted_job_that_comes_back_from_the_archive_counts_once() -> None:
     assert Job.objects.get().is_booked
     assert not DeletedJob.objects.exists()
     assert_right()
+
+
+def test_a_deleted_job_that_has_a_row_again_and_is_yet_to_be_booked_counts_once(admin: User) -> None:
+    job = ended()
+    archive()
+    delete_jobs(row_ids=[job.pk])
+    Rebuild(trouble=pytest.fail).run()
+    assert not Job.objects.get().is_booked
+    assert (usage(), DeletedJob.objects.exists()) == ([], False)
+    assert_right()
+    activity = last_days(admin, 1, now=NOON)
+    assert [(part.started, part.ended, part.node_seconds) for part in activity.parts] == [(1, 1, 7200)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -130,7 +130,7 @@ def test_an_archive_of_our_own_gives_the_same_answers_byte_for_byte(
         forget()
     outcome = run("rebuild_jobs")
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.lines == ["3 jobs restored, 0 there already, 0 refused."]
+    assert outcome.lines == ["3 jobs restored, 0 there already, 0 refused.", "3 jobs indexed."]
     assert answers(api, row_ids) == before
     assert files(archive_root) == on_disk
     assert not ArchiveTask.objects.exists()
@@ -146,13 +146,13 @@ def test_rows_that_are_there_stay_as_they_are(api: AppClient, run: Run) -> None:
     Job.objects.filter(pk=first).update(user="somebody else", statistics='{"kept":{}}')
     running = JobFactory.create()
     delete_job(row_id=second)
-    assert run("rebuild_jobs").lines == ["1 job restored, 1 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "1 job restored, 1 there already, 0 refused."
     assert Job.objects.get(pk=first).user == "somebody else"
     assert Job.objects.get(pk=first).statistics == '{"kept":{}}'
     assert Job.objects.get(pk=second).job_id == 2
     assert Job.objects.get(pk=running.pk).is_running
     again = run("rebuild_jobs")
-    assert (again.status, again.lines) == (0, ["0 jobs restored, 2 there already, 0 refused."])
+    assert (again.status, again.lines) == (0, ["0 jobs restored, 2 there already, 0 refused.", "0 jobs indexed."])
 
 
 @pytest.mark.usefixtures("cluster")
@@ -164,7 +164,7 @@ def test_an_id_that_is_taken_goes_to_nobody_else_and_no_job_is_lost(api: AppClie
     forget()
     other = JobFactory.create(pk=first)
     put(jobId=50)
-    assert run("rebuild_jobs").lines == ["3 jobs restored, 0 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "3 jobs restored, 0 there already, 0 refused."
     ids = dict(Job.objects.values_list("job_id", "pk"))
     assert ids[other.job_id] == first
     assert ids[2] == second
@@ -176,7 +176,7 @@ def test_a_foreign_file_never_gives_the_id_of_a_row_or_tag(run: Run, put: Put, a
     ours_but_for_order = json.dumps({"jobId": 2, **{key: FOREIGN[key] for key in FOREIGN if key != "jobId"}})
     (put(jobId=2) / "meta.json").write_text(ours_but_for_order)
     (put(jobId=3) / "meta.json").write_text(json.dumps(FOREIGN | {"jobId": 3, "id": 2**60}, separators=(",", ":")))
-    assert run("rebuild_jobs").lines == ["3 jobs restored, 0 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "3 jobs restored, 0 there already, 0 refused."
     assert 77 not in Job.objects.values_list("pk", flat=True)
     assert max(Job.objects.values_list("pk", flat=True)) < 2**53
     assert Tag.objects.get().pk != 9
@@ -200,7 +200,7 @@ def test_a_job_from_elsewhere_does_not_take_the_id_of_one_further_on(
             cursor.execute("DELETE FROM sqlite_sequence WHERE name = 'jobs_job'")
     for job_id in (4, 5):
         put(jobId=job_id, cluster="another")
-    assert run("rebuild_jobs").lines == ["5 jobs restored, 0 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "5 jobs restored, 0 there already, 0 refused."
     assert {job.job_id: job.pk for job in Job.objects.filter(cluster="testcluster")} == rows
 
 
@@ -241,7 +241,7 @@ def test_what_has_no_place_is_refused_by_name_and_the_rest_restored(
     assert outcome.status == 1
     assert f"refused: {folder}/meta.json: " in outcome.err
     assert reason in outcome.err
-    assert outcome.lines == ["1 job restored, 0 there already, 1 refused."]
+    assert outcome.lines[0] == "1 job restored, 0 there already, 1 refused."
     assert [job.job_id for job in Job.objects.all()] == [4]
 
 
@@ -252,7 +252,7 @@ def test_files_that_are_cut_or_missing_or_misplaced_are_refused(run: Run, put: P
     put(jobId=4).rename(archive_root / "fritz/0/004/later")
     outcome = run("rebuild_jobs")
     assert outcome.status == 1
-    assert outcome.lines == ["0 jobs restored, 0 there already, 3 refused."]
+    assert outcome.lines[0] == "0 jobs restored, 0 there already, 3 refused."
     for name in ("001", "003", "004"):
         assert f"{archive_root}/fritz/0/{name}/" in outcome.err
     assert "/002/" not in outcome.err, "an empty folder is no job"
@@ -263,13 +263,13 @@ def test_a_folder_that_is_not_yet_complete_is_no_error_where_its_job_waits(run: 
     folder = job_folder(archive_root, job.key)
     folder.mkdir(parents=True)
     (folder / "data.json").write_text("{}")
-    assert run("rebuild_jobs").lines == ["0 jobs restored, 1 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "0 jobs restored, 1 there already, 0 refused."
 
 
 def test_one_cluster_alone(run: Run, put: Put) -> None:
     put(jobId=1)
     put(jobId=1, cluster="woody")
-    assert run("rebuild_jobs", "--cluster", "woody").lines == ["1 job restored, 0 there already, 0 refused."]
+    assert run("rebuild_jobs", "--cluster", "woody").lines[0] == "1 job restored, 0 there already, 0 refused."
     assert Job.objects.get().cluster == "woody"
     for name in ("nowhere", "../job-archive/fritz", ""):
         outcome = run("rebuild_jobs", "--cluster", name)
@@ -305,14 +305,24 @@ def test_a_job_inserted_in_between_is_there_already(run: Run, put: Put, monkeypa
     put(jobId=2)
     insert = restore.insert
 
-    def start_before(jobs: Any) -> set[int]:
+    def start_before(jobs: Any, **named: Any) -> set[int]:
         monkeypatch.undo()
         JobFactory.create(job_id=1, cluster="fritz", start_time=START)
-        return insert(jobs)
+        return insert(jobs, **named)
 
     monkeypatch.setattr(restore, "insert", start_before)
-    assert run("rebuild_jobs").lines == ["1 job restored, 1 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "1 job restored, 1 there already, 0 refused."
     assert Job.objects.get(job_id=1).is_running
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL alone")
+def test_it_knows_how_often_a_job_id_occurs_in_a_table_that_was_empty(run: Run, put: Put) -> None:
+    for job_id in range(1, 4):
+        put(jobId=job_id)
+    run("rebuild_jobs")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT n_distinct FROM pg_stats WHERE tablename = 'jobs_job' AND attname = 'job_id'")
+        assert cursor.fetchall() == [(-1,)]
 
 
 @pytest.mark.django_db
@@ -330,7 +340,7 @@ def test_ids_are_reserved_and_kept() -> None:
 @pytest.mark.skipif(not EMMY.is_dir(), reason=f"no real samples in {EMMY}")
 def test_a_real_job_comes_back(run: Run, archive_root: Path) -> None:
     shutil.copytree(EMMY / "emmy", archive_root / "emmy")
-    assert run("rebuild_jobs").lines == ["1 job restored, 0 there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == "1 job restored, 0 there already, 0 refused."
     meta = json.loads((EMMY / "emmy/1403/244/1608923076/meta.json").read_bytes())
     job = Job.objects.get()
     assert json.loads(job.statistics or "") == meta["statistics"]

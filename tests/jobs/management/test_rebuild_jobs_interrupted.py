@@ -11,7 +11,9 @@ import pytest
 from django.db import OperationalError
 from django.db.models import Sum
 
+from jobs.ledger import backlog
 from jobs.maintenance import rebuild, restore
+from jobs.management import indexing
 from jobs.models import Job, Tag
 from jobs.records import JobFootprint, JobNode, Node, Usage
 from tests.support.commands import Run
@@ -44,7 +46,7 @@ def test_what_was_committed_before_an_interruption_stays(run: Run, put: Put, mon
     assert outcome.status == 130
     assert "4 jobs restored, 0 there already, 0 refused. Run it again to go on." in outcome.err
     assert Job.objects.count() == 4
-    assert run("rebuild_jobs").lines == ["3 jobs restored, 4 there already, 0 refused."]
+    assert run("rebuild_jobs").lines == ["3 jobs restored, 4 there already, 0 refused.", "7 jobs indexed."]
 
 
 def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,11 +65,32 @@ def test_a_ctrl_c_after_a_commit_leaves_nothing_uncounted(run: Run, put: Put, mo
     assert Job.objects.count() == 1
 
 
+def test_an_interruption_while_jobs_are_indexed_leaves_that_to_index_jobs(
+    run: Run, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in range(1, 4):
+        put(jobId=job_id)
+
+    def pressed(most: int, *, below: int | None) -> list[int]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backlog, "book_next", pressed)
+        outcome = run("rebuild_jobs")
+    assert outcome.status == 130
+    assert outcome.lines == ["3 jobs restored, 0 there already, 0 refused."]
+    assert "Interrupted. 0 jobs indexed. Run index_jobs to go on" in outcome.err
+    assert Job.objects.filter(is_booked=False).count() == 3
+    assert run("index_jobs").lines == ["3 jobs indexed."]
+    assert run("check_usage").status == 0
+
+
 @pytest.fixture
 def small_transactions(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two jobs be a transaction."""
     monkeypatch.setattr(rebuild, "_BATCH", 2)
     monkeypatch.setattr(rebuild, "_INSERTED_TOGETHER", 2)
+    monkeypatch.setattr(indexing, "_BATCH", 2)
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -77,13 +100,13 @@ def test_transactions_share_hosts_tags_and_usage(run: Run, put: Put) -> None:
         put(jobId=job_id, tags=tags[job_id % 3 :])
     put(jobId=30, user="x" * 256)
     outcome = run("rebuild_jobs")
-    assert outcome.lines == ["21 jobs restored, 0 there already, 1 refused."]
+    assert outcome.lines == ["21 jobs restored, 0 there already, 1 refused.", "21 jobs indexed."]
     assert "user is 'xxxx" in outcome.err
     assert (Job.objects.count(), Tag.objects.count(), Node.objects.count()) == (21, 3, 1)
     assert JobNode.objects.count() == JobFootprint.objects.count() == 21
     assert Usage.objects.aggregate(jobs=Sum("jobs"))["jobs"] == 21
     assert run("check_usage").status == 0
-    assert run("rebuild_jobs").lines == ["0 jobs restored, 21 there already, 1 refused."]
+    assert run("rebuild_jobs").lines[0] == "0 jobs restored, 21 there already, 1 refused."
 
 
 @pytest.mark.usefixtures("small_transactions")
@@ -127,4 +150,4 @@ def test_an_error_of_the_database_ends_it_and_what_was_committed_is_counted(
     restored = Job.objects.count()
     assert f"It could not go on: the disk is full\n{restored} jobs restored, 0 there already" in outcome.err
     assert 0 < restored < 21
-    assert run("rebuild_jobs").lines == [f"{21 - restored} jobs restored, {restored} there already, 0 refused."]
+    assert run("rebuild_jobs").lines[0] == f"{21 - restored} jobs restored, {restored} there already, 0 refused."

@@ -51,7 +51,7 @@ def test_a_rebuild_that_was_stopped_goes_on(machine: Machine, number: signal.Sig
         assert "Traceback" not in err
         assert f"Interrupted. {kept:,} jobs restored" in err
     outcome = machine.run("rebuild_jobs")
-    assert outcome.out == f"{jobs - kept:,} jobs restored, {kept:,} there already, 0 refused.\n"
+    assert outcome.out == f"{jobs - kept:,} jobs restored, {kept:,} there already, 0 refused.\n{jobs:,} jobs indexed.\n"
 
 
 def test_starts_go_on_meanwhile(machine: Machine) -> None:
@@ -73,7 +73,7 @@ def test_starts_go_on_meanwhile(machine: Machine) -> None:
 def test_a_bar_with_rate_and_time_left_on_a_terminal(machine: Machine) -> None:
     fill(machine, 600)
     outcome, shown = machine.run_on_terminal("rebuild_jobs")
-    assert outcome.out == "600 jobs restored, 0 there already, 0 refused.\n"
+    assert outcome.out == "600 jobs restored, 0 there already, 0 refused.\n600 jobs indexed.\n"
     assert "600/600" in shown
     assert "jobs/s" in shown
 
@@ -88,4 +88,4 @@ def test_exit_statuses(typed: Run, machine: Machine) -> None:
     outcome = machine.run("rebuild_jobs")
     assert outcome.status == 1
     assert "Traceback" not in outcome.err
-    assert outcome.out == "0 jobs restored, 2 there already, 1 refused.\n"
+    assert outcome.out == "0 jobs restored, 2 there already, 1 refused.\n0 jobs indexed.\n"
