@@ -14,6 +14,7 @@ from jobs.records import JobNode, Node, NodeChange, Usage
 from jobs.states import ENDED_BADLY
 
 MOST_JOBS = 2000  # of a node in a range of time
+_MOST_TESTED = 10_000  # jobs that run, that wait for the archive, or that have yet to be booked, of each the newest
 DAY = 86_400
 
 _WORDS = msgspec.json.Decoder(list[str])
@@ -76,21 +77,23 @@ def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) ->
     """Return which of some jobs ran on a node between begin and end (epoch seconds), newest first.
 
     Also return whether there may be older ones: only the newest MOST_JOBS that ran there are looked at.
-    Ended jobs are found by the index of nodes; the others, few, by their resources.
+    Ended jobs are found by the index of nodes; the others, few but in a rebuild, by their resources.
     """
     node = Node.objects.filter(cluster=cluster, hostname=host).values("pk")
     rows = JobNode.objects.filter(node__in=node, start_time__lt=end, end_time__gt=begin).order_by("-start_time")
     row_ids = list(rows.values_list("job_id", flat=True)[:MOST_JOBS])
     named = Contains(F("resources"), msgspec.json.encode(host).decode())
-    found = list(_shown(jobs.among("id", row_ids)))
+    found, is_short = list(_shown(jobs.among("id", row_ids))), False
     for part in Job.objects.not_booked():
-        keys = part.order_by().values("pk")
+        keys = part.order_by("-pk").values("pk")[:_MOST_TESTED]
+        is_short |= part.order_by()[_MOST_TESTED:].exists()
         # The cluster behind a function: SQLite would use its index, and read all jobs of the cluster.
         few = jobs.filter(Q(pk__in=keys), Q(named)).annotate(place=Coalesce("cluster", Value("")))
-        found += _shown(few.filter(place=cluster, start_time__lt=end))
-    there = [job for job in {job.pk: job for job in found}.values() if job.is_running or _end(job) > begin]
-    newest = sorted(there, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
-    return newest, MOST_JOBS in (len(row_ids), len(newest))
+        there = few.filter(place=cluster, start_time__lt=end)
+        found += _shown(there).order_by("-start_time", "-pk")[:MOST_JOBS]
+    at_the_time = [job for job in {job.pk: job for job in found}.values() if job.is_running or _end(job) > begin]
+    newest = sorted(at_the_time, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
+    return newest, is_short or MOST_JOBS in (len(row_ids), len(newest))
 
 
 def _shown(jobs: JobQuerySet) -> JobQuerySet:

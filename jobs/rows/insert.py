@@ -35,7 +35,7 @@ def gather_statistics() -> None:
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute(f"ANALYZE {_JOBS}")
+            cursor.execute(f"ANALYZE (SKIP_LOCKED) {_JOBS}")  # a VACUUM by hand may take long
 
 
 def insert_jobs(jobs: Iterable[Row], *, booked: bool = False) -> set[int]:

@@ -1,5 +1,6 @@
 """Paths to jobs by what is written down of ended ones, and to those of which nothing is written down yet."""
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
@@ -8,7 +9,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from jobs.models import Job
 from jobs.querysets import TO_BOOK, JobQuerySet
 from jobs.records import JobFootprint
-from jobs.search.criteria import BY_FOOTPRINT, Criterion, Path, has_name
+from jobs.search.criteria import BY_FOOTPRINT, FEW, Criterion, Path, has_name
 from jobs.search.values import Names
 from jobs.states import JobState
 
@@ -24,7 +25,7 @@ def by_name(found: Names) -> Criterion:
     parts = [Q(name__icontains=part) for part in found.exact]
     written_down = reduce(or_, [*parts, *(Q(name__istartswith=part) for part in found.beginnings)])
     in_metadata = Q(name=None) & Q(Exists(Job.objects.filter(test, pk=OuterRef("job"))))
-    return Criterion(test, (_by_footprints(written_down | in_metadata), *not_yet(test)), BY_FOOTPRINT)
+    return of_all(test, [_by_footprints(written_down | in_metadata)], BY_FOOTPRINT)
 
 
 def by_number(test: Q, condition: Q) -> Criterion:
@@ -32,14 +33,29 @@ def by_number(test: Q, condition: Q) -> Criterion:
 
     A page of the database holds several times as many footprints as jobs.
     """
-    return Criterion(test, (_by_footprints(condition), *not_yet(test)), BY_FOOTPRINT)
+    return of_all(test, [_by_footprints(condition)], BY_FOOTPRINT)
 
 
-def not_yet(test: Q) -> list[Path]:
-    """Return the paths to jobs that run, wait for the archive, or have yet to be booked, and pass a test."""
+def of_all(test: Q, written_down: Sequence[Path], rank: int) -> Criterion:
+    """Match the jobs that pass a test, by paths to what is written down of them, and to the others.
+
+    While many have yet to be booked, as in a rebuild, all jobs are tested, in steps.
+    """
+    others = not_yet(test)
+    return Criterion(test) if others is None else Criterion(test, (*written_down, *others), rank)
+
+
+def not_yet(test: Q) -> list[Path] | None:
+    """Return the paths to jobs that run, wait for the archive, or have yet to be booked, and pass a test.
+
+    Return None if more than FEW have yet to be booked.
+    """
     paths = [Path(Q(job_state=JobState.RUNNING) & test, few=True), _of_keys(Job.objects.awaiting_archive(), test)]
     to_book = Job.objects.filter(TO_BOOK)
-    return [*paths, _of_keys(to_book, test)] if to_book.order_by().exists() else paths
+    keys = to_book.order_by()
+    if not keys.exists():
+        return paths
+    return None if keys[FEW:].exists() else [*paths, _of_keys(to_book, test)]
 
 
 def _of_keys(jobs: JobQuerySet, test: Q) -> Path:

@@ -17,7 +17,7 @@ from jobs.search.values import Names
 from jobs.states import JobState, MonitoringStatus
 
 FEW = 20_000
-"""Rows of another table, such as that of tags, that are looked up one by one."""
+"""Rows of another table, such as that of tags, or jobs that are yet to be booked, that are looked up one by one."""
 
 MOST_PATHS = 20  # alternatives of a condition that are looked up in an index
 

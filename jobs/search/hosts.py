@@ -10,7 +10,7 @@ from django.db.models.lookups import Contains, GreaterThan
 
 from jobs.models import Job
 from jobs.records import JobNode, Node
-from jobs.search.booked import not_yet
+from jobs.search.booked import of_all
 from jobs.search.criteria import BY_HOST, Criterion, Path, by_cluster
 from jobs.search.values import Names
 from jobs.states import JobState
@@ -32,8 +32,7 @@ def by_hosts(found: Names, *, node_ids: Collection[int] | None = None) -> Criter
     `node_ids` are those of the hosts if they are known already.
     """
     test = on_hosts(found)
-    paths = [*_written_down(nodes_of(found) if node_ids is None else node_ids), *not_yet(test)]
-    return Criterion(test, tuple(paths), BY_HOST)
+    return of_all(test, _written_down(nodes_of(found) if node_ids is None else node_ids), BY_HOST)
 
 
 def on_hosts(found: Names) -> Q:

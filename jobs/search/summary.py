@@ -19,7 +19,7 @@ from jobs.models import Job
 from jobs.querysets import USUAL_STATES, JobQuerySet
 from jobs.records import PER_MILLE, JobFootprint
 from jobs.search.booked import not_yet
-from jobs.search.criteria import IS_RARE, started
+from jobs.search.criteria import IS_RARE, Path, started
 from jobs.search.expressions import Joined, elapsed_until
 from jobs.search.find import Search, Stretch
 from jobs.states import JobState
@@ -77,11 +77,12 @@ def summarise(search: Search, budget: Budget, *, now: int) -> Summary:
     """Return the statistics of the newest jobs of a search, of as many as a budget allows."""
     clock = time.perf_counter
     begin, found, metrics = clock(), Summary(), slots()
+    others = not_yet(Q()) if search.is_of_all else None
     size, until, steps = FIRST_STEP, None, 0
     while True:
         step_began = clock()
         stretch = search.stretch(size, until)
-        if search.is_of_all:
+        if others is not None:
             _add_booked(found, stretch, metrics)
         else:
             answer = _of_jobs(stretch.jobs, metrics, now)
@@ -96,8 +97,8 @@ def summarise(search: Search, budget: Budget, *, now: int) -> Summary:
             break
         until = stretch.since - 1
         size = int(size * growth)
-    if search.is_of_all:
-        _add_others(found, stretch.since, search.until, metrics, now)
+    if others is not None:
+        _add_others(found, others, stretch.since, search.until, metrics, now)
     return found
 
 
@@ -108,10 +109,12 @@ def _add_booked(found: Summary, stretch: Stretch, metrics: Mapping[str, int]) ->
     _take(found, booked.aggregate(count=Count("pk"), **_joined(columns)), metrics)
 
 
-def _add_others(found: Summary, since: int | None, until: int | None, metrics: Mapping[str, int], now: int) -> None:
-    """Add the jobs of a range of times that are not booked, and the states of all."""
+def _add_others(
+    found: Summary, paths: Sequence[Path], since: int | None, until: int | None, metrics: Mapping[str, int], now: int
+) -> None:
+    """Add the jobs of a range of times that are not booked, to which these paths lead, and the states of all."""
     in_range = started(since, until)
-    first, *others = [path.row_ids(since, until) for path in not_yet(Q())]
+    first, *others = [path.row_ids(since, until) for path in paths]
     not_booked = Job.objects.filter(in_range, pk__in=first.union(*others, all=True), is_booked=False)
     answer = _of_jobs(not_booked, metrics, now)
     _take(found, answer, metrics)

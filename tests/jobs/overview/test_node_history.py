@@ -11,6 +11,7 @@ from jobs.archiving.worker import ArchiveWorker
 from jobs.intake.nodes import record_nodestate
 from jobs.messages import NodeReport
 from jobs.models import Job
+from jobs.overview import node_history
 from jobs.overview.node_history import Failed, Span, failed_among, failed_of_cluster, jobs_on, lanes, states_of
 from jobs.records import NodeChange
 from tests.support.factories import JobFactory, on_hosts
@@ -96,6 +97,18 @@ def test_ended_waiting_and_running_jobs_of_a_node_are_found_by_time_and_visibili
     assert found(admin, 900, 1050) == [booked]
     assert found(admin, 5000, 6000) == [running]
     assert failed_among(found(admin, 1000, 2000)) == Failed(2, 0)
+
+
+def test_of_very_many_jobs_that_have_yet_to_be_booked_the_newest_are_looked_at(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [
+        JobFactory.create(archived=True, start_time=1000 + number, duration=100, resources=on_hosts("n01"))
+        for number in range(4)
+    ]
+    assert jobs_on(Job.objects.all(), "testcluster", "n01", 1000, 2000) == (jobs[::-1], False)
+    monkeypatch.setattr(node_history, "_MOST_TESTED", 3)
+    assert jobs_on(Job.objects.all(), "testcluster", "n01", 1000, 2000) == (jobs[:0:-1], True)
 
 
 def test_the_failed_jobs_of_a_cluster_are_counted_by_the_day_of_their_end(cluster: Any) -> None:

@@ -1,6 +1,7 @@
 """Finding jobs among many: what is found at once, what in steps, and what the steps tell."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from jobs.models import Job
 from jobs.querysets import seen_by
-from jobs.search import criteria, find
+from jobs.search import booked, criteria, find
 from jobs.search.booked import by_name
 from jobs.search.criteria import (
     Criteria,
@@ -228,6 +229,27 @@ def test_names_are_found_in_footprints_and_elsewhere_in_the_metadata(admin: User
     assert found(admin, by_name(Names((), ("water",)))) == [7, 6, 5, 1]
     assert found(admin, by_name(Names(("fall",), ("my w",)))) == [5, 2]
     assert found(admin, named("%")) == []
+
+
+@pytest.mark.usefixtures("_small_steps")
+@pytest.mark.parametrize(
+    "condition", [lambda: by_hosts(Names(("n01",))), lambda: by_name(Names(("water",)))], ids=["host", "name"]
+)
+def test_while_many_jobs_have_yet_to_be_booked_all_are_tested_in_steps(
+    admin: User, monkeypatch: pytest.MonkeyPatch, condition: Callable[[], Criterion]
+) -> None:
+    named_water = {"resources": '[{"hostname":"n01"}]', "meta_data": '{"jobName":"water"}'}
+    booked_job({"name": "water"}, job_id=1, start_time=1001, **named_water)
+    for number in range(2, 6):
+        JobFactory.create(job_id=number, archived=True, start_time=1000 + number, **named_water)
+
+    at_once = search(admin, Criteria([condition()])).newest(9, seconds=9)
+    monkeypatch.setattr(booked, "FEW", 3)
+    in_steps = search(admin, Criteria([condition()])).newest(9, seconds=9)
+
+    assert (list_of(at_once), at_once.since) == ([5, 4, 3, 2, 1], None)
+    assert (list_of(in_steps), in_steps.since) == ([5, 4, 3], 1003)
+    assert search(admin, Criteria([condition()])).count(seconds=9) == 5
 
 
 def test_beside_a_job_ran_what_shared_a_node_with_it_at_the_time(admin: User) -> None:

@@ -8,7 +8,7 @@ import pytest
 from accounts.models import User
 from jobs.models import Job
 from jobs.querysets import seen_by
-from jobs.search import summary
+from jobs.search import booked, summary
 from jobs.search.criteria import Criteria, by_cluster, by_state, by_user, with_value
 from jobs.search.find import Search
 from jobs.search.summary import Budget, Summary, summarise
@@ -74,6 +74,18 @@ def test_footprints_alone_tell_the_same_as_the_rows_of_jobs() -> None:
         by_footprint, by_row = counted(of_all, now=now), counted(of_rows, now=now)
         by_footprint.states, by_row.states = +by_footprint.states, +by_row.states
         assert vars(by_footprint) == vars(by_row)
+
+
+@pytest.mark.usefixtures("jobs")
+def test_while_many_jobs_have_yet_to_be_booked_the_rows_of_all_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(time.time())
+    JobFactory.create_batch(3, archived=True)
+    few = counted(Criteria(), now=now)
+    monkeypatch.setattr(booked, "FEW", 2)
+    monkeypatch.setattr(summary, "_add_booked", pytest.fail)
+    many = counted(Criteria(), now=now)
+    few.states, many.states = +few.states, +many.states
+    assert vars(few) == vars(many)
 
 
 @pytest.mark.parametrize("criteria", [[], [EVERYTHING], [by_cluster("testcluster")]])
