@@ -202,7 +202,8 @@ def insert(
                 ids = ids_of_tags(jobs.values())
                 new = insert_jobs(rows.values(), booked=booked)
                 inserted = [(row_id, job) for row_id, job in ordered if row_id in new]
-                insert_links([(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags])
+                links = [(row_id, ids[pair]) for row_id, job in inserted for pair in job.tags]
+                insert_links(links, are_new=True)
                 if written is not None and not ids.items() <= written.items():
                     queue.record_edit(sorted(new))
                 if inserted and booked:

@@ -65,19 +65,26 @@ def insert_jobs(jobs: Iterable[Row], *, booked: bool = False) -> set[int]:
     return inserted
 
 
-def _copy(rows: Sequence[Sequence[Any]], table: str) -> None:
+def _copy(rows: Sequence[Sequence[Any]], table: str, names: str = _NAMES) -> None:
     """Copy rows into a table of PostgreSQL, which takes a fifth of the time of INSERT with a list of values."""
-    to = f"COPY {table} ({_NAMES}) FROM STDIN"
+    to = f"COPY {table} ({names}) FROM STDIN"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(to) as copy:
         for row in rows:
             copy.write_row(row)
 
 
-def insert_links(links: Sequence[tuple[int, int]]) -> None:
-    """Add tags to jobs, given as pairs of row id and tag id; existing pairs stay."""
+def insert_links(links: Sequence[tuple[int, int]], *, are_new: bool = False) -> None:
+    """Add tags to jobs, given as pairs of row id and tag id; existing pairs stay, unless all are known to be new.
+
+    PostgreSQL copies new ones in half of the time.
+    """
     if not links:
         return
-    into = f'INSERT INTO "{JobTag._meta.db_table}" ("job_id", "tag_id")'
+    table, names = f'"{JobTag._meta.db_table}"', '"job_id", "tag_id"'
+    if connection.vendor == "postgresql" and are_new:
+        _copy(links, table, names)
+        return
+    into = f"INSERT INTO {table} ({names})"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             pairs = "SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
