@@ -85,12 +85,13 @@ def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) ->
     named = Contains(F("resources"), msgspec.json.encode(host).decode())
     found, is_short = list(_shown(jobs.among("id", row_ids))), False
     for part in Job.objects.not_booked():
-        keys = part.order_by("-pk").values("pk")[:_MOST_TESTED]
-        is_short |= part.order_by()[_MOST_TESTED:].exists()
+        are_many = part.order_by()[_MOST_TESTED:].exists()
+        keys = (part.order_by("-pk")[:_MOST_TESTED] if are_many else part.order_by()).values("pk")
         # The cluster behind a function: SQLite would use its index, and read all jobs of the cluster.
         few = jobs.filter(Q(pk__in=keys), Q(named)).annotate(place=Coalesce("cluster", Value("")))
-        there = few.filter(place=cluster, start_time__lt=end)
-        found += _shown(there).order_by("-start_time", "-pk")[:MOST_JOBS]
+        there = _shown(few.filter(place=cluster, start_time__lt=end))
+        found += there.order_by("-start_time", "-pk")[:MOST_JOBS] if are_many else there
+        is_short |= are_many
     at_the_time = [job for job in {job.pk: job for job in found}.values() if job.is_running or _end(job) > begin]
     newest = sorted(at_the_time, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
     return newest, is_short or MOST_JOBS in (len(row_ids), len(newest))
