@@ -53,7 +53,8 @@ def book_next(most: int, *, below: int | None = None) -> list[int]:
     further, parameters = (' AND "id" < %s', [below]) if below is not None else ("", [])
     skip = "FOR NO KEY UPDATE SKIP LOCKED" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT 1 FROM {JOBS} WHERE {_TO_BOOK}{further} LIMIT 1", parameters)
+        # In the order of the index: PostgreSQL would look for one in the table while it believes that there are many.
+        cursor.execute(f'SELECT 1 FROM {JOBS} WHERE {_TO_BOOK}{further} ORDER BY "id" DESC LIMIT 1', parameters)
         if cursor.fetchone() is None:  # nearly always, and no reason for a transaction
             return []
         with transaction.atomic():

@@ -93,7 +93,7 @@ class Rebuild:
                 with uninterrupted():
                     self._restore(reading)
                 if number == 0:
-                    gather_statistics()
+                    gather_statistics("job_id")  # of which jobs are booked it would be wrong soon
         return self.counts
 
     def _refuse(self, text: str) -> None:

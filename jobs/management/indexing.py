@@ -13,7 +13,7 @@ from accounts.formatting import quantity
 from archive.processes import collecting_rarely, uninterrupted
 from jobs.console import Bar, progress
 from jobs.ledger import backlog
-from jobs.rows.insert import use_little_memory
+from jobs.rows.insert import gather_statistics, use_little_memory
 
 _BATCH = 500  # jobs in one transaction: other writers wait some 50 ms for it on SQLite
 _GO_ON = "Run index_jobs to go on; an archive worker does, too."
@@ -33,6 +33,7 @@ def index(command: ServerCommand) -> None:
             indexing.helped(bar),
         ):
             indexing.work(bar)
+        gather_statistics()  # those of before may say that very many jobs are not booked
     except KeyboardInterrupt:
         raise CommandError(f"Interrupted. {indexing} {_GO_ON}", returncode=INTERRUPTED) from None
     except DatabaseError as error:

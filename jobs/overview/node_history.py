@@ -14,7 +14,7 @@ from jobs.records import JobNode, Node, NodeChange, Usage
 from jobs.states import ENDED_BADLY
 
 MOST_JOBS = 2000  # of a node in a range of time
-_MOST_TESTED = 10_000  # jobs that run, that wait for the archive, or that have yet to be booked, of each the newest
+_MOST_TESTED = 10_000  # jobs that have yet to be booked, the newest
 DAY = 86_400
 
 _WORDS = msgspec.json.Decoder(list[str])
@@ -82,16 +82,21 @@ def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) ->
     node = Node.objects.filter(cluster=cluster, hostname=host).values("pk")
     rows = JobNode.objects.filter(node__in=node, start_time__lt=end, end_time__gt=begin).order_by("-start_time")
     row_ids = list(rows.values_list("job_id", flat=True)[:MOST_JOBS])
+    found = list(_shown(jobs.among("id", row_ids)))
     named = Contains(F("resources"), msgspec.json.encode(host).decode())
-    found, is_short = list(_shown(jobs.among("id", row_ids))), False
-    for part in Job.objects.not_booked():
-        are_many = part.order_by()[_MOST_TESTED:].exists()
-        keys = (part.order_by("-pk")[:_MOST_TESTED] if are_many else part.order_by()).values("pk")
+
+    def there(among: JobQuerySet) -> JobQuerySet:
         # The cluster behind a function: SQLite would use its index, and read all jobs of the cluster.
-        few = jobs.filter(Q(pk__in=keys), Q(named)).annotate(place=Coalesce("cluster", Value("")))
-        there = _shown(few.filter(place=cluster, start_time__lt=end))
-        found += there.order_by("-start_time", "-pk")[:MOST_JOBS] if are_many else there
-        is_short |= are_many
+        few = jobs.filter(Q(pk__in=among.values("pk")), Q(named)).annotate(place=Coalesce("cluster", Value("")))
+        return _shown(few.filter(place=cluster, start_time__lt=end))
+
+    running, waiting, to_book = (part.order_by() for part in Job.objects.not_booked())
+    found += [*there(running), *there(waiting)]
+    is_short = to_book.order_by("pk")[_MOST_TESTED:].exists()
+    if is_short:
+        found += there(to_book.order_by("-pk")[:_MOST_TESTED]).order_by("-start_time", "-pk")[:MOST_JOBS]
+    else:
+        found += there(to_book)
     at_the_time = [job for job in {job.pk: job for job in found}.values() if job.is_running or _end(job) > begin]
     newest = sorted(at_the_time, key=lambda job: (-job.start_time, -job.pk))[:MOST_JOBS]
     return newest, is_short or MOST_JOBS in (len(row_ids), len(newest))

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from accounts.console import ServerCommand
 from archive.format.layout import JobKey, job_folder
 from jobs.archiving.worker import ArchiveWorker
 from jobs.deletion.services import delete_job, delete_jobs
 from jobs.maintenance import rebuild, restore
+from jobs.management.commands import rebuild_jobs
+from jobs.management.indexing import index
 from jobs.messages import TagName
 from jobs.models import ArchiveTask, Job, JobTag, Tag
 from jobs.rows.insert import keep_ids, reserve_ids
@@ -316,13 +319,25 @@ def test_a_job_inserted_in_between_is_there_already(run: Run, put: Put, monkeypa
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="of PostgreSQL alone")
-def test_it_knows_how_often_a_job_id_occurs_in_a_table_that_was_empty(run: Run, put: Put) -> None:
+def test_statistics_of_a_table_that_was_empty_are_gathered(run: Run, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    def statistics(column: str) -> list[tuple[float, str | None]]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT n_distinct, most_common_vals::text FROM pg_stats WHERE tablename = 'jobs_job' AND attname = %s",
+                [column],
+            )
+            return list(cursor.fetchall())
+
     for job_id in range(1, 4):
         put(jobId=job_id)
-    run("rebuild_jobs")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT n_distinct FROM pg_stats WHERE tablename = 'jobs_job' AND attname = 'job_id'")
-        assert cursor.fetchall() == [(-1,)]
+
+    def after_the_rows(command: ServerCommand) -> None:
+        assert (statistics("job_id"), statistics("is_booked")) == ([(-1, None)], [])
+        index(command)
+
+    monkeypatch.setattr(rebuild_jobs, "index", after_the_rows)
+    assert run("rebuild_jobs").status == 0
+    assert [values for _, values in statistics("is_booked")] == ["{t}"]
 
 
 @pytest.mark.django_db
