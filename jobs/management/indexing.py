@@ -33,7 +33,8 @@ def index(command: ServerCommand) -> None:
             indexing.helped(bar),
         ):
             indexing.work(bar)
-        gather_statistics()  # those of before may say that very many jobs are not booked
+        if indexing.done:
+            gather_statistics()  # those of before may say that very many jobs are not booked
     except KeyboardInterrupt:
         raise CommandError(f"Interrupted. {indexing} {_GO_ON}", returncode=INTERRUPTED) from None
     except DatabaseError as error:
@@ -42,24 +43,24 @@ def index(command: ServerCommand) -> None:
 
 
 class _Indexing:
-    """The booking of jobs in one or more threads, and how many are done."""
+    """The booking of jobs in one or two threads; `done` is the number of jobs that are committed."""
 
     def __init__(self) -> None:
-        self._done = 0
+        self.done = 0
         self._counting = threading.Lock()
         self._is_over = threading.Event()
 
     def __str__(self) -> str:
-        return f"{quantity(self._done, 'job')} indexed."
+        return f"{quantity(self.done, 'job')} indexed."
 
     def work(self, bar: Bar) -> None:
-        """Book batches until there is none, or another thread has ended."""
+        """Book batches until there is none, or the other thread has found none; raise DatabaseError."""
         below: int | None = None
         while not self._is_over.is_set():
             with uninterrupted():
                 booked = backlog.book_next(_BATCH, below=below)
                 with self._counting:
-                    self._done += len(booked)
+                    self.done += len(booked)
                     bar.update(len(booked))
             if not booked and below is None:
                 break

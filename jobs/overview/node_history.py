@@ -76,8 +76,9 @@ def _words(states: str) -> tuple[str, ...]:
 def jobs_on(jobs: JobQuerySet, cluster: str, host: str, begin: int, end: int) -> tuple[list[Job], bool]:
     """Return which of some jobs ran on a node between begin and end (epoch seconds), newest first.
 
-    Also return whether there may be older ones: only the newest MOST_JOBS that ran there are looked at.
-    Ended jobs are found by the index of nodes; the others, few but in a rebuild, by their resources.
+    Also return whether there may be older ones: only the newest MOST_JOBS that ran there are looked at, and of the jobs
+    that have yet to be booked, very many in a rebuild, the newest _MOST_TESTED. Those that are booked are found by the
+    index of nodes, the others by their resources.
     """
     node = Node.objects.filter(cluster=cluster, hostname=host).values("pk")
     rows = JobNode.objects.filter(node__in=node, start_time__lt=end, end_time__gt=begin).order_by("-start_time")
